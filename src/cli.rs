@@ -1,0 +1,214 @@
+//! Owns the command line and the environment: which options there are, what they mean, and what is refused. Pure: both
+//! are arguments of [`parse`].
+
+mod flags;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use crate::envfile::docker_opts_path;
+use crate::iface::Selectors;
+use crate::secret::{Credentials, Secret};
+use flags::Flags;
+
+/// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
+pub const EX_USAGE: u8 = 64;
+
+/// What the operator wants, checked.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How to reach etcd.
+    pub etcd: EtcdOptions,
+    /// Which interface carries the overlay.
+    pub selectors: Selectors,
+    /// Address that other hosts reach us under, where it is not that of the interface.
+    pub public_ip: Option<Ipv4Addr>,
+    /// Whether to masquerade.
+    pub ip_masq: bool,
+    /// Whether masqueraded packets get random ports.
+    pub random_fully: bool,
+    /// Whether to allow forwarding from and to the overlay.
+    pub forward_rules: bool,
+    /// Whether packets to unused addresses of our subnet are dropped.
+    pub blackhole: bool,
+    /// Path of subnet.env.
+    pub subnet_file: PathBuf,
+    /// Path of the options for Docker.
+    pub docker_opts_file: PathBuf,
+    /// Time before expiry by which the lease is renewed.
+    pub renew_margin: Duration,
+    /// Where to answer questions about our health.
+    pub healthz: Option<SocketAddr>,
+    /// How much to log: 0 for changes of state, up to 10 for every message.
+    pub verbosity: u8,
+}
+
+/// How to reach etcd; files are not read yet.
+#[derive(Debug, Clone)]
+pub struct EtcdOptions {
+    /// URLs.
+    pub endpoints: Vec<String>,
+    /// Prefix of all keys.
+    pub prefix: String,
+    /// PEM file with our key.
+    pub keyfile: Option<PathBuf>,
+    /// PEM file with our certificate.
+    pub certfile: Option<PathBuf>,
+    /// PEM file with the authorities that we trust.
+    pub cafile: Option<PathBuf>,
+    /// User and password.
+    pub credentials: Option<Credentials>,
+}
+
+/// The daemon does not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// It was asked for a text: help or version. Success.
+    Text(String),
+    /// The command line or the environment cannot be used.
+    Usage(String),
+}
+
+/// Reads the command line (without the program's name), then the environment for what it does not say.
+///
+/// # Errors
+/// [`Stop`], with a text for the operator.
+pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Options, Stop> {
+    let args: Vec<String> = go_spelling(args);
+    let given = matches(&args)?;
+    let mut all = args.clone();
+    for (variable, arg) in from_env(&given, env) {
+        matches(std::slice::from_ref(&arg)).map_err(|stop| in_variable(&variable, stop))?;
+        all.push(arg);
+    }
+    let flags = Flags::from_arg_matches(&matches(&all)?).map_err(|error| stop(&error))?;
+    options(flags)
+}
+
+fn matches(args: &[String]) -> Result<clap::ArgMatches, Stop> {
+    let program = ["flanneld".to_owned()];
+    Flags::command().try_get_matches_from(program.iter().chain(args)).map_err(|error| stop(&error))
+}
+
+fn stop(error: &clap::Error) -> Stop {
+    if error.use_stderr() { Stop::Usage(error.to_string()) } else { Stop::Text(error.to_string()) }
+}
+
+fn usage(text: impl Into<String>) -> Stop {
+    Stop::Usage(text.into())
+}
+
+fn in_variable(variable: &str, stop: Stop) -> Stop {
+    match stop {
+        Stop::Usage(text) => Stop::Usage(format!("in the environment variable {variable}: {text}")),
+        Stop::Text(text) => Stop::Text(text),
+    }
+}
+
+/// Go takes one dash for two: `-iface=eth0`. Options of one letter stay as they are.
+fn go_spelling(args: &[String]) -> Vec<String> {
+    let command = Flags::command();
+    let is_long = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+    let known = |arg: &str| arg.split('=').next().is_some_and(|name| name.len() > 1 && is_long(name));
+    let respell = |arg: &String| match arg.strip_prefix('-') {
+        Some(rest) if !rest.starts_with('-') && (known(rest) || ["help", "version"].contains(&rest)) => {
+            format!("--{rest}")
+        }
+        Some(_) | None => arg.clone(),
+    };
+    args.iter().map(respell).collect()
+}
+
+/// The options that the environment names and the command line does not, as arguments. An empty variable says
+/// nothing: an `EnvironmentFile=` often holds one for each option.
+fn from_env(given: &clap::ArgMatches, env: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let command = Flags::command();
+    let mut found = Vec::new();
+    for arg in command.get_arguments() {
+        let Some(long) = arg.get_long() else { continue };
+        let variable = variable(long);
+        let on_command_line = given.value_source(arg.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine);
+        if let Some(value) = env.get(&variable).filter(|value| !value.is_empty() && !on_command_line) {
+            found.push((variable, format!("--{long}={value}")));
+        }
+    }
+    found
+}
+
+fn variable(long: &str) -> String {
+    format!("FLANNELD_{}", long.replace('-', "_").to_uppercase())
+}
+
+fn options(flags: Flags) -> Result<Options, Stop> {
+    if let Some(option) = flags.kubernetes.first_given() {
+        return Err(usage(format!(
+            "--{option}: this flanneld keeps its leases in etcd and does not speak to the Kubernetes API; \
+             remove the option and use --etcd-endpoints\n"
+        )));
+    }
+    Ok(Options {
+        etcd: etcd_options(&flags)?,
+        selectors: Selectors { ifaces: flags.iface, patterns: flags.iface_regex, can_reach: flags.iface_can_reach },
+        public_ip: flags.public_ip,
+        ip_masq: flags.ip_masq,
+        random_fully: !flags.ip_masq_fully_random_disable,
+        forward_rules: flags.iptables_forward_rules,
+        blackhole: flags.ip_blackhole_route,
+        docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
+        subnet_file: flags.subnet_file,
+        renew_margin: Duration::from_secs(60 * u64::from(flags.subnet_lease_renew_margin)),
+        healthz: (flags.healthz_port != 0).then(|| SocketAddr::new(flags.healthz_ip, flags.healthz_port)),
+        verbosity: flags.verbosity,
+    })
+}
+
+fn etcd_options(flags: &Flags) -> Result<EtcdOptions, Stop> {
+    let endpoints = flags.etcd_endpoints.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+    if flags.etcd_certfile.is_some() != flags.etcd_keyfile.is_some() {
+        return Err(usage(
+            "--etcd-certfile and --etcd-keyfile go together: a certificate is of no use without its key\n",
+        ));
+    }
+    let credentials = match (&flags.etcd_username, &flags.etcd_password) {
+        (None, None) => None,
+        (Some(user), Some(password)) => Some(Credentials { user: user.clone(), password: Secret(password.clone()) }),
+        (Some(_), None) | (None, Some(_)) => return Err(usage("--etcd-username and --etcd-password go together\n")),
+    };
+    Ok(EtcdOptions {
+        endpoints,
+        prefix: flags.etcd_prefix.clone(),
+        keyfile: flags.etcd_keyfile.clone(),
+        certfile: flags.etcd_certfile.clone(),
+        cafile: flags.etcd_cafile.clone(),
+        credentials,
+    })
+}
+
+/// Checks an endpoint; without a scheme it is http, as for etcd's own clients.
+fn endpoint(text: &str) -> Result<String, Stop> {
+    let text = text.trim().trim_end_matches('/');
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    let authority = rest.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match authority {
+        Some(_) if ["http", "https"].contains(&scheme) && !rest.contains('/') => Ok(format!("{scheme}://{rest}")),
+        Some(_) | None => Err(usage(format!(
+            "--etcd-endpoints: expected URLs such as http://10.0.0.1:2379, parted by commas, got {text:?}\n"
+        ))),
+    }
+}
+
+/// Host part of an endpoint that [`parse`] has accepted.
+pub fn host_of(endpoint: &str) -> &str {
+    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
+    rest.rsplit_once(':').map_or(rest, |(host, _)| host).trim_matches(['[', ']'])
+}
+
+/// Address of [`Options::healthz`] when none is named: all of this host's.
+const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! Owns the spelling of the options and the words of `--help`. What they mean together is `cli`'s. Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser};
+use regex::Regex;
+
+use super::ANYWHERE;
+
+const EXAMPLES: &str = "\
+Every option can also be set in the environment: FLANNELD_ and the option in capitals, with _ for -,
+as in FLANNELD_ETCD_ENDPOINTS. The command line wins. Go's spellings work too: -iface=eth0, --ip-masq=true.
+
+The network is described by one key in etcd, which the daemon waits for:
+  etcdctl put /coreos.com/network/config '{\"Network\": \"10.5.0.0/16\", \"Backend\": {\"Type\": \"vxlan\"}}'
+
+Examples:
+  flanneld                                          etcd on this host, interface of the default route
+  flanneld --etcd-endpoints=http://10.0.0.1:2379,http://10.0.0.2:2379 --iface=eth1 --ip-masq
+  flanneld --iface=192.168.50.11                    a Vagrant machine whose first interface is NAT
+
+What it does can be seen with:
+  cat /run/flannel/subnet.env; ip -d link show flannel.1; ip route; ip neigh; bridge fdb show dev flannel.1
+  etcdctl get --prefix /coreos.com/network";
+
+/// Gives this host a subnet of an overlay network and carries packets between the hosts in VXLAN.
+#[derive(Debug, Parser)]
+#[command(name = "flanneld", version, about, after_long_help = EXAMPLES)]
+#[command(args_override_self = true, disable_help_subcommand = true, max_term_width = 100)]
+pub(super) struct Flags {
+    /// URLs of etcd's members, parted by commas
+    #[arg(
+        long,
+        value_name = "URL,...",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:2379",
+        help_heading = "etcd"
+    )]
+    pub(super) etcd_endpoints: Vec<String>,
+    /// Prefix of all keys of this network
+    #[arg(long, value_name = "KEY", default_value = "/coreos.com/network", help_heading = "etcd")]
+    pub(super) etcd_prefix: String,
+    /// Our key for TLS (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "etcd")]
+    pub(super) etcd_keyfile: Option<PathBuf>,
+    /// Our certificate for TLS (PEM)
+    #[arg(long, value_name = "FILE", help_heading = "etcd")]
+    pub(super) etcd_certfile: Option<PathBuf>,
+    /// Authorities whose certificates we accept from etcd (PEM); those of the system if not given
+    #[arg(long, value_name = "FILE", help_heading = "etcd")]
+    pub(super) etcd_cafile: Option<PathBuf>,
+    /// User, where etcd has authentication turned on
+    #[arg(long, value_name = "NAME", help_heading = "etcd")]
+    pub(super) etcd_username: Option<String>,
+    /// The user's password; better in the environment, where other users do not see it
+    #[arg(long, value_name = "TEXT", help_heading = "etcd")]
+    pub(super) etcd_password: Option<String>,
+
+    /// Interface that carries the overlay, by name or address; may be given several times, the first that is there is
+    /// taken. Without any of the --iface options: the way to etcd, else the default route
+    #[arg(long, value_name = "NAME|ADDRESS", help_heading = "This host")]
+    pub(super) iface: Vec<String>,
+    /// Pattern for the interface's name or address, tried after --iface; may be given several times
+    #[arg(long, value_name = "REGEX", help_heading = "This host")]
+    pub(super) iface_regex: Vec<Regex>,
+    /// Take the interface through which this address is reached, tried after --iface-regex
+    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    pub(super) iface_can_reach: Option<Ipv4Addr>,
+    /// Address under which other hosts reach this one, if it is not the interface's own (behind NAT)
+    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    pub(super) public_ip: Option<Ipv4Addr>,
+    /// Accepted for flannel's sake: this version carries IPv4 only
+    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    pub(super) public_ipv6: Option<Ipv6Addr>,
+
+    /// Masquerade packets that leave the overlay or come into it through another host
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
+    pub(super) ip_masq: bool,
+    /// Masquerade without random ports
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
+    pub(super) ip_masq_fully_random_disable: bool,
+    /// Allow forwarding from and to the overlay where the policy is to drop (Docker sets it)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
+          value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
+    pub(super) iptables_forward_rules: bool,
+    /// Accepted for flannel's sake: rules are not polled
+    #[arg(long, value_name = "SECONDS", help_heading = "Packet filter")]
+    pub(super) iptables_resync: Option<u32>,
+    /// Drop packets to addresses of our subnet that no pod has, instead of sending them to the default route
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+          value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
+    pub(super) ip_blackhole_route: bool,
+
+    /// Where to say which subnet this host has
+    #[arg(long, value_name = "FILE", default_value = "/run/flannel/subnet.env", help_heading = "Files")]
+    pub(super) subnet_file: PathBuf,
+    /// Where to put the options for Docker, for systemd's EnvironmentFile=; beside subnet.env if not given
+    #[arg(long, value_name = "FILE", help_heading = "Files")]
+    pub(super) docker_opts_file: Option<PathBuf>,
+
+    /// The lease, which lasts a day, is renewed at least this long before it ends; usually much earlier
+    #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = clap::value_parser!(u16).range(1..1440), help_heading = "Operation")]
+    pub(super) subnet_lease_renew_margin: u16,
+    /// Address for /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, help_heading = "Operation")]
+    pub(super) healthz_ip: IpAddr,
+    /// Port for /healthz and /readyz; 0 turns them off
+    #[arg(long, value_name = "PORT", default_value = "0", help_heading = "Operation")]
+    pub(super) healthz_port: u16,
+    /// How much to log: 0 changes of state, from 1 every decision, from 10 every message
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value = "0", help_heading = "Operation")]
+    pub(super) verbosity: u8,
+
+    #[command(flatten)]
+    pub(super) kubernetes: Kubernetes,
+}
+
+/// Options of flannel that belong to its Kubernetes mode: known so that they can be refused with a sentence.
+#[derive(Debug, Args)]
+pub(super) struct Kubernetes {
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    kube_subnet_mgr: Option<String>,
+    #[arg(long, hide = true)]
+    kube_api_url: Option<String>,
+    #[arg(long, hide = true)]
+    kube_annotation_prefix: Option<String>,
+    #[arg(long, hide = true)]
+    kubeconfig_file: Option<String>,
+    #[arg(long, hide = true)]
+    net_config_path: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    set_node_network_unavailable: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    use_multi_cluster_cidr: Option<String>,
+}
+
+impl Kubernetes {
+    pub(super) fn first_given(&self) -> Option<&'static str> {
+        let options = [
+            ("kube-subnet-mgr", &self.kube_subnet_mgr),
+            ("kube-api-url", &self.kube_api_url),
+            ("kube-annotation-prefix", &self.kube_annotation_prefix),
+            ("kubeconfig-file", &self.kubeconfig_file),
+            ("net-config-path", &self.net_config_path),
+            ("set-node-network-unavailable", &self.set_node_network_unavailable),
+            ("use-multi-cluster-cidr", &self.use_multi_cluster_cidr),
+        ];
+        options.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
+    }
+}
+
+/// The words of Go's `strconv.ParseBool`.
+fn go_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}

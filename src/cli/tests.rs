@@ -1,0 +1,127 @@
+use super::*;
+
+fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    parse(&args, &env)
+}
+
+fn options(args: &[&str]) -> Options {
+    parse_with(args, &[]).expect("a command line that is accepted")
+}
+
+fn check_refused(args: &[&str], env: &[(&str, &str)], hint: &str) {
+    match parse_with(args, env) {
+        Err(Stop::Usage(text)) => assert!(text.contains(hint), "{args:?}: {text}"),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn has_the_defaults_of_the_contract() {
+    let options = options(&[]);
+    assert_eq!(options.etcd.endpoints, ["http://127.0.0.1:2379"]);
+    assert_eq!(options.etcd.prefix, "/coreos.com/network");
+    assert_eq!(options.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
+    assert_eq!(options.docker_opts_file, PathBuf::from("/run/flannel/docker_opts.env"));
+    assert_eq!(options.renew_margin, Duration::from_secs(3600));
+    assert!(!options.ip_masq && options.random_fully && options.forward_rules && !options.blackhole);
+    assert_eq!((options.healthz, options.verbosity), (None, 0));
+}
+
+#[test]
+fn takes_the_spellings_of_go() {
+    for args in [
+        &["-iface=eth0", "-ip-masq", "-v=10"][..],
+        &["--iface=eth0", "--ip-masq=true", "-v", "10"],
+        &["-iface", "eth0", "--ip-masq=T", "--v=10"],
+        &["--iface", "eth0", "-ip-masq=1", "-v10"],
+    ] {
+        let options = options(args);
+        assert_eq!((options.selectors.ifaces, options.ip_masq, options.verbosity), (vec!["eth0".to_owned()], true, 10));
+    }
+    assert!(!options(&["--iptables-forward-rules=false"]).forward_rules);
+    assert!(!options(&["--ip-masq-fully-random-disable"]).random_fully);
+}
+
+#[test]
+fn repeats_interfaces_and_lets_the_last_word_count_elsewhere() {
+    let options = options(&["--iface=eth1", "--iface=10.0.0.1", "--etcd-prefix=/a", "--etcd-prefix=/b"]);
+    assert_eq!(options.selectors.ifaces, ["eth1", "10.0.0.1"]);
+    assert_eq!(options.etcd.prefix, "/b");
+}
+
+#[test]
+fn splits_endpoints_and_completes_them() {
+    let options = options(&["--etcd-endpoints=https://a:2379/, b:4001,http://[::1]:2379"]);
+    assert_eq!(options.etcd.endpoints, ["https://a:2379", "http://b:4001", "http://[::1]:2379"]);
+    let hosts: Vec<&str> = options.etcd.endpoints.iter().map(|url| host_of(url)).collect();
+    assert_eq!(hosts, ["a", "b", "::1"]);
+}
+
+#[test]
+fn reads_the_environment_where_the_command_line_is_silent() {
+    let env =
+        [("FLANNELD_ETCD_PREFIX", "/env"), ("FLANNELD_IP_MASQ", "true"), ("FLANNELD_IFACE", ""), ("FLANNELD_V", "2")];
+    let options = parse_with(&["--etcd-prefix=/line"], &env).expect("a good environment");
+    assert_eq!((options.etcd.prefix.as_str(), options.ip_masq, options.verbosity), ("/line", true, 2));
+    assert!(options.selectors.ifaces.is_empty());
+}
+
+#[test]
+fn accepts_what_flannel_accepts_and_does_not_need() {
+    options(&["--iptables-resync=5", "--public-ipv6=fd00::1", "--healthz-ip=127.0.0.1"]);
+    let healthz = options(&["--healthz-ip=127.0.0.1", "--healthz-port=8080"]).healthz;
+    assert_eq!(healthz, "127.0.0.1:8080".parse().ok());
+}
+
+#[test]
+fn refuses_kubernetes_mode_with_a_sentence() {
+    for args in [
+        &["--kube-subnet-mgr"][..],
+        &["-kube-subnet-mgr=true"],
+        &["--kube-api-url=http://x"],
+        &["--kubeconfig-file", "x"],
+    ] {
+        check_refused(args, &[], "keeps its leases in etcd");
+    }
+    check_refused(&[], &[("FLANNELD_KUBE_SUBNET_MGR", "true")], "keeps its leases in etcd");
+}
+
+#[test]
+fn refuses_what_cannot_be_used() {
+    check_refused(&["--nonsense"], &[], "unexpected argument '--nonsense'");
+    check_refused(&["argument"], &[], "unexpected argument");
+    check_refused(&["--ip-masq=maybe"], &[], "expected true or false");
+    check_refused(&["--iface-regex=("], &[], "unclosed group");
+    check_refused(&["--iface-can-reach=host"], &[], "invalid IPv4");
+    check_refused(&["--public-ip=fd00::1"], &[], "invalid IPv4");
+    check_refused(&["--subnet-lease-renew-margin=1440"], &[], "1440 is not in 1..1440");
+    check_refused(&["--etcd-endpoints=ftp://a:1"], &[], "expected URLs such as");
+    check_refused(&["--etcd-endpoints=http://a"], &[], "expected URLs such as");
+    check_refused(&["--etcd-endpoints="], &[], "expected URLs such as");
+    check_refused(&["--etcd-certfile=a"], &[], "go together");
+    check_refused(&["--etcd-username=a"], &[], "go together");
+    check_refused(&[], &[("FLANNELD_IP_MASQ", "maybe")], "in the environment variable FLANNELD_IP_MASQ");
+}
+
+#[test]
+fn teaches_when_asked() {
+    let text = |args: &[&str]| match parse_with(args, &[]) {
+        Err(Stop::Text(text)) => text,
+        other => panic!("{args:?}: {other:?}"),
+    };
+    assert_eq!(text(&["--version"]), format!("flanneld {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(text(&["-version"]), text(&["--version"]));
+    let help = text(&["--help"]);
+    for heading in ["etcd:", "This host:", "Packet filter:", "Files:", "Operation:", "Examples:"] {
+        assert!(help.contains(heading), "{help}");
+    }
+    assert!(!help.contains("kube"), "{help}");
+}
+
+#[test]
+fn does_not_show_the_password() {
+    let options = options(&["--etcd-username=a", "--etcd-password=hunter2"]);
+    assert!(!format!("{options:?}").contains("hunter2"));
+}

@@ -1,0 +1,75 @@
+//! Owns finding the external interface on this host: asks the kernel what there is until one fits. Which one fits, is
+//! `iface`'s decision.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tracing::{debug, info, warn};
+
+use crate::cli::{Options, host_of};
+use crate::iface::{self, External, Routed, Ways};
+use crate::netlink::Netlink;
+
+/// An address that is nobody's (RFC 5737): the way there is the default route.
+const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Time between two looks while there is no interface: at boot it may take a while.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How long the name of an etcd host may take to resolve.
+const RESOLVE: Duration = Duration::from_secs(3);
+
+/// The external interface, as soon as there is one. Says once why there is none.
+pub(super) async fn wait_for(netlink: &Netlink, options: &Options) -> External {
+    let mut said = String::new();
+    loop {
+        match find(netlink, options).await {
+            Ok(external) => {
+                info!(interface = external.name, address = %external.address, mtu = external.mtu, "external interface");
+                return external;
+            }
+            Err(error) => {
+                let reason = format!("{error:#}");
+                match said == reason {
+                    true => debug!(reason, "still no external interface"),
+                    false => warn!(reason, "no external interface yet; waiting for one"),
+                }
+                said = reason;
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<External> {
+    let can_reach = match options.selectors.can_reach {
+        Some(address) => netlink.way_to(address).await?,
+        None => None,
+    };
+    let ways =
+        Ways { can_reach, etcd: way_to_etcd(netlink, options).await?, default: netlink.way_to(ELSEWHERE).await? };
+    Ok(iface::choose(&options.selectors, &netlink.interfaces().await?, &ways)?)
+}
+
+/// The way to the first member of etcd that is not on this host.
+async fn way_to_etcd(netlink: &Netlink, options: &Options) -> anyhow::Result<Option<Routed>> {
+    for endpoint in &options.etcd.endpoints {
+        let Ok(address) = resolve(host_of(endpoint)).await else { continue };
+        let way = netlink.way_to(address).await?;
+        if let Some(way) = way.filter(|way| way.source != address && !address.is_loopback()) {
+            return Ok(Some(way));
+        }
+    }
+    Ok(None)
+}
+
+async fn resolve(host: &str) -> anyhow::Result<Ipv4Addr> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await??;
+    let v4 = |address: SocketAddr| match address {
+        SocketAddr::V4(v4) => Some(*v4.ip()),
+        SocketAddr::V6(_) => None,
+    };
+    found.into_iter().find_map(v4).context("no IPv4 address")
+}

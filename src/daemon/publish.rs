@@ -1,0 +1,130 @@
+//! Owns telling the rest of the host: files for other programs and rules for the packet filter, again whenever our lease
+//! changes, until it has worked.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::backoff::Backoff;
+use crate::cli::Options;
+use crate::envfile::{Env, write};
+use crate::firewall;
+use crate::iface::External;
+use crate::masq::Wanted;
+use crate::readiness::{Part, Published};
+use crate::subnet::keeper::Membership;
+
+/// See the module.
+pub(super) struct Publisher {
+    external: External,
+    subnet_file: PathBuf,
+    docker_opts_file: PathBuf,
+    ip_masq: bool,
+    random_fully: bool,
+    forward_rules: bool,
+    joined: watch::Receiver<Option<Membership>>,
+    published: watch::Sender<Published>,
+    backoff: Backoff,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        options: &Options,
+        external: External,
+        joined: watch::Receiver<Option<Membership>>,
+        published: watch::Sender<Published>,
+    ) -> Self {
+        Self {
+            external,
+            subnet_file: options.subnet_file.clone(),
+            docker_opts_file: options.docker_opts_file.clone(),
+            ip_masq: options.ip_masq,
+            random_fully: options.random_fully,
+            forward_rules: options.forward_rules,
+            joined,
+            published,
+            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+        }
+    }
+
+    /// Runs until nobody can tell of leases any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let membership = self.joined.borrow_and_update().clone();
+            let done = match &membership {
+                Some(membership) => self.publish(membership).await,
+                None => true,
+            };
+            let again = self.delay(done);
+            tokio::select! {
+                changed = self.joined.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
+            }
+        }
+    }
+
+    /// How long to wait before the next try, if one is needed.
+    fn delay(&mut self, done: bool) -> Option<Duration> {
+        if done {
+            self.backoff.reset();
+            return None;
+        }
+        Some(self.backoff.next(super::random()))
+    }
+
+    /// Answers whether all of it worked.
+    async fn publish(&mut self, membership: &Membership) -> bool {
+        let files = self.write_files(membership);
+        self.published.send_modify(|published| published.files = files.clone());
+        let rules = self.install_rules(membership).await;
+        self.published.send_modify(|published| published.rules = rules.clone());
+        files == Part::Done && rules == Part::Done
+    }
+
+    /// subnet.env last: whoever waits for it finds the options for Docker as well.
+    fn write_files(&self, membership: &Membership) -> Part {
+        let Membership { own, config } = membership;
+        let mtu = config.overlay_mtu(self.external.mtu);
+        let env = Env { network: config.network, subnet: own.subnet, mtu, ip_masq: self.ip_masq };
+        let both = [(&self.docker_opts_file, env.docker_opts()), (&self.subnet_file, env.subnet_env())];
+        for (path, text) in both {
+            match write::replace(path, &text) {
+                Ok(true) => info!(path = %path.display(), "wrote the file"),
+                Ok(false) => debug!(path = %path.display(), "the file is right already"),
+                Err(error) => return self.failed(&self.published.borrow().files, crate::error::chain(&error)),
+            }
+        }
+        Part::Done
+    }
+
+    async fn install_rules(&self, membership: &Membership) -> Part {
+        let Membership { own, config } = membership;
+        let wanted = Wanted {
+            vni: config.vxlan.vni,
+            network: config.network,
+            subnet: own.subnet,
+            masquerade: self.ip_masq,
+            random_fully: self.random_fully,
+            forward: self.forward_rules,
+        };
+        match firewall::install(&wanted).await {
+            Ok(carried) => {
+                info!(masquerade = carried.masquerade, forward = carried.forward, "rules are in place, through");
+                Part::Done
+            }
+            Err(error) => self.failed(&self.published.borrow().rules, crate::error::chain(&error)),
+        }
+    }
+
+    /// Says a reason when it is new.
+    fn failed(&self, before: &Part, reason: String) -> Part {
+        let now = Part::Failed(reason.clone());
+        match *before == now {
+            true => debug!(reason, "failed again"),
+            false => warn!(reason, "failed; trying again"),
+        }
+        now
+    }
+}

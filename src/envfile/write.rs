@@ -1,0 +1,76 @@
+//! Owns writing a file so that nobody ever sees half of it. The only place that writes files.
+#![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+/// A file that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write \"{}\"", path.display())]
+pub struct Error {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Puts `text` into the file `path`, mode 0644, making its directory if need be. A file that says the same already is
+/// not touched. The new text is on disk before the name points to it, so that a crash leaves old or new.
+///
+/// Returns whether anything was written.
+///
+/// # Errors
+/// The directory or the file cannot be written.
+pub fn replace(path: &Path, text: &str) -> Result<bool, Error> {
+    try_replace(path, text).map_err(|source| Error { path: path.to_owned(), source })
+}
+
+fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
+    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(false);
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    fs::create_dir_all(directory)?;
+    let mut file = NamedTempFile::new_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    fs::File::open(directory)?.sync_all()?;
+    Ok(true)
+}
+
+/// The text of a file that another run may have written, if there is any.
+pub fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_the_directory_and_replaces_only_what_differs() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let path = home.path().join("flannel/subnet.env");
+        assert_eq!(replace(&path, "A=1\n").ok(), Some(true));
+        assert_eq!(replace(&path, "A=1\n").ok(), Some(false));
+        assert_eq!(replace(&path, "A=2\n").ok(), Some(true));
+        assert_eq!(read(&path).as_deref(), Some("A=2\n"));
+        let mode = fs::metadata(&path).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o644);
+        assert_eq!(fs::read_dir(path.parent().expect("a parent")).expect("the directory").count(), 1);
+    }
+
+    #[test]
+    fn says_which_file_it_could_not_write() {
+        let error = replace(Path::new("/proc/none/subnet.env"), "").expect_err("/proc cannot be written");
+        assert!(error.to_string().contains("/proc/none/subnet.env"), "{error}");
+    }
+}

@@ -1,0 +1,92 @@
+//! Owns a watch on all keys of one network: turns etcd's events into changes, and every way in which a watch can end into
+//! an error. The library does not resume a broken watch, and says nothing of its own when etcd cancels one.
+
+use etcd_client::{Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
+
+use super::endpoints::Endpoints;
+use super::{Keys, LARGEST_ANSWER};
+use crate::subnet::registry::{Change, Error, Watch};
+
+/// A running watch.
+pub struct EtcdWatch {
+    stream: WatchStream,
+    keys: Keys,
+}
+
+/// Why a watch has ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("revisions before {0} are compacted")]
+    Compacted(i64),
+    #[error("etcd cancelled it: {0:?}")]
+    Cancelled(String),
+    #[error("the stream ended")]
+    Closed,
+    #[error("{}", crate::error::chain(.0))]
+    Etcd(EtcdError),
+}
+
+/// Starts a watch that sees everything from revision `from` on.
+pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Result<EtcdWatch, Error> {
+    let options = WatchOptions::new().with_prefix().with_start_revision(from);
+    let request = async |client: etcd_client::Client| {
+        let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
+        let mut stream = client.watch(keys.all.clone(), Some(options.clone())).await?;
+        // The first answer says that the watch exists; a dead or leaderless member fails here, inside the deadline.
+        stream.message().await.map(|answer| (stream, answer))
+    };
+    let operation = format!("watch \"{}\"", keys.all);
+    let (stream, answer) = endpoints.call(&operation, request).await?;
+    match answer.map_or(Err(Ended::Closed), |answer| check(&answer)) {
+        Ok(()) => Ok(EtcdWatch { stream, keys }),
+        Err(ended) => {
+            endpoints.rotate();
+            Err(Error { operation, source: Box::new(ended) })
+        }
+    }
+}
+
+impl Watch for EtcdWatch {
+    async fn next(&mut self) -> Result<Vec<Change>, Error> {
+        loop {
+            let changes = self.answer().await.map_err(|ended| Error {
+                operation: format!("go on watching \"{}\"", self.keys.all),
+                source: Box::new(ended),
+            })?;
+            if !changes.is_empty() {
+                return Ok(changes);
+            }
+        }
+    }
+}
+
+impl EtcdWatch {
+    async fn answer(&mut self) -> Result<Vec<Change>, Ended> {
+        let answer = self.stream.message().await.map_err(Ended::Etcd)?.ok_or(Ended::Closed)?;
+        check(&answer)?;
+        let changes = answer.events().iter().filter_map(|event| self.change(event.event_type(), event.kv()?));
+        Ok(changes.collect())
+    }
+
+    fn change(&self, kind: EventType, kv: &KeyValue) -> Option<Change> {
+        let deleted = kind == EventType::Delete;
+        if kv.key() == self.keys.config.as_bytes() {
+            return Some(Change::Config((!deleted).then(|| kv.value().to_vec())));
+        }
+        match deleted {
+            true => self.keys.name(kv.key()).map(Change::Delete),
+            false => self.keys.entry(kv).map(Change::Put),
+        }
+    }
+}
+
+/// After a compaction etcd answers with `canceled`, an empty reason, and leaves the stream open and silent.
+fn check(answer: &WatchResponse) -> Result<(), Ended> {
+    if answer.compact_revision() > 0 {
+        return Err(Ended::Compacted(answer.compact_revision()));
+    }
+    if answer.canceled() {
+        return Err(Ended::Cancelled(answer.cancel_reason().to_owned()));
+    }
+    Ok(())
+}

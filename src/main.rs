@@ -1,0 +1,44 @@
+//! Owns the process: arguments in, exit status out. All else is the library's.
+#![expect(clippy::disallowed_methods, reason = "main hands arguments and environment to the library")]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use flanneld::cli::{self, EX_USAGE, Options, Stop};
+
+fn main() -> ExitCode {
+    match parse() {
+        Ok(options) => run(options),
+        Err(Stop::Text(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(Stop::Usage(text)) => {
+            eprint!("flanneld: {text}");
+            ExitCode::from(EX_USAGE)
+        }
+    }
+}
+
+fn parse() -> Result<Options, Stop> {
+    let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let env: BTreeMap<_, _> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    cli::parse(&args, &env)
+}
+
+fn run(options: Options) -> ExitCode {
+    flanneld::log::start(options.verbosity, std::env::var_os("JOURNAL_STREAM").is_some());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(flanneld::daemon::run(options)),
+        Err(error) => Err(anyhow::Error::from(error).context("failed to start the runtime")),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Owns the socket on which the kernel is changed: many messages in one `sendmsg`, each with its own answer. Nothing else
+//! arrives on it, so that no event can push an answer out of its buffer.
+//!
+//! It blocks, and that is right: the kernel does the work of a request inside `sendmsg`, the answers are there when
+//! it returns.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
+
+use super::encode::Request;
+
+/// Messages in one `sendmsg`. Larger batches gain nothing; the answers of this many, were all errors, fit the buffer.
+const BATCH: usize = 128;
+/// Room for answers, in bytes.
+const BUFFER: usize = 1 << 20;
+/// How long an answer may take. They are there at once unless something is badly wrong.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Bulk {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Bulk {
+    /// Opens the socket.
+    pub(super) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Answers need not repeat the request.
+        socket.set_cap_ack(true)?;
+        // Fails without CAP_NET_ADMIN, without which nothing else would work either.
+        setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
+        SockRef::from(&socket).set_read_timeout(Some(DEADLINE))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Has the kernel do the requests in their order. The answers are in the same order.
+    pub(super) fn execute(&mut self, requests: Vec<Request>) -> Vec<io::Result<()>> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut requests = requests.into_iter();
+        loop {
+            let batch: Vec<Request> = requests.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return answers;
+            }
+            let count = batch.len();
+            match self.exchange(batch) {
+                Ok(mut some) => answers.append(&mut some),
+                Err(error) => answers.extend((0..count).map(|_| Err(clone(&error)))),
+            }
+        }
+    }
+
+    fn exchange(&mut self, batch: Vec<Request>) -> io::Result<Vec<io::Result<()>>> {
+        let first = self.sequence.wrapping_add(1);
+        let count = batch.len();
+        let mut bytes = Vec::with_capacity(count * 96);
+        for request in batch {
+            self.sequence = self.sequence.wrapping_add(1);
+            append(&mut bytes, request, self.sequence);
+        }
+        self.socket.send(&bytes, 0)?;
+        let mut codes = BTreeMap::new();
+        while codes.len() < count {
+            self.receive(first, count, &mut codes)?;
+        }
+        Ok(codes.into_values().map(|code| if code == 0 { Ok(()) } else { Err(errno(code)) }).collect())
+    }
+
+    /// Takes one datagram of answers. Those of an earlier batch, given up after its deadline, are passed over.
+    fn receive(&self, first: u32, count: usize, codes: &mut BTreeMap<u32, i32>) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(16 * 1024);
+        self.socket.recv(&mut buffer, 0)?;
+        let mut rest = &buffer[..];
+        while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
+            let place = message.header.sequence_number.wrapping_sub(first);
+            if let NetlinkPayload::Error(error) = &message.payload
+                && usize::try_from(place).is_ok_and(|place| place < count)
+            {
+                codes.insert(place, error.raw_code());
+            }
+            let length = usize::try_from(message.header.length).unwrap_or(0).next_multiple_of(4);
+            if length == 0 || length >= rest.len() {
+                break;
+            }
+            rest = &rest[length..];
+        }
+        Ok(())
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, request: Request, sequence: u32) {
+    let mut header = NetlinkHeader::default();
+    header.flags = request.flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(request.message));
+    message.finalize();
+    let start = bytes.len();
+    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut bytes[start..]);
+}
+
+fn errno(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code.saturating_abs())
+}
+
+fn clone(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}

@@ -1,0 +1,240 @@
+//! Owns what a lease is: the name of its key, the JSON of its value, and what makes one unusable. Values come
+//! from other hosts and are untrusted. Pure.
+//!
+//! Source: flannel v0.28 `pkg/subnet/subnet.go`, `pkg/subnet/etcd/registry.go`, `pkg/backend/vxlan/vxlan.go`.
+
+pub mod claim;
+pub mod keeper;
+pub mod pick;
+pub mod registry;
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{MacAddr, Vni, network_of};
+use crate::config::NetworkConfig;
+
+/// The backend that this daemon writes and reads.
+pub const BACKEND: &str = "vxlan";
+/// Longer values are refused unread; flannel writes about 130 bytes.
+const LONGEST_VALUE: usize = 4096;
+
+/// A subnet in the hands of a host whose backend is vxlan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// The subnet of the host's pods; its first address is that of the host's VTEP.
+    pub subnet: Ipv4Network,
+    /// Where the host receives VXLAN packets.
+    pub public_ip: Ipv4Addr,
+    /// Address of the host's vxlan device: inner destination of all packets to its pods.
+    pub vtep_mac: MacAddr,
+    /// `None` in leases of flannel before 0.13.
+    pub vni: Option<Vni>,
+    /// etcd's revision of the last write; orders two leases that claim the same thing.
+    pub revision: i64,
+}
+
+impl fmt::Display for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} with {}", self.subnet, self.public_ip, self.vtep_mac)
+    }
+}
+
+/// Why an entry of the registry is not a lease for us.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The name of the key is none of a subnet.
+    #[error("expected a key such as \"10.5.1.0-24\"")]
+    Key,
+    /// The value cannot be read.
+    #[error("failed to read the value: {0}")]
+    Value(String),
+    /// The host uses another backend. Not an error, but no peer either.
+    #[error("backend is {0:?}, ours is \"vxlan\"")]
+    OtherBackend(String),
+    /// The host is in another VXLAN.
+    #[error("VNI is {0}, ours is {1}")]
+    OtherVni(Vni, Vni),
+    /// The subnet cannot be routed: it is not inside the network, or inside our own subnet.
+    #[error("subnet {0} {1}")]
+    Subnet(Ipv4Network, &'static str),
+    /// No host can have this PublicIP.
+    #[error("PublicIP {0} {1}")]
+    PublicIp(Ipv4Addr, &'static str),
+    /// No peer can have this VtepMAC.
+    #[error("VtepMAC {0} {1}")]
+    VtepMac(MacAddr, &'static str),
+}
+
+/// The value of a lease, in the order of keys in which Go flannel writes them.
+#[derive(Serialize)]
+struct Written {
+    #[serde(rename = "PublicIP")]
+    public_ip: Ipv4Addr,
+    #[serde(rename = "PublicIPv6")]
+    public_ipv6: Option<Ipv6Addr>,
+    #[serde(rename = "BackendType")]
+    backend_type: &'static str,
+    #[serde(rename = "BackendData")]
+    backend_data: WrittenVxlan,
+}
+
+#[derive(Serialize)]
+struct WrittenVxlan {
+    #[serde(rename = "VNI")]
+    vni: Vni,
+    #[serde(rename = "VtepMAC")]
+    vtep_mac: MacAddr,
+}
+
+/// The value of a lease as others wrote it. Unknown keys are ignored.
+#[derive(Deserialize)]
+struct Found {
+    #[serde(rename = "PublicIP")]
+    public_ip: Option<Ipv4Addr>,
+    #[serde(rename = "BackendType")]
+    backend_type: String,
+    #[serde(rename = "BackendData", default)]
+    backend_data: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct FoundVxlan {
+    #[serde(rename = "VNI", default)]
+    vni: Option<Vni>,
+    #[serde(rename = "VtepMAC")]
+    vtep_mac: MacAddr,
+}
+
+/// Name of the key of `subnet` below `PREFIX/subnets/`.
+pub fn key_name(subnet: Ipv4Network) -> String {
+    format!("{}-{}", subnet.ip(), subnet.prefix())
+}
+
+/// The subnet that a key names: `10.5.1.0-24`, and `10.5.1.0-24&fd00:5:1::-64` of dual-stack clusters, whose
+/// IPv6 part is checked and dropped.
+pub fn parse_key_name(name: &str) -> Result<Ipv4Network, Rejection> {
+    let (v4, v6) = match name.split_once('&') {
+        Some((v4, v6)) => (v4, Some(v6)),
+        None => (name, None),
+    };
+    if let Some(v6) = v6 {
+        let (address, prefix) = v6.rsplit_once('-').ok_or(Rejection::Key)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| Rejection::Key)?;
+        Ipv6Network::new(address, parse_prefix(prefix)?).map_err(|_| Rejection::Key)?;
+    }
+    let (address, prefix) = v4.split_once('-').ok_or(Rejection::Key)?;
+    let address: Ipv4Addr = address.parse().map_err(|_| Rejection::Key)?;
+    let subnet = network_of(address, parse_prefix(prefix)?).ok_or(Rejection::Key)?;
+    if subnet.ip() == address { Ok(subnet) } else { Err(Rejection::Key) }
+}
+
+fn parse_prefix(text: &str) -> Result<u8, Rejection> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().ok_or(Rejection::Key)
+}
+
+/// The value that we write for our own lease.
+pub fn render_value(public_ip: Ipv4Addr, vni: Vni, vtep_mac: MacAddr) -> String {
+    let backend_data = WrittenVxlan { vni, vtep_mac };
+    let written = Written { public_ip, public_ipv6: None, backend_type: BACKEND, backend_data };
+    serde_json::to_string(&written).expect("a struct of addresses and numbers is always JSON")
+}
+
+/// The PublicIP in a value, whatever else is in it.
+pub fn public_ip_of(value: &[u8]) -> Option<Ipv4Addr> {
+    found(value).ok()?.public_ip
+}
+
+/// Reads one entry of the registry.
+///
+/// # Errors
+/// Anything that keeps it from being a lease of a vxlan host; see [`vet`] for what it says.
+pub fn parse_lease(name: &str, value: &[u8], revision: i64) -> Result<Lease, Rejection> {
+    let subnet = parse_key_name(name)?;
+    let found = found(value)?;
+    if found.backend_type != BACKEND {
+        return Err(Rejection::OtherBackend(found.backend_type.chars().take(40).collect()));
+    }
+    let public_ip = found.public_ip.ok_or_else(|| Rejection::Value("PublicIP is missing".to_owned()))?;
+    let vxlan: FoundVxlan = serde_json::from_value(found.backend_data).map_err(|e| Rejection::Value(e.to_string()))?;
+    Ok(Lease { subnet, public_ip, vtep_mac: vxlan.vtep_mac, vni: vxlan.vni, revision })
+}
+
+fn found(value: &[u8]) -> Result<Found, Rejection> {
+    if value.len() > LONGEST_VALUE {
+        return Err(Rejection::Value(format!("{} bytes, expected at most {LONGEST_VALUE}", value.len())));
+    }
+    serde_json::from_slice(value).map_err(|error| Rejection::Value(error.to_string()))
+}
+
+/// What we are in the overlay: the measure for the leases of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Our subnet.
+    pub subnet: Ipv4Network,
+    /// Our address on the network between the hosts, as the lease says it.
+    pub public_ip: Ipv4Addr,
+    /// Address of our vxlan device.
+    pub vtep_mac: MacAddr,
+}
+
+impl Own {
+    /// Address of our vxlan device: the first of our subnet.
+    pub fn vtep(&self) -> Ipv4Addr {
+        self.subnet.ip()
+    }
+}
+
+/// Decides whether the lease of another host may become routes and entries of ours.
+///
+/// # Errors
+/// The first thing that would harm us or the hosts we carry packets for.
+pub fn vet(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejection> {
+    vet_subnet(lease.subnet, config, own.subnet)?;
+    vet_public_ip(lease.public_ip, config, own.public_ip)?;
+    if !lease.vtep_mac.is_unicast() {
+        return Err(Rejection::VtepMac(lease.vtep_mac, "is not the address of a device"));
+    }
+    if lease.vtep_mac == own.vtep_mac {
+        return Err(Rejection::VtepMac(lease.vtep_mac, "is our own"));
+    }
+    match lease.vni {
+        Some(vni) if vni != config.vxlan.vni => Err(Rejection::OtherVni(vni, config.vxlan.vni)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn vet_subnet(subnet: Ipv4Network, config: &NetworkConfig, own: Ipv4Network) -> Result<(), Rejection> {
+    use crate::addr::{covers, overlap};
+    if subnet == config.network || !covers(config.network, subnet) {
+        return Err(Rejection::Subnet(subnet, "is not inside the network"));
+    }
+    if subnet.prefix() > 30 {
+        return Err(Rejection::Subnet(subnet, "is too small for a host"));
+    }
+    if overlap(subnet, own) {
+        return Err(Rejection::Subnet(subnet, "overlaps our own"));
+    }
+    Ok(())
+}
+
+fn vet_public_ip(ip: Ipv4Addr, config: &NetworkConfig, own: Ipv4Addr) -> Result<(), Rejection> {
+    let refuse = |why| Err(Rejection::PublicIp(ip, why));
+    match ip {
+        _ if ip == own => refuse("is our own"),
+        _ if ip.is_unspecified() || ip.is_broadcast() || ip.octets()[0] == 0 => refuse("is not the address of a host"),
+        _ if ip.is_multicast() => refuse("is a multicast address"),
+        _ if ip.is_loopback() => refuse("is a loopback address"),
+        _ if config.network.contains(ip) => refuse("is inside the overlay that it should carry"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+//! Owns our lease over time: waits for a configuration, comes to a lease, renews it, follows the leases of the
+//! others, and starts over from a fresh list whenever something is not as expected. Works over any
+//! [`Registry`]; decides nothing that `claim` and `vet` do not decide, and touches neither kernel nor files.
+
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, error, info, warn};
+
+use super::claim::{self, Claim, Identity};
+use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch, Written};
+use super::{Lease, Own, Rejection, key_name, parse_key_name, parse_lease, vet};
+use crate::backoff::Backoff;
+use crate::config::{self, NetworkConfig};
+
+mod announce;
+use announce::Rejections;
+pub use announce::{Membership, Update};
+
+/// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
+pub const TTL: Duration = Duration::from_secs(86_400);
+/// Subnets that we try to create from one list before we list again.
+const TRIES_PER_LIST: usize = 16;
+
+/// What ends one pass over list, lease and watch.
+enum Interrupt {
+    /// Nobody wants to know any more: the daemon stops.
+    Closed,
+    /// The list is out of date in a way that only a new list mends.
+    Relist(&'static str),
+    /// The registry failed.
+    Registry(Error),
+}
+
+impl From<Error> for Interrupt {
+    fn from(error: Error) -> Self {
+        Self::Registry(error)
+    }
+}
+
+/// The lease that we hold.
+struct Held {
+    own: Own,
+    /// `None` for a reservation, which needs no renewal.
+    lease: Option<LeaseId>,
+    renew_at: Instant,
+}
+
+/// See the module.
+pub struct Keeper<R> {
+    registry: R,
+    identity: Identity,
+    renew_margin: Duration,
+    updates: mpsc::Sender<Update>,
+    membership: watch::Sender<Option<Membership>>,
+    random: fn() -> f64,
+    /// The configuration with which we joined; a later one takes a restart.
+    joined: Option<NetworkConfig>,
+    /// Value of the configuration that was looked at last, so that each is spoken of once.
+    seen: Option<Option<Vec<u8>>>,
+    rejections: Rejections,
+    backoff: Backoff,
+}
+
+impl<R: Registry> Keeper<R> {
+    /// `renew_margin` is the time before expiry at which the lease must have been renewed. `updates` hears everything in
+    /// order, `membership` only what we are ourselves. `random` yields numbers in 0..1.
+    pub fn new(
+        registry: R,
+        identity: Identity,
+        renew_margin: Duration,
+        updates: mpsc::Sender<Update>,
+        membership: watch::Sender<Option<Membership>>,
+        random: fn() -> f64,
+    ) -> Self {
+        Self {
+            registry,
+            identity,
+            renew_margin,
+            updates,
+            membership,
+            random,
+            joined: None,
+            seen: None,
+            rejections: Rejections::default(),
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(1500)),
+        }
+    }
+
+    /// Runs until nobody listens to the updates. Dropping it at any time leaves the lease in place.
+    pub async fn run(mut self) {
+        loop {
+            match self.pass().await {
+                Interrupt::Closed => return,
+                Interrupt::Relist(why) => debug!(why, "listing again"),
+                Interrupt::Registry(error) => self.wait_out(&error).await,
+            }
+        }
+    }
+
+    /// Says once that the registry is away, and waits a little longer each time.
+    async fn wait_out(&mut self, error: &Error) {
+        let chain = crate::error::chain(error);
+        match self.backoff.failures() {
+            0 => warn!(error = chain, "lost etcd; the network stays as it is until etcd is back"),
+            _ => debug!(error = chain, "etcd is still away"),
+        }
+        sleep(self.backoff.next((self.random)())).await;
+    }
+
+    fn is_back(&mut self) {
+        if self.backoff.failures() > 0 {
+            info!(tries = self.backoff.failures(), "etcd is back");
+            self.backoff.reset();
+        }
+    }
+
+    async fn pass(&mut self) -> Interrupt {
+        match self.try_pass().await {
+            Ok(never) => match never {},
+            Err(interrupt) => interrupt,
+        }
+    }
+
+    async fn try_pass(&mut self) -> Result<std::convert::Infallible, Interrupt> {
+        let listing = self.registry.list().await?;
+        self.is_back();
+        let Some(config) = self.network_config(listing.config.as_deref()) else {
+            return self.wait_for(listing.revision, "the configuration changed", is_config).await;
+        };
+        let Some(held) = self.hold(&listing, &config).await? else {
+            return self.wait_for(listing.revision, "a subnet may be free", is_delete).await;
+        };
+        let from = listing.revision + 1;
+        self.announce(&held.own, &config, &listing).await?;
+        self.follow(from, config, held).await
+    }
+
+    /// The configuration with which we are or become a member.
+    fn network_config(&mut self, value: Option<&[u8]>) -> Option<NetworkConfig> {
+        let value = value.map(<[u8]>::to_vec);
+        if self.seen.as_ref() == Some(&value) {
+            return self.joined.clone();
+        }
+        let parsed = value.as_deref().map(config::parse);
+        self.seen = Some(value);
+        if let Some(joined) = &self.joined {
+            warn_if_changed(joined, parsed);
+            return self.joined.clone();
+        }
+        match parsed {
+            None => warn!("no network config in etcd yet; waiting for the key \"config\" below the prefix"),
+            Some(Err(error)) => error!(%error, "cannot use the network config; waiting for a better one"),
+            Some(Ok(parsed)) => {
+                parsed.warnings.iter().for_each(|warning| warn!("network config: {warning}"));
+                self.joined = Some(parsed.config);
+            }
+        }
+        self.joined.clone()
+    }
+
+    /// Waits for a change that makes a new list worth while.
+    async fn wait_for<T>(
+        &mut self,
+        revision: i64,
+        why: &'static str,
+        wanted: fn(&Change) -> bool,
+    ) -> Result<T, Interrupt> {
+        let mut watch = self.registry.watch(revision + 1).await?;
+        loop {
+            // A watch that fails is mended by the next pass.
+            let changes = tokio::select! {
+                changes = watch.next() => changes?,
+                () = self.updates.closed() => return Err(Interrupt::Closed),
+            };
+            if changes.iter().any(wanted) {
+                return Err(Interrupt::Relist(why));
+            }
+        }
+    }
+
+    /// Comes to a lease: `None` when there is no free subnet.
+    async fn hold(&mut self, listing: &Listing, config: &NetworkConfig) -> Result<Option<Held>, Interrupt> {
+        match claim::claim(listing, config, &self.identity, &[], (self.random)()) {
+            Claim::Keep(own, entry) => self.adopt(own, &entry).await.map(Some),
+            Claim::Rewrite(own, entry) => match self.registry.replace(&entry, &claim::value(&own, config)).await? {
+                Written::Done { .. } => self.adopt(own, &entry).await.map(Some),
+                Written::Lost => Err(Interrupt::Relist("our lease was written by another")),
+            },
+            Claim::Create(own) => self.create(listing, config, own).await,
+            Claim::Exhausted => {
+                error!(min = %config.subnet_min, max = %config.subnet_max, "no subnet is free; waiting for one");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on with a lease that the registry holds already, without writing it: no watcher sees anything.
+    async fn adopt(&mut self, own: Own, entry: &Entry) -> Result<Held, Interrupt> {
+        let renew_at = match entry.lease {
+            None => Instant::now(),
+            Some(lease) => match self.registry.keep_alive(lease).await? {
+                Some(ttl) => self.renewal(ttl),
+                None => return Err(Interrupt::Relist("our lease has just expired")),
+            },
+        };
+        Ok(Held { own, lease: entry.lease, renew_at })
+    }
+
+    /// Creates a lease; hosts that start together may want the same subnet, the losers try others.
+    async fn create(
+        &mut self,
+        listing: &Listing,
+        config: &NetworkConfig,
+        first: Own,
+    ) -> Result<Option<Held>, Interrupt> {
+        let (lease, ttl) = self.registry.grant(TTL).await?;
+        let mut lost: Vec<Ipv4Network> = Vec::new();
+        let mut own = first;
+        while lost.len() < TRIES_PER_LIST {
+            let name = key_name(own.subnet);
+            if let Written::Done { .. } = self.registry.create(&name, &claim::value(&own, config), lease).await? {
+                return Ok(Some(Held { own, lease: Some(lease), renew_at: self.renewal(ttl) }));
+            }
+            debug!(subnet = %own.subnet, "another host was quicker");
+            lost.push(own.subnet);
+            match claim::claim(listing, config, &self.identity, &lost, (self.random)()) {
+                Claim::Create(next) => own = next,
+                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Exhausted => break,
+            }
+        }
+        // The lease has no key; left alone it would live for a day.
+        self.registry.revoke(lease).await?;
+        Err(Interrupt::Relist("others were quicker for every subnet that we tried"))
+    }
+
+    /// When to renew: at a third of the time to live, spread over a tenth of it so that nodes that started
+    /// together do not renew together, and never within the margin.
+    fn renewal(&self, ttl: Duration) -> Instant {
+        let third = (ttl / 3).mul_f64(0.85 + 0.3 * (self.random)());
+        Instant::now() + third.min(ttl.saturating_sub(self.renew_margin).max(ttl / 10))
+    }
+
+    /// Tells the rest of the daemon what it is a member of and who the others are.
+    async fn announce(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
+        let membership = Membership { own: own.clone(), config: config.clone() };
+        if self.membership.borrow().as_ref() != Some(&membership) {
+            info!(subnet = %own.subnet, public_ip = %own.public_ip, mac = %own.vtep_mac, "holding the lease");
+            self.send(Update::Joined(membership.clone())).await?;
+            self.identity.previous = Some(own.subnet);
+            self.identity.vtep_mac = own.vtep_mac;
+            self.membership.send_replace(Some(membership));
+        }
+        self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
+        let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
+        let leases = others.filter_map(|entry| self.admit(entry, config, own)).collect();
+        self.send(Update::Leases(leases)).await
+    }
+
+    /// The lease of another host, if it is one that may be used.
+    fn admit(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Option<Lease> {
+        let lease = parse_lease(&entry.name, &entry.value, entry.revision);
+        let vetted = lease.and_then(|lease| vet(&lease, config, own).map(|()| lease));
+        self.rejections.note(&entry.name, vetted.as_ref().err());
+        vetted.ok()
+    }
+
+    /// Passes on what changes, renews the lease, until something needs a new list.
+    async fn follow<T>(&mut self, from: i64, config: NetworkConfig, mut held: Held) -> Result<T, Interrupt> {
+        let mut watch = self.registry.watch(from).await?;
+        loop {
+            // Both arms may be dropped and made again at any time: a watch loses nothing, a time is a time.
+            tokio::select! {
+                changes = watch.next() => self.pass_on(changes?, &config, &held.own).await?,
+                () = sleep_until(held.renew_at), if held.lease.is_some() => self.renew(&mut held).await?,
+                () = self.updates.closed() => return Err(Interrupt::Closed),
+            }
+        }
+    }
+
+    async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
+        let mut leases = Vec::with_capacity(changes.len());
+        for change in changes {
+            match change {
+                Change::Config(value) => {
+                    self.network_config(value.as_deref());
+                }
+                Change::Put(entry) if entry.name == key_name(own.subnet) => check_own(&entry, own)?,
+                Change::Delete(name) if name == key_name(own.subnet) => {
+                    warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
+                    return Err(Interrupt::Relist("our lease is gone"));
+                }
+                Change::Put(entry) => {
+                    if let Ok(subnet) = self.subnet_of(&entry.name) {
+                        leases.push((subnet, self.admit(&entry, config, own)));
+                    }
+                }
+                Change::Delete(name) => {
+                    self.rejections.note(&name, None);
+                    leases.extend(parse_key_name(&name).ok().map(|subnet| (subnet, None)));
+                }
+            }
+        }
+        match leases.is_empty() {
+            true => Ok(()),
+            false => self.send(Update::Changes(leases)).await,
+        }
+    }
+
+    fn subnet_of(&mut self, name: &str) -> Result<Ipv4Network, Rejection> {
+        parse_key_name(name).inspect_err(|rejection| self.rejections.note(name, Some(rejection)))
+    }
+
+    async fn renew(&mut self, held: &mut Held) -> Result<(), Interrupt> {
+        let Some(lease) = held.lease else { return Ok(()) };
+        match self.registry.keep_alive(lease).await? {
+            Some(ttl) => {
+                held.renew_at = self.renewal(ttl);
+                debug!(?ttl, "renewed the lease");
+                Ok(())
+            }
+            None => Err(Interrupt::Relist("our lease has expired")),
+        }
+    }
+
+    async fn send(&mut self, update: Update) -> Result<(), Interrupt> {
+        self.updates.send(update).await.map_err(|_| Interrupt::Closed)
+    }
+}
+
+/// A write to our key is fine if it says what we say: it was ours, or somebody restored a backup.
+fn check_own(entry: &Entry, own: &Own) -> Result<(), Interrupt> {
+    match parse_lease(&entry.name, &entry.value, entry.revision) {
+        Ok(lease) if lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac => Ok(()),
+        Ok(lease) => {
+            error!(subnet = %own.subnet, by = %lease.public_ip, "our subnet was written by another host");
+            Err(Interrupt::Relist("our lease was written by another"))
+        }
+        Err(rejection) => {
+            error!(subnet = %own.subnet, %rejection, "our lease was overwritten");
+            Err(Interrupt::Relist("our lease was overwritten"))
+        }
+    }
+}
+
+fn warn_if_changed(joined: &NetworkConfig, now: Option<Result<config::Parsed, config::ConfigError>>) {
+    match now {
+        Some(Ok(now)) if now.config == *joined => {}
+        Some(Ok(_)) => warn!("the network config has changed; going on with the old one until a restart"),
+        Some(Err(error)) => warn!(%error, "the network config is unusable now; going on with the old one"),
+        None => warn!("the network config is gone from etcd; going on with the old one"),
+    }
+}
+
+fn is_config(change: &Change) -> bool {
+    matches!(change, Change::Config(_))
+}
+
+fn is_delete(change: &Change) -> bool {
+    matches!(change, Change::Delete(_))
+}
+
+#[cfg(test)]
+mod tests;

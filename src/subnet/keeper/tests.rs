@@ -1,0 +1,212 @@
+use super::*;
+use crate::addr::MacAddr;
+use crate::subnet::memory::Memory;
+use std::net::Ipv4Addr;
+use tokio::task::LocalSet;
+
+const CONFIG: &str = r#"{"Network":"10.5.0.0/16"}"#;
+const MINE: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#;
+const OTHER: &str = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:03"}}"#;
+
+/// A keeper over a registry in memory, and what it tells.
+struct Rig {
+    memory: Memory,
+    updates: mpsc::Receiver<Update>,
+}
+
+impl Rig {
+    fn start(memory: Memory, previous: Option<&str>) -> Self {
+        let (sender, updates) = mpsc::channel(8);
+        let (membership, _) = watch::channel(None);
+        let identity = Identity {
+            public_ip: Ipv4Addr::new(10, 99, 0, 2),
+            previous: previous.map(|text| text.parse().expect("a subnet in a test")),
+            vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        };
+        let margin = Duration::from_secs(3600);
+        tokio::task::spawn_local(Keeper::new(memory.clone(), identity, margin, sender, membership, || 0.0).run());
+        Self { memory, updates }
+    }
+
+    /// The next update, as text.
+    async fn next(&mut self) -> String {
+        let hour = Duration::from_secs(3600);
+        let update = tokio::time::timeout(hour, self.updates.recv()).await.expect("an update within the hour");
+        match update.expect("the keeper runs") {
+            Update::Joined(membership) => format!("joined {}", membership.own.subnet),
+            Update::Leases(leases) => format!("leases {}", subnets(leases.iter().map(|lease| (lease.subnet, true)))),
+            Update::Changes(changes) => {
+                format!("changes {}", subnets(changes.iter().map(|(subnet, lease)| (*subnet, lease.is_some()))))
+            }
+        }
+    }
+}
+
+fn subnets(each: impl Iterator<Item = (Ipv4Network, bool)>) -> String {
+    let text = each.map(|(subnet, there)| format!("{}{subnet}", if there { "+" } else { "-" }));
+    text.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
+fn on_paused_time(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
+}
+
+#[test]
+fn creates_a_lease_and_tells_who_the_others_are() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.put("10.5.1.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.2.0/24");
+        assert_eq!(rig.next().await, "leases +10.5.1.0/24");
+        assert_eq!(rig.memory.value("10.5.2.0-24").as_deref(), Some(MINE));
+    });
+}
+
+#[test]
+fn follows_the_others() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
+        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+        rig.memory.put("10.5.40.0-24", "garbage", Some(7));
+        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
+        rig.memory.put("8.8.8.0-24", OTHER, Some(7));
+        assert_eq!(rig.next().await, "changes -8.8.8.0/24");
+        rig.memory.put("nonsense", OTHER, Some(7));
+        rig.memory.delete("10.5.40.0-24");
+        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
+    });
+}
+
+#[test]
+fn takes_over_its_lease_after_a_restart_without_writing_anything() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.world.borrow_mut().leases.insert(7);
+        let revision = memory.put("10.5.9.0-24", MINE, Some(7));
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        let world = rig.memory.world.borrow();
+        assert_eq!(world.entries["10.5.9.0-24"].revision, revision);
+        assert_eq!((world.renewals, world.leases.len()), (1, 1));
+    });
+}
+
+#[test]
+fn completes_an_old_value_and_leaves_a_reservation_without_lease() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.put("10.5.9.0-24", &MINE.replace(r#""VNI":1,"#, ""), None);
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.memory.value("10.5.9.0-24").as_deref(), Some(MINE));
+        assert_eq!(rig.memory.world.borrow().entries["10.5.9.0-24"].lease, None);
+        assert!(rig.memory.world.borrow().leases.is_empty());
+    });
+}
+
+#[test]
+fn tries_another_subnet_when_another_host_is_quicker() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.world.borrow_mut().snatch = vec!["10.5.1.0-24".to_owned(), "10.5.2.0-24".to_owned()];
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.3.0/24");
+        assert_eq!(rig.memory.world.borrow().leases.len(), 1, "one lease of etcd for one host");
+    });
+}
+
+#[test]
+fn renews_well_before_the_end_and_wakes_nobody() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        tokio::time::sleep(TTL * 3).await;
+        assert!((8..=12).contains(&rig.memory.world.borrow().renewals), "{}", rig.memory.world.borrow().renewals);
+        assert_eq!(rig.memory.world.borrow().lists, 1);
+        assert!(rig.updates.try_recv().is_err());
+    });
+}
+
+#[test]
+fn comes_back_with_the_same_subnet_after_its_key_was_deleted() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
+        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.delete("10.5.9.0-24");
+        assert_eq!(rig.next().await, "leases ");
+        assert_eq!(rig.memory.names(), ["10.5.9.0-24"]);
+    });
+}
+
+#[test]
+fn takes_another_subnet_when_its_own_went_to_another_host() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
+        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.put("10.5.9.0-24", OTHER, Some(99));
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases +10.5.9.0/24");
+    });
+}
+
+#[test]
+fn waits_for_a_configuration_that_it_can_use() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::default(), None);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        rig.memory.put_config(r#"{"Network":"10.5.3.0/16"}"#);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(rig.updates.try_recv().is_err());
+        rig.memory.put_config(CONFIG);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+    });
+}
+
+#[test]
+fn goes_on_with_the_old_configuration_until_a_restart() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.put_config(r#"{"Network":"10.6.0.0/16"}"#);
+        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+    });
+}
+
+#[test]
+fn waits_for_a_subnet_when_all_are_taken() {
+    on_paused_time(async {
+        let memory = Memory::with_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#);
+        memory.put("10.5.4.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(memory, None);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        assert!(rig.updates.try_recv().is_err());
+        rig.memory.delete("10.5.4.0-24");
+        assert_eq!(rig.next().await, "joined 10.5.4.0/24");
+    });
+}
+
+#[test]
+fn knows_all_changes_after_the_registry_was_away() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.set_away(true);
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
+        rig.memory.set_away(false);
+        assert_eq!(rig.next().await, "leases +10.5.40.0/24");
+    });
+}

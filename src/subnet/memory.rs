@@ -1,0 +1,177 @@
+//! A registry in memory for tests: keys with revisions, leases that expire on request, watches, failures when told to.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch, Written};
+
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) config: Option<Vec<u8>>,
+    pub(crate) entries: BTreeMap<String, Entry>,
+    pub(crate) leases: BTreeSet<LeaseId>,
+    /// What happened, with its revision; the oldest may be forgotten.
+    history: Vec<(i64, Change)>,
+    revision: i64,
+    /// Whether every request fails.
+    pub(crate) away: bool,
+    pub(crate) renewals: usize,
+    pub(crate) lists: usize,
+    /// Keys that another host creates just before we would.
+    pub(crate) snatch: Vec<String>,
+}
+
+/// See the module. Clones share one world.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Memory {
+    pub(crate) world: Rc<RefCell<World>>,
+    changed: Rc<Notify>,
+}
+
+pub(crate) struct MemoryWatch {
+    memory: Memory,
+    next: i64,
+}
+
+impl Memory {
+    pub(crate) fn with_config(json: &str) -> Self {
+        let memory = Self::default();
+        memory.put_config(json);
+        memory
+    }
+
+    pub(crate) fn put_config(&self, json: &str) {
+        let value = json.as_bytes().to_vec();
+        self.world.borrow_mut().config = Some(value.clone());
+        self.record(|_| Change::Config(Some(value)));
+    }
+
+    pub(crate) fn put(&self, name: &str, value: &str, lease: Option<LeaseId>) -> i64 {
+        self.record(|revision| {
+            Change::Put(Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision, lease })
+        })
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        self.record(|_| Change::Delete(name.to_owned()));
+    }
+
+    /// Fails everything from now on, running watches too, or nothing any more.
+    pub(crate) fn set_away(&self, away: bool) {
+        self.world.borrow_mut().away = away;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<String> {
+        let world = self.world.borrow();
+        world.entries.get(name).map(|entry| String::from_utf8_lossy(&entry.value).into_owned())
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.world.borrow().entries.keys().cloned().collect()
+    }
+
+    fn record(&self, change: impl FnOnce(i64) -> Change) -> i64 {
+        let mut world = self.world.borrow_mut();
+        world.revision += 1;
+        let revision = world.revision;
+        let change = change(revision);
+        match &change {
+            Change::Put(entry) => _ = world.entries.insert(entry.name.clone(), entry.clone()),
+            Change::Delete(name) => _ = world.entries.remove(name),
+            Change::Config(_) => {}
+        }
+        world.history.push((revision, change));
+        self.changed.notify_waiters();
+        revision
+    }
+
+    fn check(&self, operation: &str) -> Result<(), Error> {
+        match self.world.borrow().away {
+            false => Ok(()),
+            true => Err(Error { operation: operation.to_owned(), source: "away".into() }),
+        }
+    }
+}
+
+impl Registry for Memory {
+    type Watch = MemoryWatch;
+
+    async fn list(&self) -> Result<Listing, Error> {
+        self.check("list")?;
+        let mut world = self.world.borrow_mut();
+        world.lists += 1;
+        let entries = world.entries.values().cloned().collect();
+        Ok(Listing { revision: world.revision, config: world.config.clone(), entries })
+    }
+
+    async fn watch(&self, from: i64) -> Result<MemoryWatch, Error> {
+        self.check("watch")?;
+        Ok(MemoryWatch { memory: self.clone(), next: from })
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), Error> {
+        self.check("grant")?;
+        let mut world = self.world.borrow_mut();
+        let id = world.leases.last().map_or(1, |last| last + 1);
+        world.leases.insert(id);
+        Ok((id, ttl))
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<Option<Duration>, Error> {
+        self.check("renew")?;
+        let mut world = self.world.borrow_mut();
+        world.renewals += 1;
+        Ok(world.leases.contains(&lease).then_some(super::keeper::TTL))
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), Error> {
+        self.check("revoke")?;
+        self.world.borrow_mut().leases.remove(&lease);
+        Ok(())
+    }
+
+    async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
+        self.check("create")?;
+        if self.world.borrow().snatch.iter().any(|other| other == name) {
+            self.put(name, "{}", Some(99));
+        }
+        if self.world.borrow().entries.contains_key(name) {
+            return Ok(Written::Lost);
+        }
+        Ok(Written::Done { revision: self.put(name, value, Some(lease)) })
+    }
+
+    async fn replace(&self, read: &Entry, value: &str) -> Result<Written, Error> {
+        self.check("replace")?;
+        let current = self.world.borrow().entries.get(&read.name).map(|entry| entry.revision);
+        if current != Some(read.revision) {
+            return Ok(Written::Lost);
+        }
+        Ok(Written::Done { revision: self.put(&read.name, value, read.lease) })
+    }
+}
+
+impl Watch for MemoryWatch {
+    async fn next(&mut self) -> Result<Vec<Change>, Error> {
+        loop {
+            let changed = self.memory.changed.clone();
+            let notified = changed.notified();
+            self.memory.check("go on watching")?;
+            let changes: Vec<Change> = {
+                let world = self.memory.world.borrow();
+                let new = world.history.iter().filter(|(revision, _)| *revision >= self.next);
+                new.map(|(_, change)| change.clone()).collect()
+            };
+            if !changes.is_empty() {
+                self.next = self.memory.world.borrow().revision + 1;
+                return Ok(changes);
+            }
+            notified.await;
+        }
+    }
+}

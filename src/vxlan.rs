@@ -1,0 +1,154 @@
+//! Owns the state machine of the overlay: takes leases and misses, answers with operations on the kernel. Pure.
+//!
+//! `state` is the picture of the kernel, `peers` what the leases ask for, `plan` the way from one to the other;
+//! `run` drives it over any `kernel::Kernel`.
+
+pub mod kernel;
+pub mod peers;
+pub mod plan;
+pub mod run;
+pub mod state;
+
+#[cfg(test)]
+mod fake;
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::addr::{MacAddr, Vni};
+use crate::iface::External;
+use crate::subnet::Lease;
+use crate::subnet::keeper::Membership;
+use kernel::Miss;
+use peers::{Peers, Touched};
+use plan::Op;
+use state::{Device, Hop, PROTOCOL, RouteKey, State, Sysctl};
+
+/// Name of the device of a VXLAN.
+pub fn device_name(vni: Vni) -> String {
+    format!("flannel.{vni}")
+}
+
+/// What this host decides for itself about its overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Local {
+    /// The interface that carries the overlay.
+    pub external: External,
+    /// Text for the device that says whose it is.
+    pub alias: String,
+    /// Whether packets to addresses of our own subnet that no pod has are dropped here.
+    pub blackhole: bool,
+}
+
+/// The overlay as it should be on this host.
+#[derive(Debug)]
+pub struct Overlay {
+    network: Ipv4Network,
+    /// Everything but what peers need, which changes too often to be kept twice.
+    frame: State,
+    peers: Peers,
+}
+
+impl Overlay {
+    /// Our part of the overlay, without peers.
+    pub fn new(membership: &Membership, local: &Local) -> Self {
+        let network = membership.config.network;
+        Self { network, frame: frame(membership, local), peers: Peers::new(network) }
+    }
+
+    /// The whole overlay network.
+    pub fn network(&self) -> Ipv4Network {
+        self.network
+    }
+
+    /// Name of the device.
+    pub fn device(&self) -> &str {
+        self.frame.device.as_ref().map_or("", |device| &device.name)
+    }
+
+    /// The peers.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// What the kernel should hold.
+    pub fn desired(&self) -> State {
+        let mut state = self.frame.clone();
+        let mut entries = self.peers.all_entries();
+        entries.routes.append(&mut state.entries.routes);
+        state.entries = entries;
+        state
+    }
+
+    /// Goes on with other settings of our own and the same peers.
+    pub fn rejoin(&mut self, membership: &Membership, local: &Local) {
+        let peers = std::mem::replace(&mut self.peers, Peers::new(membership.config.network));
+        *self = Self { peers, ..Self::new(membership, local) };
+    }
+
+    /// Takes a complete list of leases: whoever is not in it is gone. Answers what to do.
+    pub fn replace_peers(&mut self, leases: Vec<Lease>) -> Vec<Op> {
+        let mut gone: BTreeSet<Ipv4Network> = self.peers.subnets().collect();
+        leases.iter().for_each(|lease| _ = gone.remove(&lease.subnet));
+        let gone = gone.into_iter().map(|subnet| (subnet, None));
+        self.change_peers(leases.into_iter().map(|lease| (lease.subnet, Some(lease))).chain(gone).collect())
+    }
+
+    /// Takes leases that came, changed or went. Answers what to do, for these only.
+    pub fn change_peers(&mut self, changes: Vec<(Ipv4Network, Option<Lease>)>) -> Vec<Op> {
+        let mut touched = Touched::default();
+        for (subnet, lease) in &changes {
+            touched.note(*subnet, lease.as_ref());
+            touched.note(*subnet, self.peers.get(*subnet));
+        }
+        let before = self.peers.entries(&touched);
+        for (subnet, lease) in changes {
+            self.peers.set(subnet, lease);
+        }
+        plan::plan_entries(&self.peers.entries(&touched), &before)
+    }
+
+    /// Answers the kernel's question for an address: nothing, if no peer has it.
+    pub fn answer(&self, miss: Miss) -> Vec<Op> {
+        match miss {
+            Miss::L3(address) => self.resolve(address),
+            Miss::L2(mac) => self.peers.fdb(mac).map(|ip| Op::PutFdb(mac, ip)).into_iter().collect(),
+        }
+    }
+
+    /// The FDB entry first: a packet waits for the neighbour, and is lost if it then finds no FDB entry.
+    fn resolve(&self, vtep: Ipv4Addr) -> Vec<Op> {
+        let known = |mac: MacAddr| Some([Op::PutFdb(mac, self.peers.fdb(mac)?), Op::PutNeighbour(vtep, mac)]);
+        self.peers.neighbour(vtep).and_then(known).into_iter().flatten().collect()
+    }
+}
+
+fn frame(membership: &Membership, local: &Local) -> State {
+    let Membership { own, config } = membership;
+    let device = Device {
+        name: device_name(config.vxlan.vni),
+        vni: config.vxlan.vni,
+        parent: local.external.name.clone(),
+        local: local.external.address,
+        port: config.vxlan.port,
+        mac: own.vtep_mac,
+        mtu: config.overlay_mtu(local.external.mtu),
+        learning: config.vxlan.learning,
+        gbp: config.vxlan.gbp,
+        alias: local.alias.clone(),
+    };
+    let mut state = State { device: Some(device), up: true, ..State::default() };
+    state.addresses.extend(Ipv4Network::new(own.vtep(), 32));
+    state.sysctls.extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+    if local.blackhole {
+        // The largest metric: the bridge of the pods has the same destination, and must win.
+        let key = RouteKey { destination: own.subnet, metric: u32::MAX, protocol: PROTOCOL };
+        state.entries.routes.insert(key, Hop::Blackhole);
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Owns the port to the kernel: what the overlay needs of it, and how it fails. `crate::netlink` implements it;
+//! tests use `vxlan::fake`.
+
+use std::net::Ipv4Addr;
+
+use super::plan::Op;
+use super::state::State;
+use crate::addr::MacAddr;
+
+/// An address that the kernel needs and does not know; it asks user space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Miss {
+    /// No neighbour for this address: which Ethernet address has it?
+    L3(Ipv4Addr),
+    /// No FDB entry for this Ethernet address: behind which outer address is it?
+    L2(MacAddr),
+}
+
+/// Something that the kernel says on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A packet needs an address.
+    Miss(Miss),
+    /// The kernel said more than we could hear: anything may have been lost.
+    Overrun,
+}
+
+/// An operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to run \"{command}\"")]
+pub struct Failure {
+    /// The operation as a command.
+    pub command: String,
+    /// What the kernel answered.
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// The kernel could not be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A request failed or took too long.
+    #[error("failed to {operation}")]
+    Request {
+        /// What was asked.
+        operation: String,
+        /// What came back.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A device of our name is of another kind, and we do not delete what we did not make.
+    #[error("device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI")]
+    NotVxlan {
+        /// The name that we need.
+        name: String,
+        /// What it is.
+        kind: String,
+    },
+}
+
+/// The part of the kernel that carries one overlay.
+pub trait Kernel {
+    /// What there is: the device of this name and what hangs on it. Foreign things are not in it.
+    fn observe(&mut self, device: &str) -> impl Future<Output = Result<State, Error>>;
+
+    /// Does the operations in their order, all of them, whatever happens to one. Answers those that failed.
+    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<Failure>;
+
+    /// Waits for the kernel to say something about this device. Cancel-safe.
+    fn event(&mut self, device: &str) -> impl Future<Output = Result<Event, Error>>;
+}

@@ -1,0 +1,199 @@
+//! Owns the loop that keeps the kernel as the leases want it: takes updates, misses and time, asks the pure
+//! `Overlay` what to do, and has a [`Kernel`] do it. Decides only when, never what.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, trace, warn};
+
+use super::kernel::{Error, Event, Failure, Kernel, Miss};
+use super::plan::{Op, plan};
+use super::{Local, Overlay};
+use crate::backoff::Backoff;
+use crate::subnet::keeper::Update;
+
+/// Time between two looks at the whole kernel state while nothing happens.
+const AUDIT: Duration = Duration::from_secs(60);
+/// Operations between two looks for misses: a packet waits no longer than these take, about a millisecond.
+const CHUNK: usize = 256;
+
+/// Whether the kernel holds what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// There is no lease yet.
+    Waiting,
+    /// Read back and found right.
+    InSync,
+    /// Something is missing; the text says what.
+    Stale(String),
+}
+
+/// See the module.
+pub struct Runner<K> {
+    kernel: K,
+    local: Local,
+    overlay: Option<Overlay>,
+    /// Whether the next complete list has to be compared with the kernel itself.
+    unsure: bool,
+    health: watch::Sender<Health>,
+    backoff: Backoff,
+    random: fn() -> f64,
+    next_look: Instant,
+}
+
+impl<K: Kernel> Runner<K> {
+    /// `health` is told of every change; `random` yields numbers in 0..1.
+    pub fn new(kernel: K, local: Local, health: watch::Sender<Health>, random: fn() -> f64) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(30));
+        let next_look = Instant::now() + AUDIT;
+        Self { kernel, local, overlay: None, unsure: true, health, backoff, random, next_look }
+    }
+
+    /// Runs until no more updates can come. What it did to the kernel stays.
+    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
+        loop {
+            let device = self.overlay.as_ref().map_or("", Overlay::device);
+            // Each arm is cancel-safe: a message stays in its queue, a time is a time.
+            tokio::select! {
+                update = updates.recv() => match update {
+                    Some(update) => self.take(update).await,
+                    None => return,
+                },
+                event = self.kernel.event(device), if self.overlay.is_some() => self.hear(event),
+                () = sleep_until(self.next_look), if self.overlay.is_some() => self.reconcile().await,
+            }
+        }
+    }
+
+    async fn take(&mut self, update: Update) {
+        match (update, &mut self.overlay) {
+            (Update::Joined(membership), Some(overlay)) => {
+                overlay.rejoin(&membership, &self.local);
+                self.unsure = true;
+            }
+            (Update::Joined(membership), None) => self.overlay = Some(Overlay::new(&membership, &self.local)),
+            (Update::Leases(leases), Some(overlay)) => {
+                let ops = overlay.replace_peers(leases);
+                match std::mem::take(&mut self.unsure) {
+                    true => self.reconcile().await,
+                    false => self.apply(&ops).await,
+                }
+            }
+            (Update::Changes(changes), Some(overlay)) => {
+                let ops = overlay.change_peers(changes);
+                self.apply(&ops).await;
+            }
+            (Update::Leases(_) | Update::Changes(_), None) => debug!("leases before a lease of our own"),
+        }
+    }
+
+    fn hear(&mut self, event: Result<Event, Error>) {
+        match event {
+            Ok(Event::Miss(miss)) => self.answer(miss),
+            Ok(Event::Overrun) => {
+                debug!("lost messages of the kernel; looking at everything");
+                self.next_look = Instant::now();
+            }
+            Err(error) => self.failed(&crate::error::chain(&error)),
+        }
+    }
+
+    fn answer(&mut self, miss: Miss) {
+        let Some(overlay) = &self.overlay else { return };
+        let ops = overlay.answer(miss);
+        trace!(?miss, known = !ops.is_empty(), "miss");
+        let failures = self.kernel.apply(overlay.device(), &ops);
+        self.note(&failures);
+    }
+
+    /// Does the operations in chunks, with an ear for misses in between.
+    async fn apply(&mut self, ops: &[Op]) {
+        let mut failures = Vec::new();
+        for chunk in ops.chunks(CHUNK) {
+            let Some(overlay) = &self.overlay else { return };
+            let device = overlay.device();
+            chunk.iter().for_each(|op| debug!("{}", op.command(device)));
+            failures.append(&mut self.kernel.apply(device, chunk));
+            while let Some(event) = self.overlay.as_ref().and_then(|o| self.kernel.event(o.device()).now_or_never()) {
+                self.hear(event);
+            }
+            tokio::task::yield_now().await;
+        }
+        self.note(&failures);
+    }
+
+    /// Makes the kernel as it should be, and looks whether it is.
+    async fn reconcile(&mut self) {
+        match self.try_reconcile().await {
+            Ok(left) if left.is_empty() => self.in_sync(),
+            Ok(left) => self.failed(&format!("{} operations are left, the first: {}", left.len(), left[0])),
+            Err(error) => self.failed(&crate::error::chain(&error)),
+        }
+    }
+
+    /// Answers what is still to do after everything was tried, as commands.
+    async fn try_reconcile(&mut self) -> Result<Vec<String>, Error> {
+        let ops = self.differences().await?;
+        if ops.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.report(&ops);
+        self.apply(&ops).await;
+        let device = self.overlay.as_ref().map_or("", Overlay::device).to_owned();
+        let left = self.differences().await?;
+        Ok(left.iter().map(|op| op.command(&device).to_string()).collect())
+    }
+
+    async fn differences(&mut self) -> Result<Vec<Op>, Error> {
+        let Some(overlay) = &self.overlay else { return Ok(Vec::new()) };
+        let observed = self.kernel.observe(overlay.device()).await?;
+        let desired = overlay.desired();
+        if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)
+            && let Some(reason) = wanted.incompatible(found)
+        {
+            warn!(device = wanted.name, reason, "making the device again: it cannot be changed in place");
+        }
+        Ok(plan(&desired, &observed, overlay.network()))
+    }
+
+    /// What is put right while all was thought right is worth a line.
+    fn report(&self, ops: &[Op]) {
+        if *self.health.borrow() == Health::InSync
+            && let (Some(overlay), Some(first)) = (&self.overlay, ops.first())
+        {
+            info!(operations = ops.len(), first = %first.command(overlay.device()), "repairing the overlay");
+        }
+    }
+
+    fn in_sync(&mut self) {
+        self.backoff.reset();
+        self.next_look = Instant::now() + AUDIT;
+        if self.health.send_replace(Health::InSync) != Health::InSync
+            && let Some(overlay) = &self.overlay
+        {
+            info!(device = overlay.device(), peers = overlay.peers().len(), "the kernel holds the whole overlay");
+        }
+    }
+
+    fn note(&mut self, failures: &[Failure]) {
+        if let Some(first) = failures.first() {
+            let count = failures.len();
+            self.failed(&format!("{count} operations failed, the first: {}", crate::error::chain(first)));
+        }
+    }
+
+    /// Something is not as it should be: says so if that is new, and looks again after a while.
+    fn failed(&mut self, reason: &str) {
+        self.next_look = Instant::now() + self.backoff.next((self.random)());
+        let before = self.health.send_replace(Health::Stale(reason.to_owned()));
+        match before {
+            Health::Stale(_) => debug!(reason, "the overlay is still not complete"),
+            Health::Waiting | Health::InSync => warn!(reason, "the overlay is not complete; trying again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

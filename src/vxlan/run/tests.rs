@@ -1,0 +1,176 @@
+use super::*;
+use crate::addr::MacAddr;
+use crate::config;
+use crate::iface::External;
+use crate::subnet::keeper::Membership;
+use crate::subnet::{Lease, Own};
+use crate::vxlan::fake::FakeKernel;
+use std::net::Ipv4Addr;
+use tokio::task::LocalSet;
+
+/// A runner over a fake kernel, driven by a test.
+struct Rig {
+    kernel: FakeKernel,
+    updates: mpsc::Sender<Update>,
+    health: watch::Receiver<Health>,
+}
+
+impl Rig {
+    fn start() -> Self {
+        let kernel = FakeKernel::default();
+        let (updates, receiver) = mpsc::channel(8);
+        let (sender, health) = watch::channel(Health::Waiting);
+        let external = External { name: "eth0".to_owned(), address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
+        let local = Local { external, alias: String::new(), blackhole: false };
+        tokio::task::spawn_local(Runner::new(kernel.clone(), local, sender, || 0.0).run(receiver));
+        Self { kernel, updates, health }
+    }
+
+    async fn joined(leases: Vec<Lease>) -> Self {
+        let mut rig = Self::start();
+        rig.send(Update::Joined(membership())).await;
+        rig.send(Update::Leases(leases)).await;
+        rig.wait_for(|health| *health == Health::InSync).await;
+        rig
+    }
+
+    async fn send(&self, update: Update) {
+        self.updates.send(update).await.expect("the runner listens");
+    }
+
+    async fn wait_for(&mut self, wanted: fn(&Health) -> bool) {
+        self.health.wait_for(wanted).await.expect("the runner runs");
+    }
+
+    /// Lets the runner do all that it can do now.
+    async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn membership() -> Membership {
+    let own = Own {
+        subnet: "10.5.99.0/24".parse().expect("a subnet in a test"),
+        public_ip: Ipv4Addr::new(10, 99, 0, 2),
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+    };
+    let config = config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration in a test").config;
+    Membership { own, config }
+}
+
+fn lease(n: u8) -> Lease {
+    Lease {
+        subnet: format!("10.5.{n}.0/24").parse().expect("a subnet in a test"),
+        public_ip: Ipv4Addr::new(10, 99, 0, n),
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, n]),
+        vni: None,
+        revision: 1,
+    }
+}
+
+const DEVICE: &str = "flannel.1 02:00:00:00:00:01 id 1 local 10.99.0.2 dev eth0 mtu 1450 up\ninet 10.5.99.0/32\n";
+const PEER_40: &str = "02:00:00:00:00:28 dst 10.99.0.40\n10.5.40.0 lladdr 02:00:00:00:00:28\n10.5.40.0/24 via 10.5.40.0 metric 41 proto 102\n";
+
+/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
+fn on_paused_time(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
+}
+
+#[test]
+fn builds_the_overlay_after_the_first_complete_list() {
+    on_paused_time(async {
+        let rig = Rig::start();
+        rig.send(Update::Joined(membership())).await;
+        rig.settle().await;
+        assert_eq!(rig.kernel.text(), "", "nothing before the list: leftovers may be wanted");
+        let rig = Rig::joined(vec![lease(40)]).await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+    });
+}
+
+#[test]
+fn follows_leases_that_come_and_go() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![]).await;
+        rig.send(Update::Changes(vec![(lease(40).subnet, Some(lease(40)))])).await;
+        rig.settle().await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+        rig.send(Update::Changes(vec![(lease(40).subnet, None)])).await;
+        rig.settle().await;
+        assert_eq!(rig.kernel.text(), DEVICE);
+    });
+}
+
+#[test]
+fn touches_nothing_after_a_restart_when_all_is_right() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        let applied = rig.kernel.world.borrow().applied;
+        rig.send(Update::Leases(vec![lease(40)])).await;
+        tokio::time::sleep(AUDIT * 3).await;
+        assert_eq!(rig.kernel.world.borrow().applied, applied);
+    });
+}
+
+#[test]
+fn tries_again_after_a_failure_until_it_is_done() {
+    on_paused_time(async {
+        let mut rig = Rig::joined(vec![]).await;
+        rig.kernel.world.borrow_mut().fail_after = Some(1);
+        rig.send(Update::Changes(vec![(lease(40).subnet, Some(lease(40)))])).await;
+        rig.wait_for(|health| matches!(health, Health::Stale(reason) if reason.contains("ip neigh replace"))).await;
+        rig.wait_for(|health| *health == Health::InSync).await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+    });
+}
+
+#[test]
+fn the_audit_puts_back_what_is_missing() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        rig.kernel.world.borrow_mut().state = crate::vxlan::state::State::default();
+        tokio::time::sleep(AUDIT + Duration::from_secs(1)).await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+    });
+}
+
+#[test]
+fn lost_messages_lead_to_a_look_at_once() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        rig.kernel.world.borrow_mut().state.entries.routes.clear();
+        let before = Instant::now();
+        rig.kernel.say(Event::Overrun);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+        assert!(before.elapsed() < AUDIT);
+    });
+}
+
+#[test]
+fn answers_misses_also_in_the_middle_of_much_work() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        rig.kernel.world.borrow_mut().state.entries.neighbours.clear();
+        rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 40, 0))));
+        rig.send(Update::Changes((41..=90).map(|n| (lease(n).subnet, Some(lease(n)))).collect())).await;
+        rig.settle().await;
+        assert!(rig.kernel.text().contains("10.5.40.0 lladdr 02:00:00:00:00:28"), "{}", rig.kernel.text());
+    });
+}
+
+#[test]
+fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        let mut moved = membership();
+        moved.own.subnet = "10.5.7.0/24".parse().expect("a subnet in a test");
+        rig.send(Update::Joined(moved)).await;
+        rig.send(Update::Leases(vec![lease(40)])).await;
+        rig.settle().await;
+        assert_eq!(rig.kernel.text(), format!("{}{PEER_40}", DEVICE.replace("10.5.99.0", "10.5.7.0")));
+    });
+}
