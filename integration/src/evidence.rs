@@ -1,0 +1,68 @@
+//! What is printed when a test fails: the logs, and the state of each host's kernel and of etcd.
+//! It only reads, and never fails itself.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::lab::Lab;
+use crate::netns::Netns;
+
+/// The last lines of a log are enough: the first ones show a start like any other.
+const LOG_LINES: usize = 200;
+
+/// What to ask each host. A tool or a device that is missing is part of the answer.
+const QUESTIONS: [&str; 10] = [
+    "ip -d link",
+    "ip -4 address",
+    "ip -4 route",
+    "ip neigh",
+    "ip -s -s link show type vxlan",
+    "bridge fdb",
+    "nft list ruleset",
+    "iptables-save",
+    "tail -n +1 /run/flannel/*",
+    "ss -Hulnp",
+];
+
+/// Prints all that the lab knows to standard error, where the test harness shows it.
+pub fn print(lab: &Lab) {
+    eprintln!("\n===== evidence of the lab in {:?}", lab.dir());
+    print_logs(lab.dir());
+    lab.hosts().iter().for_each(|host| print_host(host));
+    // An etcd that stands still would not answer; whether it did is in the test's own words.
+    let _ = lab.etcd.thaw();
+    print_answer("etcd", "get --prefix /", lab.etcd.ctl(&["get", "--prefix", "/"]));
+    print_answer("etcd", "lease list", lab.etcd.ctl(&["lease", "list"]));
+    eprintln!("===== end of the evidence");
+}
+
+fn print_host(host: &Netns) {
+    for question in QUESTIONS {
+        print_answer(host.name(), question, host.sh(&format!("{question} 2>&1")));
+    }
+}
+
+fn print_answer(whom: &str, question: &str, answer: Result<String>) {
+    let answer = answer.unwrap_or_else(|error| format!("{error:#}"));
+    eprintln!("\n## {whom} $ {question}\n{}", answer.trim_end());
+}
+
+fn print_logs(dir: &Path) {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut logs: Vec<_> = files.map(|file| file.path()).collect();
+    logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.sort();
+    logs.iter().for_each(|log| print_log(log));
+}
+
+fn print_log(path: &Path) {
+    let content = fs::read(path).unwrap_or_default();
+    let content = String::from_utf8_lossy(&content);
+    let lines: Vec<&str> = content.lines().collect();
+    let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+    if !tail.is_empty() {
+        eprintln!("\n## {}\n{}", path.display(), tail.join("\n"));
+    }
+}
