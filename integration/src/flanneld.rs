@@ -105,7 +105,7 @@ impl<'a> FlanneldCommand<'a> {
         self.env.push(("NOTIFY_SOCKET".to_owned(), socket));
         let line = self.command_line()?;
         let argv: Vec<&str> = line.iter().map(String::as_str).collect();
-        let process = self.host.start(&argv, &self.env, &name)?;
+        let process = self.host.start(&argv, &[], &name)?;
         Ok(Flanneld { process, notify })
     }
 
@@ -127,16 +127,16 @@ impl<'a> FlanneldCommand<'a> {
     pub fn finish(mut self) -> Result<Finished> {
         self.usual.clear();
         let line = self.command_line()?;
-        let mut argv = vec!["env".to_owned()];
-        argv.extend(self.env.iter().map(|(key, value)| format!("{key}={value}")));
-        argv.extend(line);
-        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let argv: Vec<&str> = line.iter().map(String::as_str).collect();
         self.host.finish(&argv, "")
     }
 
+    /// `env` sets the variables inside the host: the lab's own tools must not see them.
     fn command_line(&self) -> Result<Vec<String>> {
         let binary = self.binary.clone().map_or_else(flanneld_binary, Ok)?;
-        let mut line = vec![binary.display().to_string()];
+        let mut line = vec!["env".to_owned()];
+        line.extend(self.env.iter().map(|(key, value)| format!("{key}={value}")));
+        line.push(binary.display().to_string());
         line.extend(self.usual.iter().cloned());
         line.extend(self.args.iter().cloned());
         Ok(line)

@@ -73,6 +73,11 @@ impl Link {
         self.data.get(key).and_then(Value::as_u64)
     }
 
+    /// Its IPv4 addresses with their lengths.
+    pub fn addresses_v4(&self) -> Vec<&str> {
+        self.addresses.iter().map(String::as_str).filter(|address| address.contains('.')).collect()
+    }
+
     /// A text of its kind's data, such as `local` or `link` of vxlan.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key).and_then(Value::as_str)

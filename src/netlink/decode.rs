@@ -106,9 +106,10 @@ pub(super) fn address(message: &AddressMessage) -> Option<(u32, Ipv4Network)> {
     Some((message.header.index, Ipv4Network::new(local, message.header.prefix_len).ok()?))
 }
 
-/// A permanent FDB entry of the device. Learned ones come and go by themselves.
+/// An FDB entry of the device that somebody put there. Learned ones come and go by themselves.
 pub(super) fn fdb(message: &NeighbourMessage, device: u32) -> Option<(MacAddr, Ipv4Addr)> {
-    if message.header.ifindex != device || message.header.state != NeighbourState::Permanent {
+    let put = [NeighbourState::Permanent, NeighbourState::Noarp];
+    if message.header.ifindex != device || !put.into_iter().any(|state| has(message, state)) {
         return None;
     }
     Some((link_layer(message)?, destination(message)?))
@@ -116,10 +117,15 @@ pub(super) fn fdb(message: &NeighbourMessage, device: u32) -> Option<(MacAddr, I
 
 /// A permanent IPv4 neighbour on the device. What the kernel resolved or failed to resolve comes and goes by itself.
 pub(super) fn neighbour(message: &NeighbourMessage, device: u32) -> Option<(Ipv4Addr, MacAddr)> {
-    if message.header.ifindex != device || message.header.state != NeighbourState::Permanent {
+    if message.header.ifindex != device || !has(message, NeighbourState::Permanent) {
         return None;
     }
     Some((destination(message)?, link_layer(message)?))
+}
+
+/// States are bits: `bridge fdb add` sets two of them.
+fn has(message: &NeighbourMessage, state: NeighbourState) -> bool {
+    u16::from(message.header.state) & u16::from(state) != 0
 }
 
 /// A route through the device, or one of ours that leads nowhere. Routes that the kernel makes for addresses

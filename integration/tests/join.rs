@@ -1,0 +1,247 @@
+//! A host joins: what it then has in etcd, in the kernel and in its files is what the contract with Go flannel says, and
+//! packets cross. Needs root.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Ping, QUICK, SUBNETS, eventually, in_lab};
+
+fn start_all(lab: &Lab) -> Result<Vec<Flanneld>> {
+    lab.etcd.put(CONFIG_KEY, CONFIG)?;
+    let daemons = lab.hosts().iter().map(|host| host.flanneld().start()).collect::<Result<Vec<_>>>()?;
+    daemons.iter().try_for_each(Flanneld::wait_ready)?;
+    Ok(daemons)
+}
+
+/// One answered packet from each pod to each other, and none lost: routes are there before they are needed.
+fn ping_all(lab: &Lab) -> Result<()> {
+    lab.hosts().iter().try_for_each(integration::Host::docker0)?;
+    let pods = lab.hosts().iter().map(integration::Host::pod).collect::<Result<Vec<_>>>()?;
+    for from in &pods {
+        for to in &pods {
+            from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pods_of_three_hosts_reach_each_other() -> Result<()> {
+    in_lab(3, |lab| {
+        let _daemons = start_all(lab)?;
+        lab.wait_for_mesh(&[1, 2, 3])?;
+        ping_all(lab)
+    })
+}
+
+#[test]
+fn the_kernel_holds_what_the_contract_says() -> Result<()> {
+    in_lab(2, |lab| {
+        let _daemons = start_all(lab)?;
+        let members = lab.wait_for_mesh(&[1, 2])?;
+        for host in lab.hosts() {
+            let own = members.iter().find(|m| m.public_ip == host.address().to_string()).context("no lease")?;
+            let link = host.link("flannel.1")?;
+            ensure!(link.kind == "vxlan" && link.up && link.mtu == 1450, "{link:?}");
+            ensure!(link.mac == own.mac && link.addresses_v4() == [format!("{}/32", own.vtep)], "{link:?}");
+            ensure!(link.number("id") == Some(1) && link.number("port") == Some(8472), "{link:?}");
+            ensure!(link.text("local") == Some(own.public_ip.as_str()), "{link:?}");
+            ensure!(link.text("link") == Some("eth0"), "{link:?}");
+            ensure!(link.data.get("learning").is_none_or(|on| on == false), "{link:?}");
+            ensure!(host.sysctl("net/ipv4/neigh/flannel.1/app_solicit")? == "3");
+            ensure!(host.sysctl("net/ipv6/conf/flannel.1/accept_ra")? == "0");
+            let metrics: Vec<u64> = host.routes("flannel.1")?.values().map(|route| route.metric).collect();
+            ensure!(metrics.iter().all(|metric| *metric > 0), "{metrics:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn etcd_holds_what_flannel_would_write() -> Result<()> {
+    in_lab(1, |lab| {
+        let _daemons = start_all(lab)?;
+        let keys = lab.etcd.get_prefix(SUBNETS)?;
+        ensure!(keys.len() == 1, "{keys:?}");
+        let mac = lab.host(1).link("flannel.1")?.mac;
+        // The very bytes of flannel v0.20.2, but for the addresses.
+        let expected = format!(
+            r#"{{"PublicIP":"10.99.1.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}}}"#
+        );
+        ensure!(keys[0].value == expected, "{keys:?}");
+        let subnet = lab.host(1).subnet_env("FLANNEL_SUBNET")?;
+        ensure!(keys[0].key == format!("{SUBNETS}{}", subnet.replace(".1/", ".0-")), "{keys:?} {subnet}");
+        let left = lab.etcd.lease_seconds_left(keys[0].lease)?;
+        ensure!((86_000..=86_400).contains(&left), "{left}");
+        ensure!(lab.etcd.leases()?.len() == 1, "one lease of etcd for one host");
+        Ok(())
+    })
+}
+
+#[test]
+fn files_say_what_docker_needs() -> Result<()> {
+    in_lab(1, |lab| {
+        let _daemons = start_all(lab)?;
+        let host = lab.host(1);
+        let members = lab.etcd.members()?;
+        let gateway = members[0].subnet.replace(".0/", ".1/");
+        let env = host.read("/run/flannel/subnet.env")?;
+        let expected =
+            format!("FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n");
+        ensure!(env == expected, "{env}");
+        // As a shell and systemd would read it.
+        let opts = host.sh(". /run/flannel/docker_opts.env; echo $DOCKER_OPTS")?;
+        ensure!(opts.trim() == format!("--bip={gateway} --mtu=1450 --ip-masq=false"), "{opts}");
+        let mode = host.path("/run/flannel/subnet.env").metadata()?.permissions().mode();
+        ensure!(mode & 0o777 == 0o644, "{mode:o}");
+        Ok(())
+    })
+}
+
+#[test]
+fn rules_are_in_place_and_the_accept_is_first() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        host.sh("iptables -P FORWARD DROP; iptables -A FORWARD -j REJECT")?;
+        let _daemon = host.flanneld().start_ready()?;
+        let forward = host.sh("iptables -S FORWARD")?;
+        let first = forward.lines().nth(1).unwrap_or_default();
+        ensure!(first == "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD", "{forward}");
+        let table = host.sh("nft list table ip flannel.1")?;
+        ensure!(table.matches("masquerade fully-random").count() == 2, "{table}");
+        Ok(())
+    })
+}
+
+#[test]
+fn without_nft_the_rules_go_through_iptables() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        host.sh(
+            "mkdir /run/tools; for t in iptables-save iptables-restore; do ln -s $(command -v $t) /run/tools; done",
+        )?;
+        let _daemon = host.flanneld().env("PATH", "/run/tools").start_ready()?;
+        let nat = host.sh("iptables -t nat -S")?;
+        ensure!(nat.contains("-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG"), "{nat}");
+        ensure!(nat.matches("-A FLANNEL-POSTRTG").count() == 6, "{nat}");
+        Ok(())
+    })
+}
+
+#[test]
+fn waits_for_a_configuration_and_says_what_is_wrong_with_a_bad_one() -> Result<()> {
+    in_lab(1, |lab| {
+        let daemon = lab.host(1).flanneld().start()?;
+        let logged = |text: &'static str| {
+            eventually(QUICK, text, || {
+                let log = daemon.log()?;
+                ensure!(log.matches(text).count() == 1, "{log}");
+                Ok(())
+            })
+        };
+        logged("no network config in etcd yet")?;
+        lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.3.0/16"}"#)?;
+        logged(r#""10.5.0.0/16" was probably meant"#)?;
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        daemon.wait_ready()
+    })
+}
+
+#[test]
+fn asks_for_its_previous_subnet_again() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.host(1).sh("mkdir /run/flannel; echo FLANNEL_SUBNET=10.5.77.1/24 > /run/flannel/subnet.env")?;
+        let _daemon = lab.host(1).flanneld().start_ready()?;
+        ensure!(lab.etcd.members()?[0].subnet == "10.5.77.0/24");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_fourth_joins_and_one_leaves_and_nothing_stale_remains() -> Result<()> {
+    in_lab(3, |lab| {
+        let mut daemons = start_all(lab)?;
+        lab.wait_for_mesh(&[1, 2, 3])?;
+        lab.add_host()?;
+        daemons.push(lab.host(4).flanneld().start_ready()?);
+        let members = lab.wait_for_mesh(&[1, 2, 3, 4])?;
+        ping_all(lab)?;
+
+        daemons.remove(1).stop()?;
+        let left = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        lab.etcd.delete(&left.lease().0)?;
+        let members = lab.wait_for_mesh(&[1, 3, 4])?;
+        ensure!(members.len() == 3, "{members:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn answers_for_its_health_over_http() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        let daemon = host.flanneld().arg("--healthz-ip=127.0.0.1").arg("--healthz-port=8080").start()?;
+        let ask = |path: &str| {
+            host.run(&[
+                "bash",
+                "-c",
+                &format!("exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"),
+            ])
+        };
+        let expect = |path: &'static str, status: &'static str, text: &'static str| {
+            eventually(QUICK, path, || {
+                let answer = ask(path)?;
+                ensure!(answer.contains(status) && answer.contains(text), "{answer}");
+                Ok(())
+            })
+        };
+        expect("/healthz", "200 OK", "ok")?;
+        expect("/readyz", "503 Service Unavailable", "waiting for a lease")?;
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        daemon.wait_ready()?;
+        expect("/readyz", "200 OK", "ready")
+    })
+}
+
+#[test]
+fn refuses_a_bad_command_line_before_it_touches_anything() -> Result<()> {
+    in_lab(1, |lab| {
+        let bad = lab.host(1).flanneld().arg("--kube-subnet-mgr").finish()?;
+        ensure!(bad.status.code() == Some(64), "{bad:?}");
+        ensure!(bad.stderr.contains("keeps its leases in etcd"), "{bad:?}");
+        ensure!(lab.host(1).link("flannel.1").is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Result<()> {
+    in_lab(2, |lab| {
+        let _daemons = start_all(lab)?;
+        let members = lab.wait_for_mesh(&[1, 2])?;
+        lab.hosts().iter().try_for_each(integration::Host::docker0)?;
+        let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
+        let peer = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        for _ in 0..20 {
+            lab.host(1).sh(&format!(
+                "ip neigh del {vtep} dev flannel.1; bridge fdb del {mac} dev flannel.1 dst {ip} self",
+                vtep = peer.vtep,
+                mac = peer.mac,
+                ip = peer.public_ip
+            ))?;
+            from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
+        }
+        lab.wait_for_mesh(&[1, 2])?;
+        // Without the FDB entry alone the first packet is lost (the driver keeps none), the second is not.
+        lab.host(1).sh(&format!("bridge fdb del {} dev flannel.1 dst {} self", peer.mac, peer.public_ip))?;
+        let ping = Ping::start(&from, to.address(), Duration::from_millis(20))?;
+        ping.wait_for_answer()?;
+        let report = ping.finish()?;
+        ensure!(report.lost() <= 1, "{report:?}");
+        Ok(())
+    })
+}
