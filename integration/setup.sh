@@ -42,13 +42,13 @@ has_systemd() {
 # and concerns this one unit only, unlike a policy-rc.d, which is a file that changes the installation
 # of every package and may exist already. The mask goes in any case; the unit stays disabled.
 keep_etcd_from_starting() {
-    [[ -d /run/systemd/system ]] || return 0
+    has_systemd || return 0
     as_root systemctl --quiet mask --runtime etcd.service
     trap 'as_root systemctl --quiet unmask --runtime etcd.service' EXIT
 }
 
 leave_etcd_disabled() {
-    [[ -d /run/systemd/system ]] || return 0
+    has_systemd || return 0
     as_root systemctl --quiet disable etcd.service
 }
 

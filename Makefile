@@ -1,0 +1,65 @@
+# What people, CI and the README use. `make help` lists it.
+#
+# Run with sudo, builds are still made as the user who called sudo, with that user's Rust; only the tests that make network
+# namespaces run as root.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+ifneq ($(filter-out root,$(SUDO_USER)),)
+  USER_HOME := $(shell getent passwd $(SUDO_USER) | cut -d: -f6)
+  export CARGO_HOME ?= $(USER_HOME)/.cargo
+  export RUSTUP_HOME ?= $(USER_HOME)/.rustup
+  export PATH := $(CARGO_HOME)/bin:$(PATH)
+  AS_USER := sudo -u $(SUDO_USER) --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME HOME=$(USER_HOME)
+else
+  export PATH := $(HOME)/.cargo/bin:$(PATH)
+  AS_USER :=
+endif
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME,KEEP)
+CARGO := $(AS_USER) cargo
+ROOT_CARGO := $(AS_ROOT) cargo
+
+.PHONY: help build release setup demo test unit integration check bench clean
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: setup ## build the daemon for development
+	$(CARGO) build
+
+release: setup ## build the daemon as it is shipped: target/release/flanneld
+	$(CARGO) build --release
+
+setup: ## install what building and testing need (Debian packages), if anything is missing
+	@integration/setup.sh
+	@command -v cargo >/dev/null || { echo "setup: there is no Rust here; get it from https://rustup.rs" >&2; exit 1; }
+
+demo: build ## three hosts on this machine, and packets across them; KEEP=1 leaves it up
+	@$(CARGO) build --quiet --package integration --bin demo
+	@$(AS_ROOT) target/debug/demo
+
+test: setup unit integration ## everything: unit tests, then hosts with a real kernel and a real etcd (root)
+
+unit: ## tests that need neither root nor network
+	$(CARGO) test --quiet
+
+integration: build
+	$(CARGO) test --quiet --package integration --no-run
+	$(ROOT_CARGO) test --package integration
+
+check: setup ## format, lints, documentation, licences of dependencies
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	bash -n integration/setup.sh
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	else echo "check: cargo-deny is not installed; licences and sources of dependencies were not checked"; fi
+
+bench: release ## figures, beside a reference from the same run (root)
+	@$(CARGO) build --quiet --release --package integration --bin bench
+	@$(AS_ROOT) target/release/bench
+
+clean: ## remove what was built
+	$(CARGO) clean
