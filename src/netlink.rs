@@ -29,6 +29,9 @@ use misses::Misses;
 /// How long any question to the kernel may take; a dump of 60,000 entries takes 0.1 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Time between two complaints about a socket that is broken.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub struct Netlink {
     handle: rtnetlink::Handle,
@@ -210,8 +213,14 @@ impl Kernel for Netlink {
     }
 
     async fn event(&mut self, _device: &str) -> Result<Event, Error> {
-        let device = self.device;
-        self.misses.next(|| device).await.map_err(|source| request_error("listen for misses", source))
+        match self.misses.next(self.device).await {
+            Ok(event) => Ok(event),
+            Err(source) => {
+                // A socket that is broken answers at once, again and again.
+                tokio::time::sleep(PAUSE).await;
+                Err(request_error("listen for misses", source))
+            }
+        }
     }
 }
 

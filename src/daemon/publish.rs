@@ -111,7 +111,7 @@ impl Publisher {
         };
         match firewall::install(&wanted).await {
             Ok(carried) => {
-                info!(masquerade = carried.masquerade, forward = carried.forward, "rules are in place, through");
+                info!(masquerade = carried.masquerade, forward = carried.forward, "rules are in place");
                 Part::Done
             }
             Err(error) => self.failed(&self.published.borrow().rules, crate::error::chain(&error)),

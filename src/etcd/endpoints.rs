@@ -78,10 +78,14 @@ impl Failure {
 fn describe(cause: &Cause) -> String {
     match cause {
         Cause::Late => format!("no answer within {} s", DEADLINE.as_secs()),
-        Cause::Etcd(EtcdError::GRpcStatus(status)) => match status.source() {
-            Some(source) => format!("{}: {}", status.message(), crate::error::chain(source)),
-            None => status.message().to_owned(),
-        },
+        Cause::Etcd(EtcdError::GRpcStatus(status)) => {
+            let causes = status.source().map(crate::error::chain).unwrap_or_default();
+            // The message often is the innermost cause already.
+            match causes.is_empty() || causes.contains(status.message()) {
+                true => status.message().to_owned(),
+                false => format!("{}: {causes}", status.message()),
+            }
+        }
         Cause::Etcd(error) => crate::error::chain(error),
     }
 }

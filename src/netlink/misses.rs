@@ -36,7 +36,7 @@ impl Misses {
     }
 
     /// The next question about the device with this index.
-    pub(super) async fn next(&mut self, device: impl Fn() -> Option<u32>) -> io::Result<Event> {
+    pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
         loop {
             let mut buffer = Vec::with_capacity(4096);
             match self.socket.recv(&mut buffer).await {
@@ -44,7 +44,7 @@ impl Misses {
                 Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => return Ok(Event::Overrun),
                 Err(error) => return Err(error),
             }
-            if let Some(miss) = question(&buffer, device()) {
+            if let Some(miss) = question(&buffer, device) {
                 return Ok(Event::Miss(miss));
             }
         }

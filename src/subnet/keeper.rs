@@ -21,6 +21,8 @@ pub use announce::{Membership, Update};
 
 /// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
 pub const TTL: Duration = Duration::from_secs(86_400);
+/// A watch that has held for this long shows that etcd is well.
+const STEADY: Duration = Duration::from_secs(10);
 /// Subnets that we try to create from one list before we list again.
 const TRIES_PER_LIST: usize = 16;
 
@@ -62,6 +64,9 @@ pub struct Keeper<R> {
     seen: Option<Option<Vec<u8>>>,
     rejections: Rejections,
     backoff: Backoff,
+    /// Whether the last try failed.
+    away: bool,
+    watching_since: Option<Instant>,
 }
 
 impl<R: Registry> Keeper<R> {
@@ -86,6 +91,8 @@ impl<R: Registry> Keeper<R> {
             seen: None,
             rejections: Rejections::default(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(1500)),
+            away: false,
+            watching_since: None,
         }
     }
 
@@ -100,20 +107,26 @@ impl<R: Registry> Keeper<R> {
         }
     }
 
-    /// Says once that the registry is away, and waits a little longer each time.
+    /// Says once that the registry is away, and waits a little longer each time. Only a watch that has held for a while
+    /// ends the waiting: one that breaks again and again must not become a busy loop.
     async fn wait_out(&mut self, error: &Error) {
-        let chain = crate::error::chain(error);
-        match self.backoff.failures() {
-            0 => warn!(error = chain, "lost etcd; the network stays as it is until etcd is back"),
-            _ => debug!(error = chain, "etcd is still away"),
+        let error = crate::error::chain(error);
+        match self.watching_since.take() {
+            Some(since) if since.elapsed() > STEADY => self.backoff.reset(),
+            Some(_) | None => {}
+        }
+        match std::mem::replace(&mut self.away, true) {
+            false => warn!(error, "lost etcd; the network stays as it is until etcd is back"),
+            true => debug!(error, "etcd is still away"),
         }
         sleep(self.backoff.next((self.random)())).await;
     }
 
+    /// List, lease and watch have all worked.
     fn is_back(&mut self) {
-        if self.backoff.failures() > 0 {
-            info!(tries = self.backoff.failures(), "etcd is back");
-            self.backoff.reset();
+        self.watching_since = Some(Instant::now());
+        if std::mem::take(&mut self.away) {
+            info!("etcd is back");
         }
     }
 
@@ -126,7 +139,6 @@ impl<R: Registry> Keeper<R> {
 
     async fn try_pass(&mut self) -> Result<std::convert::Infallible, Interrupt> {
         let listing = self.registry.list().await?;
-        self.is_back();
         let Some(config) = self.network_config(listing.config.as_deref()) else {
             return self.wait_for(listing.revision, "the configuration changed", is_config).await;
         };
@@ -169,6 +181,7 @@ impl<R: Registry> Keeper<R> {
         wanted: fn(&Change) -> bool,
     ) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(revision + 1).await?;
+        self.is_back();
         loop {
             // A watch that fails is mended by the next pass.
             let changes = tokio::select! {
@@ -270,6 +283,7 @@ impl<R: Registry> Keeper<R> {
     /// Passes on what changes, renews the lease, until something needs a new list.
     async fn follow<T>(&mut self, from: i64, config: NetworkConfig, mut held: Held) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(from).await?;
+        self.is_back();
         loop {
             // Both arms may be dropped and made again at any time: a watch loses nothing, a time is a time.
             tokio::select! {
