@@ -81,6 +81,11 @@ impl Vni {
     pub const DEFAULT: Self = Self(1);
     /// The largest identifier that 24 bits hold.
     pub const MAX: u32 = (1 << 24) - 1;
+
+    /// Name of the device that carries this VXLAN: `flannel.1`.
+    pub fn device(self) -> String {
+        format!("flannel.{self}")
+    }
 }
 
 /// A number that does not fit 24 bits.

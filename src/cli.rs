@@ -194,7 +194,9 @@ fn endpoint(text: &str) -> Result<String, Stop> {
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     let authority = rest.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match authority {
-        Some(_) if ["http", "https"].contains(&scheme) && !rest.contains('/') => Ok(format!("{scheme}://{rest}")),
+        Some(_) if ["http", "https"].contains(&scheme) && !rest.contains(['/', '@']) => {
+            Ok(format!("{scheme}://{rest}"))
+        }
         Some(_) | None => Err(usage(format!(
             "--etcd-endpoints: expected URLs such as http://10.0.0.1:2379, parted by commas, got {text:?}\n"
         ))),

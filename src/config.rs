@@ -54,9 +54,9 @@ pub struct VxlanConfig {
 }
 
 impl NetworkConfig {
-    /// MTU of the overlay, given the MTU of the external interface.
+    /// MTU of the overlay, given the MTU of the external interface, which is an upper limit: the kernel refuses more.
     pub fn overlay_mtu(&self, external: u32) -> u32 {
-        self.vxlan.mtu.unwrap_or(external).saturating_sub(VXLAN_OVERHEAD)
+        self.vxlan.mtu.map_or(external, |mtu| mtu.min(external)).saturating_sub(VXLAN_OVERHEAD)
     }
 
     /// Whether `subnet` is one that this configuration could have handed out.

@@ -19,12 +19,12 @@ use crate::envfile;
 use crate::etcd::{Access, Etcd, Tls};
 use crate::iface::External;
 use crate::netlink;
-use crate::readiness::Published;
+use crate::readiness::{Health, Published};
 use crate::secret::Secret;
 use crate::subnet::claim::Identity;
 use crate::subnet::keeper::Keeper;
-use crate::vxlan::Local;
-use crate::vxlan::run::{Health, Runner};
+use crate::vxlan::run::Runner;
+use crate::vxlan::{Local, OWNER};
 
 /// Updates that may wait for the kernel. etcd's stream waits when they are full.
 const UPDATES: usize = 64;
@@ -48,6 +48,12 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     if !netlink.forwards() {
         warn!("net.ipv4.ip_forward is 0: this host passes no packets between pods and other hosts; set it to 1");
     }
+    let (health, healthy) = watch::channel(Health::Waiting);
+    let (published, publishing) = watch::channel(Published::default());
+    tasks.spawn_local(health::announce(healthy.clone(), publishing.clone()));
+    if let Some(listener) = health_listener {
+        tasks.spawn_local(health::serve(listener, healthy, publishing));
+    }
     let external = tokio::select! {
         external = external::wait_for(&netlink, &options) => external,
         name = stop.received() => return stopped(name),
@@ -55,8 +61,6 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
 
     let (updates, receiver) = mpsc::channel(UPDATES);
     let (membership, joined) = watch::channel(None);
-    let (health, healthy) = watch::channel(Health::Waiting);
-    let (published, publishing) = watch::channel(Published::default());
     let identity = identity(&options, &external);
     let keeper = Keeper::new(etcd, identity, options.renew_margin, updates, membership, random);
     let local = local(&options, &external);
@@ -65,10 +69,6 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(receiver)));
     tasks.spawn_local(endless("the publisher", publisher.run()));
-    tasks.spawn_local(health::announce(healthy.clone(), publishing.clone()));
-    if let Some(listener) = health_listener {
-        tasks.spawn_local(health::serve(listener, healthy, publishing));
-    }
     tokio::select! {
         name = stop.received() => stopped(name),
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
@@ -123,7 +123,7 @@ fn identity(options: &Options, external: &External) -> Identity {
 }
 
 fn local(options: &Options, external: &External) -> Local {
-    let alias = format!("flanneld {}", options.etcd.prefix);
+    let alias = format!("{OWNER}{}", options.etcd.prefix);
     Local { external: external.clone(), alias, blackhole: options.blackhole }
 }
 

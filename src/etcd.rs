@@ -148,12 +148,6 @@ impl Registry for Etcd {
         }
     }
 
-    async fn revoke(&self, lease: LeaseId) -> Result<(), Error> {
-        let request = async |mut client: etcd_client::Client| client.lease_revoke(lease).await;
-        self.endpoints.call(&format!("give back etcd lease {lease:x}"), request).await?;
-        Ok(())
-    }
-
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         let key = self.keys.of(name);
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);

@@ -51,28 +51,31 @@ pub struct Carried {
 
 /// Puts the rules in place, and takes away those of an earlier run that are not wanted any more.
 ///
-/// Masquerading goes into an nftables table of our own, which nobody else's flush of iptables touches. The accept
-/// for forwarding must go through iptables: a DROP of Docker's in iptables is not overridden by an accept in another
-/// table. Where there is no iptables, there is no such DROP.
+/// Masquerading goes into an nftables table of our own, which nobody else's flush of iptables touches; through iptables
+/// where nft is missing or fails (a kernel without nf_tables, say). The accept for forwarding must go through iptables:
+/// a DROP of Docker's in iptables is not overridden by an accept in another table. Where there is no iptables, there is
+/// no such DROP.
 ///
 /// # Errors
-/// A tool is missing or fails.
+/// No tool can carry what is wanted.
 pub async fn install(wanted: &Wanted) -> Result<Carried, Error> {
-    let by_nft = run(&["nft", "-f", "-"], &nft::script(wanted)).await?.is_some();
+    let nft = run(&["nft", "-f", "-"], &nft::script(wanted)).await;
+    let by_nft = matches!(nft, Ok(Some(_)));
     let part = if by_nft { Part::ForwardOnly } else { Part::Everything };
-    let by_iptables = through_iptables(wanted, part).await?;
-    if wanted.masquerade && !by_nft && !by_iptables {
-        return Err(Error::NoTool);
-    }
-    let tool = |wanted, by_nft, by_iptables| match (wanted, by_nft, by_iptables) {
-        (true, true, _) => "nftables",
-        (true, false, true) => "iptables",
-        (true, false, false) | (false, _, _) => "nothing",
+    let by_iptables = match through_iptables(wanted, part).await {
+        Err(_) if !wanted.forward && (by_nft || !wanted.masquerade) => false,
+        other => other?,
     };
-    Ok(Carried {
-        masquerade: tool(wanted.masquerade, by_nft, by_iptables),
-        forward: tool(wanted.forward, false, by_iptables),
-    })
+    if wanted.masquerade && !by_nft && !by_iptables {
+        return Err(nft.err().unwrap_or(Error::NoTool));
+    }
+    let masquerade = match (wanted.masquerade, by_nft) {
+        (true, true) => "nftables",
+        (true, false) => "iptables",
+        (false, _) => "nothing",
+    };
+    let forward = if wanted.forward && by_iptables { "iptables" } else { "nothing" };
+    Ok(Carried { masquerade, forward })
 }
 
 /// Answers whether iptables is there.
@@ -80,10 +83,10 @@ async fn through_iptables(wanted: &Wanted, part: Part) -> Result<bool, Error> {
     let Some(saved) = run(&["iptables-save"], "").await? else {
         return Ok(false);
     };
-    if let Some(script) = iptables::script(wanted, part, &saved) {
-        run(&["iptables-restore", "--wait", "--noflush"], &script).await?;
+    match iptables::script(wanted, part, &saved) {
+        None => Ok(true),
+        Some(script) => Ok(run(&["iptables-restore", "--wait", "--noflush"], &script).await?.is_some()),
     }
-    Ok(true)
 }
 
 /// Runs a tool, feeds it `input`, answers what it prints; `None` if the tool is not installed.

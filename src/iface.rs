@@ -48,7 +48,8 @@ pub struct Selectors {
 }
 
 impl Selectors {
-    fn is_empty(&self) -> bool {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
         self.ifaces.is_empty() && self.patterns.is_empty() && self.can_reach.is_none()
     }
 }

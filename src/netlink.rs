@@ -18,7 +18,6 @@ use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use rtnetlink::RouteMessageBuilder;
 
-use crate::addr::MacAddr;
 use crate::iface::{Interface, Routed};
 use crate::vxlan::kernel::{Error, Event, Failure, Kernel};
 use crate::vxlan::plan::Op;
@@ -76,11 +75,6 @@ impl Netlink {
         let answer = self.ask_unless("look up a route", answer, &unreachable).await?;
         let way = answer.as_deref().and_then(<[_]>::first).and_then(decode::way);
         Ok(way.and_then(|(index, source)| Some(Routed { interface: name_of(index)?, source })))
-    }
-
-    /// Ethernet address of a device, if it is there.
-    pub async fn mac_of(&mut self, device: &str) -> Result<Option<MacAddr>, Error> {
-        Ok(self.observe(device).await?.device.map(|device| device.mac))
     }
 
     /// Whether this host passes packets on from one interface to another.

@@ -1,6 +1,15 @@
 //! Owns what "ready" means: lease, kernel state, rules and files are all in place. Pure.
 
-use crate::vxlan::run::Health;
+/// Whether the kernel holds what it should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// There is no lease yet.
+    Waiting,
+    /// Read back and found right.
+    InSync,
+    /// Something is missing; the text says what.
+    Stale(String),
+}
 
 /// How far the parts outside the kernel's tables have come.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,6 +7,7 @@ pub mod claim;
 pub mod keeper;
 pub mod pick;
 pub mod registry;
+pub mod update;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -195,7 +196,7 @@ impl Own {
 /// The first thing that would harm us or the hosts we carry packets for.
 pub fn vet(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejection> {
     vet_subnet(lease.subnet, config, own.subnet)?;
-    vet_public_ip(lease.public_ip, config, own.public_ip)?;
+    vet_public_ip(lease, config, own)?;
     if !lease.vtep_mac.is_unicast() {
         return Err(Rejection::VtepMac(lease.vtep_mac, "is not the address of a device"));
     }
@@ -222,14 +223,20 @@ fn vet_subnet(subnet: Ipv4Network, config: &NetworkConfig, own: Ipv4Network) -> 
     Ok(())
 }
 
-fn vet_public_ip(ip: Ipv4Addr, config: &NetworkConfig, own: Ipv4Addr) -> Result<(), Rejection> {
+fn vet_public_ip(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejection> {
+    let ip = lease.public_ip;
+    let carried = lease.subnet.contains(ip) || own.subnet.contains(ip);
+    // Some clusters choose a Network so large that their hosts lie in it. Ours shows it.
+    let hosts_are_inside = config.network.contains(own.public_ip);
     let refuse = |why| Err(Rejection::PublicIp(ip, why));
     match ip {
-        _ if ip == own => refuse("is our own"),
+        _ if ip == own.public_ip => refuse("is our own"),
         _ if ip.is_unspecified() || ip.is_broadcast() || ip.octets()[0] == 0 => refuse("is not the address of a host"),
         _ if ip.is_multicast() => refuse("is a multicast address"),
         _ if ip.is_loopback() => refuse("is a loopback address"),
-        _ if config.network.contains(ip) => refuse("is inside the overlay that it should carry"),
+        _ if carried || (config.network.contains(ip) && !hosts_are_inside) => {
+            refuse("is inside the overlay that it should carry")
+        }
         _ => Ok(()),
     }
 }

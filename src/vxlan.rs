@@ -17,19 +17,17 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::addr::{MacAddr, Vni};
+use crate::addr::MacAddr;
 use crate::iface::External;
 use crate::subnet::Lease;
-use crate::subnet::keeper::Membership;
+use crate::subnet::update::Membership;
 use kernel::Miss;
 use peers::{Peers, Touched};
 use plan::Op;
 use state::{Device, Hop, PROTOCOL, RouteKey, State, Sysctl};
 
-/// Name of the device of a VXLAN.
-pub fn device_name(vni: Vni) -> String {
-    format!("flannel.{vni}")
-}
+/// What the alias of each device of ours begins with; the prefix of the keys in etcd follows.
+pub const OWNER: &str = "flanneld ";
 
 /// What this host decides for itself about its overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +64,13 @@ impl Overlay {
     /// Name of the device.
     pub fn device(&self) -> &str {
         self.frame.device.as_ref().map_or("", |device| &device.name)
+    }
+
+    /// Whose a device is, by its alias, if it is that of another flanneld. A device without such an alias was made by
+    /// Go flannel, or by hand, and is taken over.
+    pub fn other_owner(&self, found: &Device) -> Option<String> {
+        let ours = self.frame.device.as_ref().is_some_and(|wanted| wanted.alias == found.alias);
+        (found.alias.starts_with(OWNER) && !ours).then(|| found.alias.clone())
     }
 
     /// The peers.
@@ -128,7 +133,7 @@ impl Overlay {
 fn frame(membership: &Membership, local: &Local) -> State {
     let Membership { own, config } = membership;
     let device = Device {
-        name: device_name(config.vxlan.vni),
+        name: config.vxlan.vni.device(),
         vni: config.vxlan.vni,
         parent: local.external.name.clone(),
         local: local.external.address,

@@ -148,7 +148,8 @@ impl Kubernetes {
             ("set-node-network-unavailable", &self.set_node_network_unavailable),
             ("use-multi-cluster-cidr", &self.use_multi_cluster_cidr),
         ];
-        options.into_iter().find(|(_, value)| value.is_some()).map(|(name, _)| name)
+        let given = |value: &Option<String>| value.as_deref().is_some_and(|value| go_bool(value) != Ok(false));
+        options.into_iter().find(|(_, value)| given(value)).map(|(name, _)| name)
     }
 }
 

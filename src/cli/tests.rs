@@ -85,6 +85,7 @@ fn refuses_kubernetes_mode_with_a_sentence() {
     ] {
         check_refused(args, &[], "keeps its leases in etcd");
     }
+    options(&["--kube-subnet-mgr=false"]);
     check_refused(&[], &[("FLANNELD_KUBE_SUBNET_MGR", "true")], "keeps its leases in etcd");
 }
 
@@ -100,6 +101,7 @@ fn refuses_what_cannot_be_used() {
     check_refused(&["--etcd-endpoints=ftp://a:1"], &[], "expected URLs such as");
     check_refused(&["--etcd-endpoints=http://a"], &[], "expected URLs such as");
     check_refused(&["--etcd-endpoints="], &[], "expected URLs such as");
+    check_refused(&["--etcd-endpoints=http://user:secret@a:2379"], &[], "expected URLs such as");
     check_refused(&["--etcd-certfile=a"], &[], "go together");
     check_refused(&["--etcd-username=a"], &[], "go together");
     check_refused(&[], &[("FLANNELD_IP_MASQ", "maybe")], "in the environment variable FLANNELD_IP_MASQ");

@@ -41,7 +41,7 @@ fn reads_every_key_in_any_case() {
     assert_eq!((config.subnet_len, config.subnet_min.to_string().as_str()), (26, "172.16.9.64"));
     let vni = Vni::try_from(7).expect("7 fits 24 bits");
     assert_eq!(config.vxlan, VxlanConfig { vni, port: 4789, mtu: Some(9000), gbp: true, learning: true });
-    assert_eq!(config.overlay_mtu(1500), 8950);
+    assert_eq!((config.overlay_mtu(9001), config.overlay_mtu(1500)), (8950, 1450));
 }
 
 #[test]

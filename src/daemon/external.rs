@@ -45,21 +45,34 @@ async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<External> 
         Some(address) => netlink.way_to(address).await?,
         None => None,
     };
-    let ways =
-        Ways { can_reach, etcd: way_to_etcd(netlink, options).await?, default: netlink.way_to(ELSEWHERE).await? };
+    let etcd = if options.selectors.is_empty() { way_to_etcd(netlink, options).await? } else { None };
+    let ways = Ways { can_reach, etcd, default: netlink.way_to(ELSEWHERE).await? };
     Ok(iface::choose(&options.selectors, &netlink.interfaces().await?, &ways)?)
 }
 
-/// The way to the first member of etcd that is not on this host.
+/// The way to the first member of etcd that is not on this host; none if all are.
+///
+/// A member that cannot be found yet is no reason to take another way: at boot, names and routes may come late.
 async fn way_to_etcd(netlink: &Netlink, options: &Options) -> anyhow::Result<Option<Routed>> {
+    let mut unknown = None;
     for endpoint in &options.etcd.endpoints {
-        let Ok(address) = resolve(host_of(endpoint)).await else { continue };
-        let way = netlink.way_to(address).await?;
-        if let Some(way) = way.filter(|way| way.source != address && !address.is_loopback()) {
-            return Ok(Some(way));
+        match way_to(netlink, host_of(endpoint)).await {
+            Ok(Some(way)) => return Ok(Some(way)),
+            Ok(None) => {}
+            Err(error) => unknown = Some(error.context(format!("no way to etcd at {endpoint} yet (or use --iface)"))),
         }
     }
-    Ok(None)
+    unknown.map_or(Ok(None), Err)
+}
+
+/// The way to a host, or `None` if it is this one.
+async fn way_to(netlink: &Netlink, host: &str) -> anyhow::Result<Option<Routed>> {
+    let address = resolve(host).await?;
+    if address.is_loopback() {
+        return Ok(None);
+    }
+    let way = netlink.way_to(address).await?.with_context(|| format!("no route to {address}"))?;
+    Ok(Some(way).filter(|way| way.source != address))
 }
 
 async fn resolve(host: &str) -> anyhow::Result<Ipv4Addr> {

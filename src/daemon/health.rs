@@ -11,8 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{debug, info};
 
-use crate::readiness::{Published, missing};
-use crate::vxlan::run::Health;
+use crate::readiness::{Health, Published, missing};
 
 /// Takes the port, if one is asked for, before anything else is touched.
 pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {

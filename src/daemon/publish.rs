@@ -14,7 +14,7 @@ use crate::firewall;
 use crate::iface::External;
 use crate::masq::Wanted;
 use crate::readiness::{Part, Published};
-use crate::subnet::keeper::Membership;
+use crate::subnet::update::Membership;
 
 /// See the module.
 pub(super) struct Publisher {
@@ -87,6 +87,15 @@ impl Publisher {
     fn write_files(&self, membership: &Membership) -> Part {
         let Membership { own, config } = membership;
         let mtu = config.overlay_mtu(self.external.mtu);
+        if let Some(asked) = config.vxlan.mtu.filter(|asked| *asked > self.external.mtu) {
+            let interface = &self.external.name;
+            warn!(
+                interface,
+                mtu = self.external.mtu,
+                asked,
+                "Backend.MTU is above that of the interface, which counts"
+            );
+        }
         let env = Env { network: config.network, subnet: own.subnet, mtu, ip_masq: self.ip_masq };
         let both = [(&self.docker_opts_file, env.docker_opts()), (&self.subnet_file, env.subnet_env())];
         for (path, text) in both {

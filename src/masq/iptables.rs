@@ -100,11 +100,12 @@ struct Found<'a> {
     lines: Vec<&'a str>,
     /// All jumps to the chain from its parent, whatever their comment.
     jumps: Vec<&'a str>,
-    first_of_parent: Option<&'a str>,
+    /// Whether a rule that is not one of flannel's jumps stands before ours.
+    behind_others: bool,
 }
 
 fn find<'a>(chain: &Chain, saved: &'a str) -> Found<'a> {
-    let mut found = Found { declared: false, lines: Vec::new(), jumps: Vec::new(), first_of_parent: None };
+    let mut found = Found { declared: false, lines: Vec::new(), jumps: Vec::new(), behind_others: false };
     let mut table = "";
     for line in saved.lines().map(str::trim_end) {
         if let Some(name) = line.strip_prefix('*') {
@@ -123,15 +124,18 @@ fn note<'a>(chain: &Chain, line: &'a str, found: &mut Found<'a>) {
     } else if rule_of(&chain.name).is_some() {
         found.lines.push(line);
     } else if rule_of(chain.parent).is_some() {
-        found.first_of_parent.get_or_insert(line);
-        if line.split(' ').skip_while(|word| *word != "-j").nth(1) == Some(chain.name.as_str()) {
+        let target = line.split(' ').skip_while(|word| *word != "-j").nth(1).unwrap_or_default();
+        if target == chain.name {
             found.jumps.push(line);
+        } else if found.jumps.is_empty() && !target.starts_with("FLANNEL-") {
+            found.behind_others = true;
         }
     }
 }
 
 /// The part of the script for one chain; empty if it is right. Our jump is the first rule of its parent: behind a rule
-/// that rejects everything it would never be reached.
+/// that rejects everything it would never be reached. Only the jumps of other instances may stand before it, or two
+/// of them would push each other away for ever.
 fn repair(chain: &Chain, saved: &str) -> String {
     let found = find(chain, saved);
     let unjump: String = found.jumps.iter().map(|line| format!("-D{}\n", line.trim_start_matches("-A"))).collect();
@@ -142,7 +146,7 @@ fn repair(chain: &Chain, saved: &str) -> String {
         };
     }
     let jump = format!("-A {}", chain.jump());
-    if found.lines == chain.lines && found.jumps == [jump.as_str()] && found.first_of_parent == Some(jump.as_str()) {
+    if found.lines == chain.lines && found.jumps == [jump.as_str()] && !found.behind_others {
         return String::new();
     }
     // Naming a chain of our own makes it, or empties it.
@@ -229,6 +233,13 @@ COMMIT
         let expected =
             FORWARD.replace("-I FOR", "-D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-I FOR");
         check(Part::ForwardOnly, behind, Some(&expected));
+    }
+
+    #[test]
+    fn two_instances_do_not_push_each_other_away() {
+        let other = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD-7\n-A FORWARD -m";
+        let second = FLANNEL.replace("-A FORWARD -m", other);
+        check(Part::ForwardOnly, second.split("*nat").next().unwrap_or_default(), None);
     }
 
     #[test]

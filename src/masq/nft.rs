@@ -7,7 +7,7 @@ use crate::addr::Vni;
 
 /// Name of the table: that of the device, which tells the instances on a host apart.
 pub fn table(vni: Vni) -> String {
-    crate::vxlan::device_name(vni)
+    vni.device()
 }
 
 /// A script that leaves the table as it should be, in one transaction: made first so that deleting it never fails,

@@ -66,6 +66,7 @@ pub(super) fn device(message: &LinkMessage, parent: impl Fn(u32) -> Option<Strin
         gbp: false,
         alias: String::new(),
     };
+    let mut is_vxlan = false;
     for attribute in &message.attributes {
         if let LinkAttribute::Address(bytes) = attribute {
             device.mac = mac(bytes)?;
@@ -73,9 +74,10 @@ pub(super) fn device(message: &LinkMessage, parent: impl Fn(u32) -> Option<Strin
             device.alias.clone_from(alias);
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             vxlan_data(infos)?.iter().for_each(|info| vxlan_attribute(&mut device, info, &parent));
+            is_vxlan = true;
         }
     }
-    Some(device)
+    is_vxlan.then_some(device)
 }
 
 fn vxlan_data(infos: &[LinkInfo]) -> Option<&[InfoVxlan]> {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use super::registry::{Entry, Listing};
-use super::{Own, parse_key_name, parse_lease, pick, public_ip_of, render_value};
+use super::{Own, key_name, parse_key_name, parse_lease, pick, public_ip_of, render_value};
 use crate::addr::MacAddr;
 use crate::config::NetworkConfig;
 
@@ -62,7 +62,8 @@ fn held<'a>(listing: &'a Listing, config: &NetworkConfig, identity: &Identity) -
         .iter()
         .filter(ours)
         .filter_map(|entry| Some((parse_key_name(&entry.name).ok()?, entry)))
-        .filter(|(subnet, _)| config.fits(*subnet))
+        // A dual-stack key of ours is from another time: we could not renew its IPv6 part.
+        .filter(|(subnet, entry)| config.fits(*subnet) && entry.name == key_name(*subnet))
         .min_by_key(|(subnet, _)| (Some(*subnet) != identity.previous, *subnet))
 }
 

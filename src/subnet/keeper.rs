@@ -11,18 +11,22 @@ use tracing::{debug, error, info, warn};
 
 use super::claim::{self, Claim, Identity};
 use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch, Written};
+use super::update::{Membership, Update};
 use super::{Lease, Own, Rejection, key_name, parse_key_name, parse_lease, vet};
 use crate::backoff::Backoff;
 use crate::config::{self, NetworkConfig};
 
-mod announce;
-use announce::Rejections;
-pub use announce::{Membership, Update};
+mod rejections;
+use rejections::Rejections;
 
 /// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
 pub const TTL: Duration = Duration::from_secs(86_400);
+/// Time before a new list, so that a registry which contradicts itself does not make us list in a loop.
+const RELIST_PAUSE: Duration = Duration::from_millis(50);
 /// A watch that has held for this long shows that etcd is well.
 const STEADY: Duration = Duration::from_secs(10);
+/// A margin as long as the time to live must not make us renew all the time.
+const SOONEST_RENEWAL: Duration = Duration::from_secs(10);
 /// Subnets that we try to create from one list before we list again.
 const TRIES_PER_LIST: usize = 16;
 
@@ -67,6 +71,8 @@ pub struct Keeper<R> {
     /// Whether the last try failed.
     away: bool,
     watching_since: Option<Instant>,
+    /// A lease of etcd that was granted and has no key yet.
+    spare: Option<LeaseId>,
 }
 
 impl<R: Registry> Keeper<R> {
@@ -93,6 +99,7 @@ impl<R: Registry> Keeper<R> {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(1500)),
             away: false,
             watching_since: None,
+            spare: None,
         }
     }
 
@@ -101,7 +108,10 @@ impl<R: Registry> Keeper<R> {
         loop {
             match self.pass().await {
                 Interrupt::Closed => return,
-                Interrupt::Relist(why) => debug!(why, "listing again"),
+                Interrupt::Relist(why) => {
+                    debug!(why, "listing again");
+                    sleep(RELIST_PAUSE).await;
+                }
                 Interrupt::Registry(error) => self.wait_out(&error).await,
             }
         }
@@ -116,8 +126,8 @@ impl<R: Registry> Keeper<R> {
             Some(_) | None => {}
         }
         match std::mem::replace(&mut self.away, true) {
-            false => warn!(error, "lost etcd; the network stays as it is until etcd is back"),
-            true => debug!(error, "etcd is still away"),
+            false => warn!(error, "etcd fails us; the network stays as it is, trying again"),
+            true => debug!(error, "etcd still fails us"),
         }
         sleep(self.backoff.next((self.random)())).await;
     }
@@ -126,7 +136,7 @@ impl<R: Registry> Keeper<R> {
     fn is_back(&mut self) {
         self.watching_since = Some(Instant::now());
         if std::mem::take(&mut self.away) {
-            info!("etcd is back");
+            info!("etcd answers again");
         }
     }
 
@@ -229,12 +239,13 @@ impl<R: Registry> Keeper<R> {
         config: &NetworkConfig,
         first: Own,
     ) -> Result<Option<Held>, Interrupt> {
-        let (lease, ttl) = self.registry.grant(TTL).await?;
+        let (lease, ttl) = self.granted().await?;
         let mut lost: Vec<Ipv4Network> = Vec::new();
         let mut own = first;
         while lost.len() < TRIES_PER_LIST {
             let name = key_name(own.subnet);
             if let Written::Done { .. } = self.registry.create(&name, &claim::value(&own, config), lease).await? {
+                self.spare = None;
                 return Ok(Some(Held { own, lease: Some(lease), renew_at: self.renewal(ttl) }));
             }
             debug!(subnet = %own.subnet, "another host was quicker");
@@ -244,16 +255,26 @@ impl<R: Registry> Keeper<R> {
                 Claim::Keep(..) | Claim::Rewrite(..) | Claim::Exhausted => break,
             }
         }
-        // The lease has no key; left alone it would live for a day.
-        self.registry.revoke(lease).await?;
         Err(Interrupt::Relist("others were quicker for every subnet that we tried"))
+    }
+
+    /// A lease of etcd without a key: that of a try that failed, if there was one. Left alone it would live for a day.
+    async fn granted(&mut self) -> Result<(LeaseId, Duration), Interrupt> {
+        if let Some(lease) = self.spare
+            && let Some(ttl) = self.registry.keep_alive(lease).await?
+        {
+            return Ok((lease, ttl));
+        }
+        let (lease, ttl) = self.registry.grant(TTL).await?;
+        self.spare = Some(lease);
+        Ok((lease, ttl))
     }
 
     /// When to renew: at a third of the time to live, spread over a tenth of it so that nodes that started
     /// together do not renew together, and never within the margin.
     fn renewal(&self, ttl: Duration) -> Instant {
         let third = (ttl / 3).mul_f64(0.85 + 0.3 * (self.random)());
-        Instant::now() + third.min(ttl.saturating_sub(self.renew_margin).max(ttl / 10))
+        Instant::now() + third.min(ttl.saturating_sub(self.renew_margin)).max(SOONEST_RENEWAL)
     }
 
     /// Tells the rest of the daemon what it is a member of and who the others are.
@@ -287,21 +308,22 @@ impl<R: Registry> Keeper<R> {
         loop {
             // Both arms may be dropped and made again at any time: a watch loses nothing, a time is a time.
             tokio::select! {
-                changes = watch.next() => self.pass_on(changes?, &config, &held.own).await?,
+                changes = watch.next() => self.pass_on(changes?, &config, &held).await?,
                 () = sleep_until(held.renew_at), if held.lease.is_some() => self.renew(&mut held).await?,
                 () = self.updates.closed() => return Err(Interrupt::Closed),
             }
         }
     }
 
-    async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
+    async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, held: &Held) -> Result<(), Interrupt> {
+        let own = &held.own;
         let mut leases = Vec::with_capacity(changes.len());
         for change in changes {
             match change {
                 Change::Config(value) => {
                     self.network_config(value.as_deref());
                 }
-                Change::Put(entry) if entry.name == key_name(own.subnet) => check_own(&entry, own)?,
+                Change::Put(entry) if entry.name == key_name(own.subnet) => check_own(&entry, held)?,
                 Change::Delete(name) if name == key_name(own.subnet) => {
                     warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
                     return Err(Interrupt::Relist("our lease is gone"));
@@ -345,7 +367,11 @@ impl<R: Registry> Keeper<R> {
 }
 
 /// A write to our key is fine if it says what we say: it was ours, or somebody restored a backup.
-fn check_own(entry: &Entry, own: &Own) -> Result<(), Interrupt> {
+fn check_own(entry: &Entry, held: &Held) -> Result<(), Interrupt> {
+    let own = &held.own;
+    if entry.lease != held.lease {
+        return Err(Interrupt::Relist("our key hangs on another lease of etcd now"));
+    }
     match parse_lease(&entry.name, &entry.value, entry.revision) {
         Ok(lease) if lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac => Ok(()),
         Ok(lease) => {

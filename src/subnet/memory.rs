@@ -21,6 +21,8 @@ pub(crate) struct World {
     pub(crate) away: bool,
     pub(crate) renewals: usize,
     pub(crate) lists: usize,
+    /// Whether the next creation is refused.
+    pub(crate) refuse_creations: bool,
     /// Keys that another host creates just before we would.
     pub(crate) snatch: Vec<String>,
 }
@@ -129,14 +131,11 @@ impl Registry for Memory {
         Ok(world.leases.contains(&lease).then_some(super::keeper::TTL))
     }
 
-    async fn revoke(&self, lease: LeaseId) -> Result<(), Error> {
-        self.check("revoke")?;
-        self.world.borrow_mut().leases.remove(&lease);
-        Ok(())
-    }
-
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         self.check("create")?;
+        if std::mem::take(&mut self.world.borrow_mut().refuse_creations) {
+            return Err(Error { operation: "create".to_owned(), source: "permission denied".into() });
+        }
         if self.world.borrow().snatch.iter().any(|other| other == name) {
             self.put(name, "{}", Some(99));
         }

@@ -83,9 +83,6 @@ pub trait Registry {
     /// Renews a lease. The time to live it has again, or `None` if there is no such lease any more.
     fn keep_alive(&self, lease: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>>;
 
-    /// Gives a lease back, with all keys that hang on it.
-    fn revoke(&self, lease: LeaseId) -> impl Future<Output = Result<(), Error>>;
-
     /// Creates a key below `PREFIX/subnets/`; lost if it exists.
     fn create(&self, name: &str, value: &str, lease: LeaseId) -> impl Future<Output = Result<Written, Error>>;
 

@@ -115,6 +115,21 @@ fn vets_what_others_claim() {
     }
 }
 
+#[test]
+fn hosts_may_lie_inside_a_large_network_but_not_inside_a_subnet_of_it() {
+    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
+    let lease = |public_ip: &str| Lease {
+        subnet: "10.5.40.0/24".parse().expect("a subnet in a test"),
+        public_ip: public_ip.parse().expect("an address in a test"),
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, 3]),
+        vni: None,
+        revision: 1,
+    };
+    assert_eq!(vet(&lease("10.99.0.3"), &config, &own()), Ok(()));
+    assert!(vet(&lease("10.5.40.3"), &config, &own()).is_err(), "its own subnet");
+    assert!(vet(&lease("10.5.99.3"), &config, &own()).is_err(), "our subnet");
+}
+
 proptest! {
     #[test]
     fn never_panics_on_what_strangers_write(name in ".{0,60}", value in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -67,7 +67,10 @@ pub(crate) fn apply(state: &mut State, op: &Op) -> io::Result<()> {
         }
         Op::DeleteDevice => *state = State::default(),
         Op::SetLocal(ip) => device.into_iter().for_each(|d| d.local = ip),
-        Op::SetMac(mac) => device.into_iter().for_each(|d| d.mac = mac),
+        Op::SetMac(mac) => {
+            device.into_iter().for_each(|d| d.mac = mac);
+            entries.neighbours.clear();
+        }
         Op::SetMtu(mtu) => device.into_iter().for_each(|d| d.mtu = mtu),
         Op::SetAlias(alias) => device.into_iter().for_each(|d| d.alias = alias.clone()),
         Op::SetUp => state.up = true,

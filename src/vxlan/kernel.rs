@@ -56,6 +56,17 @@ pub enum Error {
         /// What it is.
         kind: String,
     },
+    /// Another instance on this host has the device.
+    #[error(
+        "device \"{device}\" is that of \"{owner}\"; give each network on a host a VNI of its own, \
+         or remove the device if that instance is gone"
+    )]
+    OtherOwner {
+        /// The name that we need.
+        device: String,
+        /// What the device's alias says.
+        owner: String,
+    },
 }
 
 /// The part of the kernel that carries one overlay.

@@ -149,7 +149,12 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
         ops.push(Op::SetUp);
     }
     ops.extend(sysctls(desired, kept.map(|_| observed)));
-    ops.extend(plan_entries(&desired.entries, &inside(&basis.entries, network)));
+    let mut found = inside(&basis.entries, network);
+    if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
+        // The kernel drops all neighbours of a device that changes its address (neigh_changeaddr).
+        found.neighbours.clear();
+    }
+    ops.extend(plan_entries(&desired.entries, &found));
     ops
 }
 

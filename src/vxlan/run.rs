@@ -12,29 +12,21 @@ use super::kernel::{Error, Event, Failure, Kernel, Miss};
 use super::plan::{Op, plan};
 use super::{Local, Overlay};
 use crate::backoff::Backoff;
-use crate::subnet::keeper::Update;
+use crate::readiness::Health;
+use crate::subnet::update::Update;
 
 /// Time between two looks at the whole kernel state while nothing happens.
 const AUDIT: Duration = Duration::from_secs(60);
 /// Operations between two looks for misses: a packet waits no longer than these take, about a millisecond.
 const CHUNK: usize = 256;
 
-/// Whether the kernel holds what it should.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// There is no lease yet.
-    Waiting,
-    /// Read back and found right.
-    InSync,
-    /// Something is missing; the text says what.
-    Stale(String),
-}
-
 /// See the module.
 pub struct Runner<K> {
     kernel: K,
     local: Local,
     overlay: Option<Overlay>,
+    /// Whether a complete list of leases has come: before that nothing may be removed.
+    listed: bool,
     /// Whether the next complete list has to be compared with the kernel itself.
     unsure: bool,
     health: watch::Sender<Health>,
@@ -48,7 +40,7 @@ impl<K: Kernel> Runner<K> {
     pub fn new(kernel: K, local: Local, health: watch::Sender<Health>, random: fn() -> f64) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(30));
         let next_look = Instant::now() + AUDIT;
-        Self { kernel, local, overlay: None, unsure: true, health, backoff, random, next_look }
+        Self { kernel, local, overlay: None, listed: false, unsure: true, health, backoff, random, next_look }
     }
 
     /// Runs until no more updates can come. What it did to the kernel stays.
@@ -61,8 +53,8 @@ impl<K: Kernel> Runner<K> {
                     Some(update) => self.take(update).await,
                     None => return,
                 },
-                event = self.kernel.event(device), if self.overlay.is_some() => self.hear(event),
-                () = sleep_until(self.next_look), if self.overlay.is_some() => self.reconcile().await,
+                event = self.kernel.event(device), if self.listed => self.hear(event),
+                () = sleep_until(self.next_look), if self.listed => self.reconcile().await,
             }
         }
     }
@@ -76,6 +68,7 @@ impl<K: Kernel> Runner<K> {
             (Update::Joined(membership), None) => self.overlay = Some(Overlay::new(&membership, &self.local)),
             (Update::Leases(leases), Some(overlay)) => {
                 let ops = overlay.replace_peers(leases);
+                self.listed = true;
                 match std::mem::take(&mut self.unsure) {
                     true => self.reconcile().await,
                     false => self.apply(&ops).await,
@@ -149,6 +142,9 @@ impl<K: Kernel> Runner<K> {
     async fn differences(&mut self) -> Result<Vec<Op>, Error> {
         let Some(overlay) = &self.overlay else { return Ok(Vec::new()) };
         let observed = self.kernel.observe(overlay.device()).await?;
+        if let Some(owner) = observed.device.as_ref().and_then(|device| overlay.other_owner(device)) {
+            return Err(Error::OtherOwner { device: overlay.device().to_owned(), owner });
+        }
         let desired = overlay.desired();
         if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)
             && let Some(reason) = wanted.incompatible(found)

@@ -81,6 +81,15 @@ fn of_two_leases_with_one_mac_the_later_wins_in_any_order() {
 }
 
 #[test]
+fn does_not_take_the_device_of_another_instance() {
+    let ours = Overlay::new(&membership(), &Local { alias: "flanneld /blue".to_owned(), ..local() });
+    let alias = |alias: &str| Device { alias: alias.to_owned(), ..ours.desired().device.expect("a device") };
+    assert_eq!(ours.other_owner(&alias("flanneld /red")).as_deref(), Some("flanneld /red"));
+    assert_eq!(ours.other_owner(&alias("flanneld /blue")), None);
+    assert_eq!(ours.other_owner(&alias("")), None);
+}
+
+#[test]
 fn writing_the_same_lease_again_does_nothing() {
     let mut overlay = overlay();
     overlay.change_peers(vec![put(lease(40, 0x40, 3, 1))]);

@@ -123,6 +123,30 @@ fn tries_another_subnet_when_another_host_is_quicker() {
 }
 
 #[test]
+fn a_creation_that_fails_leaves_no_lease_behind() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.world.borrow_mut().refuse_creations = true;
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.memory.world.borrow().leases.len(), 1);
+    });
+}
+
+#[test]
+fn its_key_on_another_lease_of_etcd_is_renewed_there() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.world.borrow_mut().leases = [7].into();
+        rig.memory.put("10.5.1.0-24", MINE, Some(7));
+        assert_eq!(rig.next().await, "leases ");
+        assert_eq!(rig.memory.world.borrow().renewals, 1);
+    });
+}
+
+#[test]
 fn renews_well_before_the_end_and_wakes_nobody() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), None);

@@ -97,7 +97,8 @@ fn changes_in_place_what_the_kernel_lets_it_change() {
         "ip link set flannel.1 address 02:00:00:00:00:01
          ip link set flannel.1 type vxlan local 10.99.0.2
          ip link set flannel.1 mtu 1450
-         ip link set flannel.1 alias \"flanneld\"",
+         ip link set flannel.1 alias \"flanneld\"
+         ip neigh replace 10.5.40.0 lladdr 02:00:00:00:00:40 dev flannel.1 nud permanent",
     );
 }
 
@@ -186,11 +187,12 @@ prop_compose! {
 
 prop_compose! {
     fn any_state()(
-        entries in any_entries(), up in any::<bool>(), there in 0u8..4, port in 0u16..2, mtu in 1400u32..1402,
+        mac in 1u8..3, entries in any_entries(), up in any::<bool>(), there in 0u8..4, port in 0u16..2, mtu in 1400u32..1402,
         local in 0u8..2, sysctl in 0i32..4, address in 0u8..3,
     ) -> State {
         let local = Ipv4Addr::new(10, 99, 0, local);
-        let device = Device { port: 8472 + port, mtu, local, ..device() };
+        let mac = MacAddr([2, 0, 0, 0, 0, mac]);
+        let device = Device { port: 8472 + port, mtu, local, mac, ..device() };
         if there == 0 {
             return State::default();
         }

@@ -2,7 +2,7 @@ use super::*;
 use crate::addr::MacAddr;
 use crate::config;
 use crate::iface::External;
-use crate::subnet::keeper::Membership;
+use crate::subnet::update::Membership;
 use crate::subnet::{Lease, Own};
 use crate::vxlan::fake::FakeKernel;
 use std::net::Ipv4Addr;
@@ -83,6 +83,8 @@ fn on_paused_time(test: impl Future<Output = ()>) {
 fn builds_the_overlay_after_the_first_complete_list() {
     on_paused_time(async {
         let rig = Rig::start();
+        // A lease may take long; the audit must not take the place of the list.
+        tokio::time::sleep(AUDIT * 2).await;
         rig.send(Update::Joined(membership())).await;
         rig.settle().await;
         assert_eq!(rig.kernel.text(), "", "nothing before the list: leftovers may be wanted");

@@ -1,32 +1,10 @@
-//! Owns what the keeper tells the rest of the daemon, and what it says about entries that it does not pass on.
+//! Owns what the keeper says about entries that it does not pass on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ipnetwork::Ipv4Network;
 use tracing::{info, warn};
 
-use crate::config::NetworkConfig;
-use crate::subnet::{Lease, Own, Rejection};
-
-/// Our place in the overlay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Membership {
-    /// What we are.
-    pub own: Own,
-    /// What all members share.
-    pub config: NetworkConfig,
-}
-
-/// What changed, in the order in which it happened. The first is always `Joined`, the second `Leases`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
-    /// We hold this lease now.
-    Joined(Membership),
-    /// These are all the others; whoever is not among them is gone.
-    Leases(Vec<Lease>),
-    /// Leases that came, changed, or went (`None`).
-    Changes(Vec<(Ipv4Network, Option<Lease>)>),
-}
+use crate::subnet::Rejection;
 
 /// The entries that are not used, each said once.
 #[derive(Debug, Default)]
@@ -59,7 +37,7 @@ impl Rejections {
 
     /// Before a complete list is judged: entries that are gone need no memory.
     pub(super) fn retain_listed<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
-        let names: std::collections::BTreeSet<&str> = names.collect();
+        let names: BTreeSet<&str> = names.collect();
         self.by_name.retain(|name, _| names.contains(name.as_str()));
     }
 }

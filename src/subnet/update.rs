@@ -1,0 +1,26 @@
+//! Owns what a member of the overlay learns over time: what it is itself, and who the others are. Pure.
+
+use ipnetwork::Ipv4Network;
+
+use super::{Lease, Own};
+use crate::config::NetworkConfig;
+
+/// Our place in the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// What we are.
+    pub own: Own,
+    /// What all members share.
+    pub config: NetworkConfig,
+}
+
+/// What changed, in the order in which it happened. The first is always `Joined`, the second `Leases`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// We hold this lease now.
+    Joined(Membership),
+    /// These are all the others; whoever is not among them is gone.
+    Leases(Vec<Lease>),
+    /// Leases that came, changed, or went (`None`).
+    Changes(Vec<(Ipv4Network, Option<Lease>)>),
+}
