@@ -9,15 +9,17 @@ SHELL := /bin/bash
 
 ifneq ($(filter-out root,$(SUDO_USER)),)
   USER_HOME := $(shell getent passwd $(SUDO_USER) | cut -d: -f6)
-  export CARGO_HOME ?= $(USER_HOME)/.cargo
-  export RUSTUP_HOME ?= $(USER_HOME)/.rustup
-  export PATH := $(CARGO_HOME)/bin:$(PATH)
-  AS_USER := sudo -u $(SUDO_USER) --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME HOME=$(USER_HOME)
 else
-  export PATH := $(HOME)/.cargo/bin:$(PATH)
-  AS_USER :=
+  USER_HOME := $(HOME)
 endif
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=PATH,CARGO_HOME,RUSTUP_HOME,HOME,KEEP)
+CARGO_HOME ?= $(USER_HOME)/.cargo
+RUSTUP_HOME ?= $(USER_HOME)/.rustup
+export PATH := $(CARGO_HOME)/bin:$(PATH)
+
+# sudo looks commands up in a path of its own (secure_path) and drops the environment: env sets both right again.
+RUST_ENV := env "PATH=$(PATH)" "CARGO_HOME=$(CARGO_HOME)" "RUSTUP_HOME=$(RUSTUP_HOME)"
+AS_USER := $(if $(filter-out root,$(SUDO_USER)),sudo -u $(SUDO_USER) $(RUST_ENV) "HOME=$(USER_HOME)",)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) $(RUST_ENV) KEEP=$(KEEP)
 CARGO := $(AS_USER) cargo
 ROOT_CARGO := $(AS_ROOT) cargo
 
@@ -52,9 +54,9 @@ integration: build
 check: setup ## format, lints, documentation, licences of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
+	$(AS_USER) env RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	bash -n integration/setup.sh
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; licences and sources of dependencies were not checked"; fi
 
 bench: release ## figures, beside a reference from the same run (root)

@@ -245,3 +245,33 @@ fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Resu
         Ok(())
     })
 }
+
+#[test]
+fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#)?;
+        let blue = || host.flanneld().arg("--etcd-prefix=/blue").arg("--subnet-file=/run/flannel/blue.env");
+        let _first = host.flanneld().start_ready()?;
+        let second = blue().start_ready()?;
+        ensure!(host.link("flannel.1")?.mtu == 1450 && host.link("flannel.7")?.mtu == 1450);
+        ensure!(host.read("/run/flannel/blue.env")?.contains("FLANNEL_NETWORK=10.6.0.0/16"));
+        ensure!(host.read("/run/flannel/blue.docker_opts.env")?.contains("--bip=10.6."));
+        let rules = host.sh("nft list table ip flannel.1; nft list table ip flannel.7; iptables -S FLANNEL-FWD-7")?;
+        ensure!(rules.contains("10.5.0.0/16") && rules.contains("10.6.0.0/16"), "{rules}");
+        second.stop()?;
+
+        // A configuration that gives both the same VNI is a mistake: the device stays with the first.
+        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16"}"#)?;
+        let before = host.link("flannel.1")?.mac;
+        let mistaken = blue().start()?;
+        eventually(QUICK, "the reason", || {
+            let log = mistaken.log()?;
+            ensure!(log.contains("is that of \\\"flanneld /coreos.com/network\\\""), "{log}");
+            Ok(())
+        })?;
+        ensure!(host.link("flannel.1")?.mac == before);
+        Ok(())
+    })
+}

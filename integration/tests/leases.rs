@@ -95,7 +95,7 @@ fn etcd_may_restart_and_changes_of_the_meantime_are_known() -> Result<()> {
         ensure!(lab.wait_for_mesh(&[1])?.len() == 50);
         ensure!(daemon.is_running());
         let log = daemon.log()?;
-        ensure!(log.matches("lost etcd").count() <= 2, "one line for each change of state:\n{log}");
+        ensure!(log.matches("etcd fails us").count() <= 2, "one line for each change of state:\n{log}");
         Ok(())
     })
 }
