@@ -4,7 +4,9 @@
 mod bulk;
 mod decode;
 mod encode;
+mod listen;
 mod misses;
+mod monitor;
 mod sysctl;
 
 use std::io;
@@ -24,6 +26,7 @@ use crate::vxlan::plan::Op;
 use crate::vxlan::state::{Entries, State, Sysctl};
 use bulk::Bulk;
 use misses::Misses;
+use monitor::Monitor;
 
 /// How long any question to the kernel may take; a dump of 60,000 entries takes 0.1 s.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -36,6 +39,7 @@ pub struct Netlink {
     handle: rtnetlink::Handle,
     bulk: Bulk,
     misses: Misses,
+    monitor: Monitor,
     /// Index of the device that was looked at last.
     device: Option<u32>,
 }
@@ -49,7 +53,8 @@ pub fn open() -> Result<(Netlink, impl Future<Output = ()>), Error> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
     let bulk = Bulk::open().map_err(failed)?;
     let misses = Misses::open().map_err(failed)?;
-    Ok((Netlink { handle, bulk, misses, device: None }, connection))
+    let monitor = Monitor::open(bulk.port()).map_err(failed)?;
+    Ok((Netlink { handle, bulk, misses, monitor, device: None }, connection))
 }
 
 impl Netlink {
@@ -206,13 +211,26 @@ impl Kernel for Netlink {
         failures
     }
 
+    async fn unresolved(&mut self, device: &str) -> Result<Vec<Ipv4Addr>, Error> {
+        let Some(index) = index_of(device) else { return Ok(Vec::new()) };
+        let all = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+        let waiting = all.try_filter_map(async |message| Ok(decode::unresolved(&message, index)));
+        self.ask("dump unresolved neighbours", waiting.try_collect()).await
+    }
+
     async fn event(&mut self, _device: &str) -> Result<Event, Error> {
-        match self.misses.next(self.device).await {
+        // Both arms are cancel-safe; misses go first, packets wait for them.
+        let event = tokio::select! {
+            biased;
+            event = self.misses.next(self.device) => event,
+            event = self.monitor.next(self.device) => event,
+        };
+        match event {
             Ok(event) => Ok(event),
             Err(source) => {
                 // A socket that is broken answers at once, again and again.
                 tokio::time::sleep(PAUSE).await;
-                Err(request_error("listen for misses", source))
+                Err(request_error("listen to the kernel", source))
             }
         }
     }

@@ -4,6 +4,7 @@
 //! `run` drives it over any `kernel::Kernel`.
 
 pub mod kernel;
+pub mod pace;
 pub mod peers;
 pub mod plan;
 pub mod run;
@@ -17,11 +18,11 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::addr::MacAddr;
+use crate::addr::{MacAddr, covers};
 use crate::iface::External;
 use crate::subnet::Lease;
 use crate::subnet::update::Membership;
-use kernel::Miss;
+use kernel::{Change, Miss};
 use peers::{Peers, Touched};
 use plan::Op;
 use state::{Device, Hop, PROTOCOL, RouteKey, State, Sysctl};
@@ -121,6 +122,23 @@ impl Overlay {
             Miss::L3(address) => self.resolve(address),
             Miss::L2(mac) => self.peers.fdb(mac).map(|ip| Op::PutFdb(mac, ip)).into_iter().collect(),
         }
+    }
+
+    /// Whether a change is one that must be put right. Echoes of what we do ourselves never are.
+    pub fn contradicts(&self, change: &Change) -> bool {
+        let parent = self.frame.device.as_ref().map_or("", |device| &device.parent);
+        match change {
+            Change::Link(name) => name == self.device() || name == parent,
+            Change::Address(net, there) => self.frame.addresses.contains(net) != *there,
+            Change::Fdb(mac, ip) => self.peers.fdb(*mac) != *ip,
+            Change::Neighbour(ip, mac) => self.peers.neighbour(*ip) != *mac,
+            Change::Route(key, hop) => covers(self.network, key.destination) && self.route(key) != *hop,
+        }
+    }
+
+    fn route(&self, key: &RouteKey) -> Option<Hop> {
+        let of_peer = self.peers.route(key.destination).filter(|(wanted, _)| wanted == key).map(|(_, hop)| hop);
+        of_peer.or_else(|| self.frame.entries.routes.get(key).copied())
     }
 
     /// The FDB entry first: a packet waits for the neighbour, and is lost if it then finds no FDB entry.

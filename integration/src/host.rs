@@ -49,6 +49,15 @@ impl Host {
         Ok(host)
     }
 
+    /// Lays a new cable after the old one was deleted: a new `eth0` with the old address and route.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn connect_again(&self) -> Result<()> {
+        self.underlay.connect(&self.netns)?;
+        self.configure()
+    }
+
     fn configure(&self) -> Result<()> {
         let (address, gateway) = (self.address(), underlay::ADDRESS);
         self.sh(&format!(

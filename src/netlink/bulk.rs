@@ -27,6 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// See the module.
 pub(super) struct Bulk {
     socket: Socket,
+    port: u32,
     sequence: u32,
 }
 
@@ -34,14 +35,19 @@ impl Bulk {
     /// Opens the socket.
     pub(super) fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // Answers need not repeat the request.
         socket.set_cap_ack(true)?;
         // Fails without CAP_NET_ADMIN, without which nothing else would work either.
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         SockRef::from(&socket).set_read_timeout(Some(DEADLINE))?;
-        Ok(Self { socket, sequence: 0 })
+        Ok(Self { socket, port, sequence: 0 })
+    }
+
+    /// The number by which the kernel says that a change was ours.
+    pub(super) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Has the kernel do the requests in their order. The answers are in the same order.

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{MacAddr, Vni};
-use crate::vxlan::kernel::Miss;
+use crate::vxlan::kernel::{Change, Miss};
 use crate::vxlan::state::{Device, Hop, PROTOCOL, RouteKey};
 
 /// A link as far as we care.
@@ -177,6 +177,58 @@ pub(super) fn way(message: &RouteMessage) -> Option<(u32, Ipv4Addr)> {
         }
     }
     Some((out?, source?))
+}
+
+/// What a datagram of the kernel tells of the device with this index, or of any link.
+pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<Change> {
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).ok()?;
+    let NetlinkPayload::InnerMessage(message) = message.payload else {
+        return None;
+    };
+    if let RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) = &message {
+        return Some(Change::Link(link(message).name));
+    }
+    let device = device?;
+    if let RouteNetlinkMessage::NewAddress(message) = &message {
+        address_change(message, device, true)
+    } else if let RouteNetlinkMessage::DelAddress(message) = &message {
+        address_change(message, device, false)
+    } else if let RouteNetlinkMessage::NewNeighbour(message) = &message {
+        neighbour_change(message, device, true)
+    } else if let RouteNetlinkMessage::DelNeighbour(message) = &message {
+        neighbour_change(message, device, false)
+    } else if let RouteNetlinkMessage::NewRoute(message) = &message {
+        route(message, device).map(|(key, hop)| Change::Route(key, Some(hop)))
+    } else if let RouteNetlinkMessage::DelRoute(message) = &message {
+        route(message, device).map(|(key, _)| Change::Route(key, None))
+    } else {
+        None
+    }
+}
+
+fn address_change(message: &AddressMessage, device: u32, there: bool) -> Option<Change> {
+    address(message).filter(|(index, _)| *index == device).map(|(_, net)| Change::Address(net, there))
+}
+
+/// FDB entries and neighbours come in the same kind of message. A neighbour that is not permanent any more counts as gone.
+fn neighbour_change(message: &NeighbourMessage, device: u32, there: bool) -> Option<Change> {
+    if message.header.ifindex != device {
+        return None;
+    }
+    if message.header.family == AddressFamily::Bridge {
+        return fdb(message, device).map(|(mac, ip)| Change::Fdb(mac, there.then_some(ip)));
+    }
+    if message.header.family != AddressFamily::Inet {
+        return None;
+    }
+    let mac = neighbour(message, device).map(|(_, mac)| mac).filter(|_| there);
+    Some(Change::Neighbour(destination(message)?, mac))
+}
+
+/// The address of a neighbour for which packets wait.
+pub(super) fn unresolved(message: &NeighbourMessage, device: u32) -> Option<Ipv4Addr> {
+    let waiting = message.header.ifindex == device && message.header.state == NeighbourState::Incomplete;
+    if waiting { destination(message) } else { None }
 }
 
 /// The question in a datagram of the kernel, with the index of the device. The family tells nothing: questions

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use super::kernel::{Error, Event, Failure, Kernel};
@@ -15,9 +16,11 @@ use super::state::{Device, Hop, State, Sysctl};
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) events: VecDeque<Event>,
+    pub(crate) unresolved: Vec<Ipv4Addr>,
     /// Operations from now on, counted down, after which one fails.
     pub(crate) fail_after: Option<usize>,
     pub(crate) applied: usize,
+    pub(crate) observed: usize,
 }
 
 /// See the module. Clones share one world.
@@ -111,6 +114,7 @@ pub(crate) fn render(state: &State) -> String {
 
 impl Kernel for FakeKernel {
     async fn observe(&mut self, _device: &str) -> Result<State, Error> {
+        self.world.borrow_mut().observed += 1;
         Ok(self.world.borrow().state.clone())
     }
 
@@ -118,6 +122,10 @@ impl Kernel for FakeKernel {
         let mut world = self.world.borrow_mut();
         let failed = |op: &Op, source| Failure { command: op.command(device).to_string(), source };
         ops.iter().filter_map(|op| world.step(op).err().map(|source| failed(op, source))).collect()
+    }
+
+    async fn unresolved(&mut self, _device: &str) -> Result<Vec<Ipv4Addr>, Error> {
+        Ok(self.world.borrow().unresolved.clone())
     }
 
     async fn event(&mut self, _device: &str) -> Result<Event, Error> {

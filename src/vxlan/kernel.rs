@@ -4,8 +4,9 @@
 use std::net::Ipv4Addr;
 
 use super::plan::Op;
-use super::state::State;
+use super::state::{Hop, RouteKey, State};
 use crate::addr::MacAddr;
+use ipnetwork::Ipv4Network;
 
 /// An address that the kernel needs and does not know; it asks user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,13 +17,32 @@ pub enum Miss {
     L2(MacAddr),
 }
 
+/// What the kernel holds now where somebody changed it; `None` for what is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A link came, went, or changed.
+    Link(String),
+    /// The device has this address, or has it no more.
+    Address(Ipv4Network, bool),
+    /// An FDB entry.
+    Fdb(MacAddr, Option<Ipv4Addr>),
+    /// A neighbour; `None` also if it is there but not permanent.
+    Neighbour(Ipv4Addr, Option<MacAddr>),
+    /// A route.
+    Route(RouteKey, Option<Hop>),
+}
+
 /// Something that the kernel says on its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// A packet needs an address.
     Miss(Miss),
-    /// The kernel said more than we could hear: anything may have been lost.
-    Overrun,
+    /// Somebody changed something; it may have been us.
+    Changed(Change),
+    /// Misses were lost: it said more than we could hear.
+    MissesLost,
+    /// Changes were lost.
+    ChangesLost,
 }
 
 /// An operation that failed.
@@ -76,6 +96,9 @@ pub trait Kernel {
 
     /// Does the operations in their order, all of them, whatever happens to one. Answers those that failed.
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<Failure>;
+
+    /// The addresses for which packets wait on this device: what is left to answer when misses were lost.
+    fn unresolved(&mut self, device: &str) -> impl Future<Output = Result<Vec<Ipv4Addr>, Error>>;
 
     /// Waits for the kernel to say something about this device. Cancel-safe.
     fn event(&mut self, device: &str) -> impl Future<Output = Result<Event, Error>>;

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
 use super::kernel::{Error, Event, Failure, Kernel, Miss};
+use super::pace::{Pace, Tell};
 use super::plan::{Op, plan};
 use super::{Local, Overlay};
 use crate::backoff::Backoff;
@@ -19,6 +20,12 @@ use crate::subnet::update::Update;
 const AUDIT: Duration = Duration::from_secs(60);
 /// Operations between two looks for misses: a packet waits no longer than these take, about a millisecond.
 const CHUNK: usize = 256;
+/// Messages of the kernel that are heard between two chunks.
+const EARFUL: usize = 512;
+/// Time between two lines that say that the overlay is not complete: it may come and go.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// Time between a loss of misses and the look for packets that wait.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub struct Runner<K> {
@@ -33,14 +40,36 @@ pub struct Runner<K> {
     backoff: Backoff,
     random: fn() -> f64,
     next_look: Instant,
+    /// Whether the log's last word is that the overlay is not complete, and when that was said last.
+    complained: bool,
+    complained_at: Option<Instant>,
+    /// When to look for packets that wait, after misses were lost.
+    ask_again_at: Option<Instant>,
+    pace: Pace,
+    started: Instant,
 }
 
 impl<K: Kernel> Runner<K> {
     /// `health` is told of every change; `random` yields numbers in 0..1.
     pub fn new(kernel: K, local: Local, health: watch::Sender<Health>, random: fn() -> f64) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(30));
-        let next_look = Instant::now() + AUDIT;
-        Self { kernel, local, overlay: None, listed: false, unsure: true, health, backoff, random, next_look }
+        let started = Instant::now();
+        Self {
+            kernel,
+            local,
+            overlay: None,
+            listed: false,
+            unsure: true,
+            health,
+            backoff,
+            random,
+            next_look: started + AUDIT,
+            complained: false,
+            complained_at: None,
+            ask_again_at: None,
+            pace: Pace::new(Duration::ZERO),
+            started,
+        }
     }
 
     /// Runs until no more updates can come. What it did to the kernel stays.
@@ -55,6 +84,9 @@ impl<K: Kernel> Runner<K> {
                 },
                 event = self.kernel.event(device), if self.listed => self.hear(event),
                 () = sleep_until(self.next_look), if self.listed => self.reconcile().await,
+                () = sleep_until(self.ask_again_at.unwrap_or(self.next_look)), if self.ask_again_at.is_some() => {
+                    self.answer_all().await;
+                }
             }
         }
     }
@@ -85,10 +117,29 @@ impl<K: Kernel> Runner<K> {
     fn hear(&mut self, event: Result<Event, Error>) {
         match event {
             Ok(Event::Miss(miss)) => self.answer(miss),
-            Ok(Event::Overrun) => {
-                debug!("lost messages of the kernel; looking at everything");
-                self.next_look = Instant::now();
+            Ok(Event::Changed(change)) => {
+                if self.overlay.as_ref().is_some_and(|overlay| overlay.contradicts(&change)) {
+                    debug!(?change, "somebody changed the overlay");
+                    self.look_soon();
+                }
             }
+            Ok(Event::MissesLost) => self.ask_again_at = Some(Instant::now() + ASK_AGAIN),
+            Ok(Event::ChangesLost) => self.look_soon(),
+            Err(error) => self.failed(&crate::error::chain(&error)),
+        }
+    }
+
+    fn look_soon(&mut self) {
+        let delay = self.pace.delay(self.started.elapsed());
+        self.next_look = self.next_look.min(Instant::now() + delay);
+    }
+
+    /// Answers everybody whose question may have been lost.
+    async fn answer_all(&mut self) {
+        self.ask_again_at = None;
+        let Some(overlay) = &self.overlay else { return };
+        match self.kernel.unresolved(overlay.device()).await {
+            Ok(waiting) => waiting.into_iter().for_each(|address| self.answer(Miss::L3(address))),
             Err(error) => self.failed(&crate::error::chain(&error)),
         }
     }
@@ -109,7 +160,9 @@ impl<K: Kernel> Runner<K> {
             let device = overlay.device();
             chunk.iter().for_each(|op| debug!("{}", op.command(device)));
             failures.append(&mut self.kernel.apply(device, chunk));
-            while let Some(event) = self.overlay.as_ref().and_then(|o| self.kernel.event(o.device()).now_or_never()) {
+            for _ in 0..EARFUL {
+                let heard = self.overlay.as_ref().and_then(|o| self.kernel.event(o.device()).now_or_never());
+                let Some(event) = heard else { break };
                 self.hear(event);
             }
             tokio::task::yield_now().await;
@@ -155,18 +208,24 @@ impl<K: Kernel> Runner<K> {
     }
 
     /// What is put right while all was thought right is worth a line.
-    fn report(&self, ops: &[Op]) {
-        if *self.health.borrow() == Health::InSync
-            && let (Some(overlay), Some(first)) = (&self.overlay, ops.first())
-        {
-            info!(operations = ops.len(), first = %first.command(overlay.device()), "repairing the overlay");
+    fn report(&mut self, ops: &[Op]) {
+        if *self.health.borrow() == Health::Waiting {
+            return;
+        }
+        let (Some(overlay), Some(first)) = (&self.overlay, ops.first()) else { return };
+        let (operations, first) = (ops.len(), first.command(overlay.device()));
+        match self.pace.repaired(self.started.elapsed()) {
+            Tell::Repair => info!(operations, %first, "repairing the overlay"),
+            Tell::Nothing => debug!(operations, %first, "repairing the overlay"),
+            Tell::Fight => warn!(operations, %first, "somebody keeps undoing this; repairing it slowly from now on"),
         }
     }
 
     fn in_sync(&mut self) {
         self.backoff.reset();
         self.next_look = Instant::now() + AUDIT;
-        if self.health.send_replace(Health::InSync) != Health::InSync
+        let first = self.health.send_replace(Health::InSync) == Health::Waiting;
+        if (std::mem::take(&mut self.complained) || first)
             && let Some(overlay) = &self.overlay
         {
             info!(device = overlay.device(), peers = overlay.peers().len(), "the kernel holds the whole overlay");
@@ -183,10 +242,14 @@ impl<K: Kernel> Runner<K> {
     /// Something is not as it should be: says so if that is new, and looks again after a while.
     fn failed(&mut self, reason: &str) {
         self.next_look = Instant::now() + self.backoff.next((self.random)());
-        let before = self.health.send_replace(Health::Stale(reason.to_owned()));
-        match before {
-            Health::Stale(_) => debug!(reason, "the overlay is still not complete"),
-            Health::Waiting | Health::InSync => warn!(reason, "the overlay is not complete; trying again"),
+        self.health.send_replace(Health::Stale(reason.to_owned()));
+        let lately = self.complained_at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
+        if self.complained || lately || self.pace.is_fighting() {
+            debug!(reason, "the overlay is still not complete");
+        } else {
+            warn!(reason, "the overlay is not complete; trying again");
+            self.complained = true;
+            self.complained_at = Some(Instant::now());
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::iface::External;
 use crate::subnet::update::Membership;
 use crate::subnet::{Lease, Own};
 use crate::vxlan::fake::FakeKernel;
+use crate::vxlan::kernel::Change;
 use std::net::Ipv4Addr;
 use tokio::task::LocalSet;
 
@@ -145,10 +146,54 @@ fn lost_messages_lead_to_a_look_at_once() {
         let rig = Rig::joined(vec![lease(40)]).await;
         rig.kernel.world.borrow_mut().state.entries.routes.clear();
         let before = Instant::now();
-        rig.kernel.say(Event::Overrun);
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        rig.kernel.say(Event::ChangesLost);
+        tokio::time::sleep(Duration::from_millis(30)).await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
         assert!(before.elapsed() < AUDIT);
+    });
+}
+
+#[test]
+fn a_change_by_others_is_put_right_soon_and_our_own_echoes_are_not_looked_at() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        let (mac, ip) = (lease(40).vtep_mac, lease(40).public_ip);
+        let observed = rig.kernel.world.borrow().observed;
+        rig.kernel.say(Event::Changed(Change::Fdb(mac, Some(ip))));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(rig.kernel.world.borrow().observed, observed);
+        rig.kernel.world.borrow_mut().state.entries.fdb.clear();
+        rig.kernel.say(Event::Changed(Change::Fdb(mac, None)));
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
+    });
+}
+
+#[test]
+fn packets_whose_misses_were_lost_are_looked_for_and_answered() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        rig.kernel.world.borrow_mut().state.entries.neighbours.clear();
+        rig.kernel.world.borrow_mut().unresolved = vec![Ipv4Addr::new(10, 5, 40, 0), Ipv4Addr::new(10, 5, 41, 0)];
+        rig.kernel.say(Event::MissesLost);
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        assert!(rig.kernel.text().contains("10.5.40.0 lladdr 02:00:00:00:00:28"));
+    });
+}
+
+#[test]
+fn somebody_who_keeps_undoing_us_is_met_slowly() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        let started = Instant::now();
+        for _ in 0..100 {
+            rig.kernel.world.borrow_mut().state.entries.routes.clear();
+            rig.kernel.say(Event::ChangesLost);
+            while !rig.kernel.text().contains("metric 41") {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert!(started.elapsed() > Duration::from_secs(60), "{:?}", started.elapsed());
     });
 }
 

@@ -1,0 +1,77 @@
+//! Owns a socket on which the kernel speaks: groups to hear, a filter that runs in the kernel, room for what waits.
+
+use std::io;
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{SockFilter, SockRef};
+
+/// Offset of `nlmsg_type` in a message (linux/netlink.h).
+const TYPE: u32 = 4;
+/// Offset of `nlmsg_flags`.
+const FLAGS: u32 = 6;
+/// Offset of `nlmsg_pid`: the socket whose request caused the message, where the kernel says it.
+const PORT: u32 = 12;
+
+/// A condition on a message, checked in the kernel. BPF loads numbers as big-endian; the header is in the host's order.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Only {
+    /// Messages of this type, with these flags.
+    TypeAndFlags(u16, u16),
+    /// Messages of any type but this, which no request of this port has caused.
+    NeitherTypeNorPort(u16, u32),
+}
+
+impl Only {
+    fn program(self) -> Vec<SockFilter> {
+        const LOAD_HALF: u16 = 0x28;
+        const LOAD_WORD: u16 = 0x20;
+        const JUMP_IF_EQUAL: u16 = 0x15;
+        const RETURN: u16 = 0x06;
+        let load_half = |offset| SockFilter::new(LOAD_HALF, 0, 0, offset);
+        let half = |value: u16, yes, no| SockFilter::new(JUMP_IF_EQUAL, yes, no, u32::from(value.to_be()));
+        let ret = |length| SockFilter::new(RETURN, 0, 0, length);
+        match self {
+            Self::TypeAndFlags(kind, flags) => {
+                vec![load_half(TYPE), half(kind, 0, 3), load_half(FLAGS), half(flags, 0, 1), ret(u32::MAX), ret(0)]
+            }
+            Self::NeitherTypeNorPort(kind, port) => vec![
+                load_half(TYPE),
+                half(kind, 3, 0),
+                SockFilter::new(LOAD_WORD, 0, 0, PORT),
+                SockFilter::new(JUMP_IF_EQUAL, 1, 0, port.to_be()),
+                ret(u32::MAX),
+                ret(0),
+            ],
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Listener {
+    socket: TokioSocket,
+}
+
+impl Listener {
+    /// Opens the socket; must be called inside a runtime. `buffer` is room in bytes; a message takes 832 and more.
+    pub(super) fn open(groups: &[u32], only: Only, buffer: usize) -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        setsockopt(socket.socket_ref(), sockopt::RcvBufForce, &buffer)?;
+        // The filter stands before the first message can come.
+        SockRef::from(socket.socket_ref()).attach_filter(&only.program())?;
+        socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+        groups.iter().try_for_each(|group| socket.socket_ref().add_membership(*group))?;
+        Ok(Self { socket })
+    }
+
+    /// The next datagram, or `None` if some were lost for want of room. Cancel-safe.
+    pub(super) async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = Vec::with_capacity(8192);
+        match self.socket.recv(&mut buffer).await {
+            Ok(()) => Ok(Some(buffer)),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Owns how fast we repair what others change: at once, as a rule; slowly, when somebody keeps undoing what we do. Pure:
+//! time is an argument.
+
+use std::time::Duration;
+
+/// Time between the first sign of a change and the look at it: changes come in groups.
+const DEBOUNCE: Duration = Duration::from_millis(20);
+/// Repairs that may follow each other closely.
+const BURST: u32 = 60;
+/// Time that earns one more of them.
+const EARN: Duration = Duration::from_secs(2);
+/// Repairs in a row that are worth a line each.
+const TOLD: u32 = 5;
+
+/// How a repair is to be spoken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// As something that happens now and then.
+    Repair,
+    /// Not at all: there were many like it.
+    Nothing,
+    /// As a fight: from now on we go slowly.
+    Fight,
+}
+
+/// A budget of repairs, earned with time.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    left: u32,
+    since: Duration,
+    fighting: bool,
+}
+
+impl Pace {
+    /// A full budget. `now` is the time since any fixed moment.
+    pub fn new(now: Duration) -> Self {
+        Self { left: BURST, since: now, fighting: false }
+    }
+
+    /// How long to wait before the next look.
+    pub fn delay(&mut self, now: Duration) -> Duration {
+        self.earn(now);
+        if self.left == 0 { EARN } else { DEBOUNCE }
+    }
+
+    /// Notes that something had to be repaired.
+    pub fn repaired(&mut self, now: Duration) -> Tell {
+        self.earn(now);
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 && !self.fighting {
+            self.fighting = true;
+            return Tell::Fight;
+        }
+        if self.left >= BURST - TOLD { Tell::Repair } else { Tell::Nothing }
+    }
+
+    /// Whether somebody has used up the budget and has not stopped yet.
+    pub fn is_fighting(&self) -> bool {
+        self.fighting
+    }
+
+    fn earn(&mut self, now: Duration) {
+        let earned = now.saturating_sub(self.since).as_secs() / EARN.as_secs();
+        let earned = u32::try_from(earned).unwrap_or(BURST);
+        self.since += EARN * earned;
+        self.left = self.left.saturating_add(earned).min(BURST);
+        // A fight is over when the budget has recovered for good.
+        self.fighting &= self.left < BURST / 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn repairs_at_once_as_a_rule() {
+        let mut pace = Pace::new(seconds(100));
+        for hour in 0..24 {
+            let now = seconds(100 + hour * 3600);
+            assert_eq!(pace.delay(now), DEBOUNCE);
+            assert_eq!(pace.repaired(now), Tell::Repair);
+        }
+    }
+
+    #[test]
+    fn goes_slowly_in_a_fight_and_says_so_once() {
+        let mut pace = Pace::new(seconds(0));
+        let told: Vec<Tell> = (0..BURST).map(|_| pace.repaired(seconds(1))).collect();
+        assert_eq!(told.iter().filter(|tell| **tell == Tell::Repair).count(), 5);
+        assert_eq!(told.last(), Some(&Tell::Fight));
+        for turn in 1..100 {
+            let now = seconds(1 + 2 * turn);
+            pace.delay(now);
+            assert_eq!(pace.repaired(now), Tell::Nothing);
+        }
+        assert_eq!(pace.delay(seconds(199)), EARN);
+    }
+
+    #[test]
+    fn forgets_a_fight_that_is_long_over() {
+        let mut pace = Pace::new(seconds(0));
+        (0..BURST).for_each(|_| _ = pace.repaired(seconds(0)));
+        assert_eq!(pace.delay(seconds(1000)), DEBOUNCE);
+        assert_eq!(pace.repaired(seconds(1000)), Tell::Repair);
+        assert_eq!((0..BURST).map(|_| pace.repaired(seconds(1000))).last(), Some(Tell::Nothing));
+    }
+}
