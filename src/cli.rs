@@ -13,7 +13,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::envfile::docker_opts_path;
 use crate::iface::Selectors;
 use crate::secret::{Credentials, Secret};
-use flags::Flags;
+use crate::vxlan::peers::Peering;
+use flags::{Flags, Peers};
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EX_USAGE: u8 = 64;
@@ -27,6 +28,10 @@ pub struct Options {
     pub selectors: Selectors,
     /// Address that other hosts reach us under, where it is not that of the interface.
     pub public_ip: Option<Ipv4Addr>,
+    /// When the entries for a peer are made.
+    pub peering: Peering,
+    /// How long an entry made on demand may be unused.
+    pub idle: Duration,
     /// Whether to masquerade.
     pub ip_masq: bool,
     /// Whether masqueraded packets get random ports.
@@ -154,6 +159,11 @@ fn options(flags: Flags) -> Result<Options, Stop> {
         etcd: etcd_options(&flags)?,
         selectors: Selectors { ifaces: flags.iface, patterns: flags.iface_regex, can_reach: flags.iface_can_reach },
         public_ip: flags.public_ip,
+        peering: match flags.peers {
+            Peers::Eager => Peering::Eager,
+            Peers::OnDemand => Peering::OnDemand,
+        },
+        idle: Duration::from_secs(flags.peers_idle.into()),
         ip_masq: flags.ip_masq,
         random_fully: !flags.ip_masq_fully_random_disable,
         forward_rules: flags.iptables_forward_rules,

@@ -29,6 +29,9 @@ use crate::vxlan::{Local, OWNER};
 /// Updates that may wait for the kernel. etcd's stream waits when they are full.
 const UPDATES: usize = 64;
 
+/// Questions for leases that may wait for etcd; further ones are asked again by the next packet.
+const QUESTIONS: usize = 16;
+
 /// Runs until a signal says stop; the network stays as it is then.
 ///
 /// # Errors
@@ -61,10 +64,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
 
     let (updates, receiver) = mpsc::channel(UPDATES);
     let (membership, joined) = watch::channel(None);
+    let (ask, questions) = mpsc::channel(QUESTIONS);
     let identity = identity(&options, &external);
-    let keeper = Keeper::new(etcd, identity, options.renew_margin, updates, membership, random);
+    let keeper = Keeper::new(etcd, identity, options.renew_margin, updates, membership, questions, random);
     let local = local(&options, &external);
-    let runner = Runner::new(netlink, local, health, random);
+    let runner = Runner::new(netlink, local, health, ask, random);
     let publisher = publish::Publisher::new(&options, external, joined, published);
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(receiver)));
@@ -124,7 +128,8 @@ fn identity(options: &Options, external: &External) -> Identity {
 
 fn local(options: &Options, external: &External) -> Local {
     let alias = format!("{OWNER}{}", options.etcd.prefix);
-    Local { external: external.clone(), alias, blackhole: options.blackhole }
+    let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
+    Local { external: external.clone(), alias, blackhole, peering, idle }
 }
 
 fn access(options: &EtcdOptions) -> anyhow::Result<Access> {

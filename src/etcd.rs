@@ -120,6 +120,13 @@ impl Registry for Etcd {
         Ok(listing)
     }
 
+    async fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
+        let key = self.keys.of(name);
+        let request = async |mut client: etcd_client::Client| client.get(key.clone(), None).await;
+        let found = self.endpoints.call(&format!("get \"{key}\""), request).await?;
+        Ok(found.kvs().first().and_then(|kv| self.keys.entry(kv)))
+    }
+
     async fn watch(&self, from: i64) -> Result<EtcdWatch, Error> {
         watch::start(&self.endpoints, self.keys.clone(), from).await
     }

@@ -16,12 +16,13 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::NeighbourMessage;
 use nix::libc;
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use rtnetlink::RouteMessageBuilder;
 
 use crate::iface::{Interface, Routed};
-use crate::vxlan::kernel::{Error, Event, Failure, Kernel};
+use crate::vxlan::kernel::{Age, Error, Event, Failure, Kernel};
 use crate::vxlan::plan::Op;
 use crate::vxlan::state::{Entries, State, Sysctl};
 use bulk::Bulk;
@@ -112,6 +113,18 @@ impl Netlink {
             async { Ok(entries) }
         });
         self.ask("dump routes", routes).await
+    }
+
+    /// What `read` finds in the IPv4 neighbours of a device.
+    async fn neighbours<T>(
+        &self,
+        device: &str,
+        read: fn(&NeighbourMessage, u32) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let Some(index) = index_of(device) else { return Ok(Vec::new()) };
+        let all = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+        let found = all.try_filter_map(async |message| Ok(read(&message, index)));
+        self.ask("dump neighbours", found.try_collect()).await
     }
 
     async fn addresses(&self, index: u32) -> Result<Vec<ipnetwork::Ipv4Network>, Error> {
@@ -211,11 +224,12 @@ impl Kernel for Netlink {
         failures
     }
 
+    async fn ages(&mut self, device: &str) -> Result<Vec<Age>, Error> {
+        self.neighbours(device, decode::age).await
+    }
+
     async fn unresolved(&mut self, device: &str) -> Result<Vec<Ipv4Addr>, Error> {
-        let Some(index) = index_of(device) else { return Ok(Vec::new()) };
-        let all = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
-        let waiting = all.try_filter_map(async |message| Ok(decode::unresolved(&message, index)));
-        self.ask("dump unresolved neighbours", waiting.try_collect()).await
+        self.neighbours(device, decode::unresolved).await
     }
 
     async fn event(&mut self, _device: &str) -> Result<Event, Error> {

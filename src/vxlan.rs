@@ -15,15 +15,16 @@ mod fake;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::addr::{MacAddr, covers};
+use crate::addr::{MacAddr, covers, network_of};
 use crate::iface::External;
 use crate::subnet::Lease;
 use crate::subnet::update::Membership;
-use kernel::{Change, Miss};
-use peers::{Peers, Touched};
+use kernel::{Age, Change, Miss};
+use peers::{Peering, Peers, Touched};
 use plan::Op;
 use state::{Device, Hop, PROTOCOL, RouteKey, State, Sysctl};
 
@@ -39,12 +40,18 @@ pub struct Local {
     pub alias: String,
     /// Whether packets to addresses of our own subnet that no pod has are dropped here.
     pub blackhole: bool,
+    /// When the entries for a peer are made.
+    pub peering: Peering,
+    /// How long a neighbour made on demand may be unused before it goes.
+    pub idle: Duration,
 }
 
 /// The overlay as it should be on this host.
 #[derive(Debug)]
 pub struct Overlay {
     network: Ipv4Network,
+    /// Prefix length of the subnets of peers, as a rule.
+    subnet_len: u8,
     /// Everything but what peers need, which changes too often to be kept twice.
     frame: State,
     peers: Peers,
@@ -54,7 +61,8 @@ impl Overlay {
     /// Our part of the overlay, without peers.
     pub fn new(membership: &Membership, local: &Local) -> Self {
         let network = membership.config.network;
-        Self { network, frame: frame(membership, local), peers: Peers::new(network) }
+        let subnet_len = membership.config.subnet_len;
+        Self { network, subnet_len, frame: frame(membership, local), peers: Peers::new(network, local.peering) }
     }
 
     /// The whole overlay network.
@@ -90,8 +98,7 @@ impl Overlay {
 
     /// Goes on with other settings of our own and the same peers.
     pub fn rejoin(&mut self, membership: &Membership, local: &Local) {
-        let peers = std::mem::replace(&mut self.peers, Peers::new(membership.config.network));
-        *self = Self { peers, ..Self::new(membership, local) };
+        self.frame = frame(membership, local);
     }
 
     /// Takes a complete list of leases: whoever is not in it is gone. Answers what to do.
@@ -113,11 +120,13 @@ impl Overlay {
         for (subnet, lease) in changes {
             self.peers.set(subnet, lease);
         }
-        plan::plan_entries(&self.peers.entries(&touched), &before)
+        let ops = plan::plan_entries(&self.peers.entries(&touched), &before);
+        touched.subnets.iter().for_each(|subnet| self.peers.forget_unowned(*subnet));
+        ops
     }
 
     /// Answers the kernel's question for an address: nothing, if no peer has it.
-    pub fn answer(&self, miss: Miss) -> Vec<Op> {
+    pub fn answer(&mut self, miss: Miss) -> Vec<Op> {
         match miss {
             Miss::L3(address) => self.resolve(address),
             Miss::L2(mac) => self.peers.fdb(mac).map(|ip| Op::PutFdb(mac, ip)).into_iter().collect(),
@@ -142,9 +151,42 @@ impl Overlay {
     }
 
     /// The FDB entry first: a packet waits for the neighbour, and is lost if it then finds no FDB entry.
-    fn resolve(&self, vtep: Ipv4Addr) -> Vec<Op> {
-        let known = |mac: MacAddr| Some([Op::PutFdb(mac, self.peers.fdb(mac)?), Op::PutNeighbour(vtep, mac)]);
-        self.peers.neighbour(vtep).and_then(known).into_iter().flatten().collect()
+    fn resolve(&mut self, address: Ipv4Addr) -> Vec<Op> {
+        self.peers.set_in_use(address, true);
+        let known = |mac: MacAddr| Some([Op::PutFdb(mac, self.peers.fdb(mac)?), Op::PutNeighbour(address, mac)]);
+        self.peers.resolve(address).and_then(known).into_iter().flatten().collect()
+    }
+
+    /// Takes over the neighbours that an earlier run has made on demand.
+    pub fn adopt(&mut self, observed: &State) {
+        observed.entries.neighbours.keys().for_each(|address| self.peers.set_in_use(*address, true));
+    }
+
+    /// Of the neighbours made on demand, those that have not been used for `idle`: they are put to the test.
+    pub fn doubt(&self, ages: &[Age], idle: Duration) -> Vec<Op> {
+        let old = ages.iter().filter(|age| age.used >= idle && self.peers.is_in_use(age.address));
+        old.filter_map(|age| Some(Op::DoubtNeighbour(age.address, self.peers.neighbour(age.address)?))).collect()
+    }
+
+    /// The outcome of the test: who was not used meanwhile goes, all others are as before.
+    pub fn judge(&mut self, doubted: &BTreeSet<Ipv4Addr>, ages: &[Age]) -> Vec<Op> {
+        let still = |address: &Ipv4Addr| ages.iter().any(|age| age.address == *address && age.untouched);
+        let (unused, used): (Vec<Ipv4Addr>, Vec<Ipv4Addr>) = doubted.iter().partition(|address| still(address));
+        let keep = used.iter().filter_map(|address| Some(Op::PutNeighbour(*address, self.peers.neighbour(*address)?)));
+        let mut ops: Vec<Op> = keep.collect();
+        for address in unused {
+            self.peers.set_in_use(address, false);
+            ops.push(Op::DelNeighbour(address));
+        }
+        ops
+    }
+
+    /// The subnet of a peer that the address in question may belong to, whose lease we have not heard of yet.
+    pub fn subnet_of(&self, miss: Miss) -> Option<Ipv4Network> {
+        match miss {
+            Miss::L3(address) if self.network.contains(address) => network_of(address, self.subnet_len),
+            Miss::L3(_) | Miss::L2(_) => None,
+        }
     }
 }
 
@@ -165,6 +207,10 @@ fn frame(membership: &Membership, local: &Local) -> State {
     let mut state = State { device: Some(device), up: true, ..State::default() };
     state.addresses.extend(Ipv4Network::new(own.vtep(), 32));
     state.sysctls.extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+    if local.peering == Peering::OnDemand {
+        let key = RouteKey { destination: config.network, metric: 0, protocol: PROTOCOL };
+        state.entries.routes.insert(key, Hop::Link);
+    }
     if local.blackhole {
         // The largest metric: the bridge of the pods has the same destination, and must win.
         let key = RouteKey { destination: own.subnet, metric: u32::MAX, protocol: PROTOCOL };

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
 use regex::Regex;
 
 use super::ANYWHERE;
@@ -57,6 +57,13 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TEXT", help_heading = "etcd")]
     pub(super) etcd_password: Option<String>,
 
+    /// When the entries for other hosts are made: all as soon as their leases are known, or those for pod addresses when
+    /// a packet needs them, for overlays whose hosts talk to few others
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "eager", help_heading = "This host")]
+    pub(super) peers: Peers,
+    /// With --peers=on-demand: the time after which the entry for an address that is not used goes
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..), help_heading = "This host")]
+    pub(super) peers_idle: u32,
     /// Interface that carries the overlay, by name or address; may be given several times, the first that is there is
     /// taken. Without any of the --iface options: the way to etcd, else the default route
     #[arg(long, value_name = "NAME|ADDRESS", help_heading = "This host")]
@@ -116,6 +123,13 @@ pub(super) struct Flags {
 
     #[command(flatten)]
     pub(super) kubernetes: Kubernetes,
+}
+
+/// Values of `--peers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Peers {
+    Eager,
+    OnDemand,
 }
 
 /// Options of flannel that belong to its Kubernetes mode: known so that they can be refused with a sentence.

@@ -2,6 +2,7 @@
 //! is `None`, never an error: kernels send attributes that no library knows yet.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -12,7 +13,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, Rou
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{MacAddr, Vni};
-use crate::vxlan::kernel::{Change, Miss};
+use crate::vxlan::kernel::{Age, Change, Miss};
 use crate::vxlan::state::{Device, Hop, PROTOCOL, RouteKey};
 
 /// A link as far as we care.
@@ -223,6 +224,20 @@ fn neighbour_change(message: &NeighbourMessage, device: u32, there: bool) -> Opt
     }
     let mac = neighbour(message, device).map(|(_, mac)| mac).filter(|_| there);
     Some(Change::Neighbour(destination(message)?, mac))
+}
+
+/// How long an IPv4 neighbour on the device has not been used.
+pub(super) fn age(message: &NeighbourMessage, device: u32) -> Option<Age> {
+    /// `USER_HZ`: the unit of times in `nda_cacheinfo`.
+    const TICK: Duration = Duration::from_millis(10);
+    if message.header.ifindex != device {
+        return None;
+    }
+    let ticks = message.attributes.iter().find_map(|attribute| {
+        if let NeighbourAttribute::CacheInfo(info) = attribute { Some(info.used) } else { None }
+    })?;
+    let untouched = message.header.state == NeighbourState::Stale;
+    Some(Age { address: destination(message)?, used: TICK * ticks, untouched })
 }
 
 /// The address of a neighbour for which packets wait.

@@ -58,6 +58,7 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::PutNeighbour(ip, mac) => {
             Request::put(RouteNetlinkMessage::NewNeighbour(neighbour(device, *ip, Some(*mac))))
         }
+        Op::DoubtNeighbour(ip, mac) => Request::put(RouteNetlinkMessage::NewNeighbour(doubted(device, *ip, *mac))),
         Op::DelNeighbour(ip) => Request::change(RouteNetlinkMessage::DelNeighbour(neighbour(device, *ip, None))),
         Op::PutRoute(key, hop) => Request::put(RouteNetlinkMessage::NewRoute(route(device, key, *hop))),
         Op::DelRoute(key, hop) => Request::change(RouteNetlinkMessage::DelRoute(old_route(device, key, *hop))),
@@ -139,6 +140,14 @@ fn neighbour(index: u32, ip: Ipv4Addr, mac: Option<MacAddr>) -> NeighbourMessage
         message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
         message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
     }
+    message
+}
+
+/// Not permanent, and still out of reach of the table's clean-up (`NTF_EXT_LEARNED`).
+fn doubted(index: u32, ip: Ipv4Addr, mac: MacAddr) -> NeighbourMessage {
+    let mut message = neighbour(index, ip, Some(mac));
+    message.header.state = NeighbourState::Stale;
+    message.header.flags = NeighbourFlags::ExtLearned;
     message
 }
 

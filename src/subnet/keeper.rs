@@ -21,6 +21,8 @@ use rejections::Rejections;
 
 /// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
 pub const TTL: Duration = Duration::from_secs(86_400);
+/// How long one question for a lease may take.
+const LOOK_UP: Duration = Duration::from_secs(1);
 /// Time before a new list, so that a registry which contradicts itself does not make us list in a loop.
 const RELIST_PAUSE: Duration = Duration::from_millis(50);
 /// A watch that has held for this long shows that etcd is well.
@@ -61,6 +63,7 @@ pub struct Keeper<R> {
     renew_margin: Duration,
     updates: mpsc::Sender<Update>,
     membership: watch::Sender<Option<Membership>>,
+    questions: mpsc::Receiver<Ipv4Network>,
     random: fn() -> f64,
     /// The configuration with which we joined; a later one takes a restart.
     joined: Option<NetworkConfig>,
@@ -77,13 +80,15 @@ pub struct Keeper<R> {
 
 impl<R: Registry> Keeper<R> {
     /// `renew_margin` is the time before expiry at which the lease must have been renewed. `updates` hears everything in
-    /// order, `membership` only what we are ourselves. `random` yields numbers in 0..1.
+    /// order, `membership` only what we are ourselves. `questions` are subnets that
+    /// somebody needs and knows no lease of. `random` yields numbers in 0..1.
     pub fn new(
         registry: R,
         identity: Identity,
         renew_margin: Duration,
         updates: mpsc::Sender<Update>,
         membership: watch::Sender<Option<Membership>>,
+        questions: mpsc::Receiver<Ipv4Network>,
         random: fn() -> f64,
     ) -> Self {
         Self {
@@ -92,6 +97,7 @@ impl<R: Registry> Keeper<R> {
             renew_margin,
             updates,
             membership,
+            questions,
             random,
             joined: None,
             seen: None,
@@ -306,8 +312,9 @@ impl<R: Registry> Keeper<R> {
         let mut watch = self.registry.watch(from).await?;
         self.is_back();
         loop {
-            // Both arms may be dropped and made again at any time: a watch loses nothing, a time is a time.
+            // All arms may be dropped and made again at any time: a watch and a queue lose nothing, a time is a time.
             tokio::select! {
+                Some(subnet) = self.questions.recv() => self.look_up(subnet, &config, &held.own).await?,
                 changes = watch.next() => self.pass_on(changes?, &config, &held).await?,
                 () = sleep_until(held.renew_at), if held.lease.is_some() => self.renew(&mut held).await?,
                 () = self.updates.closed() => return Err(Interrupt::Closed),
@@ -342,6 +349,22 @@ impl<R: Registry> Keeper<R> {
         match leases.is_empty() {
             true => Ok(()),
             false => self.send(Update::Changes(leases)).await,
+        }
+    }
+
+    /// Asks for the lease of one subnet, which the watch may not have brought yet. No answer in time is none: the packet that
+    /// waits for it has given up by then.
+    async fn look_up(&mut self, subnet: Ipv4Network, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
+        let found = tokio::time::timeout(LOOK_UP, self.registry.get(&key_name(subnet))).await;
+        match found {
+            Ok(Ok(Some(entry))) if subnet != own.subnet => {
+                let lease = self.admit(&entry, config, own);
+                self.send(Update::Changes(vec![(subnet, lease)])).await
+            }
+            Ok(Ok(Some(_) | None)) | Ok(Err(_)) | Err(_) => {
+                debug!(%subnet, "no lease for a subnet that a packet needs");
+                Ok(())
+            }
         }
     }
 

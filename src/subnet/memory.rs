@@ -58,6 +58,12 @@ impl Memory {
         })
     }
 
+    /// Writes a key of which the watch says nothing yet.
+    pub(crate) fn put_unwatched(&self, name: &str, value: &str) {
+        let entry = Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision: 1, lease: None };
+        self.world.borrow_mut().entries.insert(name.to_owned(), entry);
+    }
+
     pub(crate) fn delete(&self, name: &str) {
         self.record(|_| Change::Delete(name.to_owned()));
     }
@@ -109,6 +115,11 @@ impl Registry for Memory {
         world.lists += 1;
         let entries = world.entries.values().cloned().collect();
         Ok(Listing { revision: world.revision, config: world.config.clone(), entries })
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
+        self.check("get")?;
+        Ok(self.world.borrow().entries.get(name).cloned())
     }
 
     async fn watch(&self, from: i64) -> Result<MemoryWatch, Error> {

@@ -74,6 +74,9 @@ pub trait Registry {
     /// Everything, at one revision.
     fn list(&self) -> impl Future<Output = Result<Listing, Error>>;
 
+    /// One key below `PREFIX/subnets/`, if it is there.
+    fn get(&self, name: &str) -> impl Future<Output = Result<Option<Entry>, Error>>;
+
     /// Changes from revision `from` on, that one included.
     fn watch(&self, from: i64) -> impl Future<Output = Result<Self::Watch, Error>>;
 

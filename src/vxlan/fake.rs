@@ -7,7 +7,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use super::kernel::{Error, Event, Failure, Kernel};
+use super::kernel::{Age, Error, Event, Failure, Kernel};
 use super::plan::Op;
 use super::state::{Device, Hop, State, Sysctl};
 
@@ -17,6 +17,7 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) events: VecDeque<Event>,
     pub(crate) unresolved: Vec<Ipv4Addr>,
+    pub(crate) ages: Vec<Age>,
     /// Operations from now on, counted down, after which one fails.
     pub(crate) fail_after: Option<usize>,
     pub(crate) applied: usize,
@@ -83,6 +84,7 @@ pub(crate) fn apply(state: &mut State, op: &Op) -> io::Result<()> {
         Op::PutFdb(mac, ip) => _ = entries.fdb.insert(mac, ip),
         Op::DelFdb(mac, _) => _ = entries.fdb.remove(&mac),
         Op::PutNeighbour(ip, mac) => _ = entries.neighbours.insert(ip, mac),
+        Op::DoubtNeighbour(ip, _) => _ = entries.neighbours.remove(&ip),
         Op::DelNeighbour(ip) => _ = entries.neighbours.remove(&ip),
         Op::PutRoute(key, hop) => _ = entries.routes.insert(key, hop),
         Op::DelRoute(key, _) => _ = entries.routes.remove(&key),
@@ -122,6 +124,10 @@ impl Kernel for FakeKernel {
         let mut world = self.world.borrow_mut();
         let failed = |op: &Op, source| Failure { command: op.command(device).to_string(), source };
         ops.iter().filter_map(|op| world.step(op).err().map(|source| failed(op, source))).collect()
+    }
+
+    async fn ages(&mut self, _device: &str) -> Result<Vec<Age>, Error> {
+        Ok(self.world.borrow().ages.clone())
     }
 
     async fn unresolved(&mut self, _device: &str) -> Result<Vec<Ipv4Addr>, Error> {

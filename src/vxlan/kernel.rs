@@ -2,6 +2,7 @@
 //! tests use `vxlan::fake`.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use super::plan::Op;
 use super::state::{Hop, RouteKey, State};
@@ -43,6 +44,20 @@ pub enum Event {
     MissesLost,
     /// Changes were lost.
     ChangesLost,
+}
+
+/// How long a neighbour has not been used.
+///
+/// The kernel notes the use of an entry only while it doubts it (`neigh_event_send` is off the fast path of permanent and
+/// reachable ones): `used` of a permanent entry is the time since it was made, or since it was doubted and used last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Time since its last use that the kernel has noted.
+    pub used: Duration,
+    /// Whether it is doubted and nobody has used it since.
+    pub untouched: bool,
 }
 
 /// An operation that failed.
@@ -96,6 +111,9 @@ pub trait Kernel {
 
     /// Does the operations in their order, all of them, whatever happens to one. Answers those that failed.
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<Failure>;
+
+    /// How long the neighbours on this device have not been used.
+    fn ages(&mut self, device: &str) -> impl Future<Output = Result<Vec<Age>, Error>>;
 
     /// The addresses for which packets wait on this device: what is left to answer when misses were lost.
     fn unresolved(&mut self, device: &str) -> impl Future<Output = Result<Vec<Ipv4Addr>, Error>>;

@@ -7,22 +7,45 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use super::state::{Entries, Hop, PROTOCOL, RouteKey};
-use crate::addr::MacAddr;
+use crate::addr::{MacAddr, network_of, overlap};
 use crate::subnet::Lease;
+
+/// When the entries for a peer are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peering {
+    /// As soon as its lease is known: a route, a neighbour, an FDB entry for each peer.
+    Eager,
+    /// The layout of flannel before 0.9: FDB entries at once, one route for the whole overlay, and a neighbour for each pod
+    /// address when a packet to it needs one.
+    OnDemand,
+}
 
 /// Peers by subnet, with the indexes that a change needs: nothing here walks all peers to change one.
 #[derive(Debug)]
 pub struct Peers {
     network: Ipv4Network,
+    peering: Peering,
     by_subnet: BTreeMap<Ipv4Network, Lease>,
     by_mac: BTreeMap<MacAddr, BTreeSet<Ipv4Network>>,
     by_vtep: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Network>>,
+    /// How many peers have a subnet of each length.
+    lengths: BTreeMap<u8, usize>,
+    /// Pod addresses that have a neighbour, on demand.
+    in_use: BTreeSet<Ipv4Addr>,
 }
 
 impl Peers {
     /// No peers yet, in an overlay of this network.
-    pub fn new(network: Ipv4Network) -> Self {
-        Self { network, by_subnet: BTreeMap::new(), by_mac: BTreeMap::new(), by_vtep: BTreeMap::new() }
+    pub fn new(network: Ipv4Network, peering: Peering) -> Self {
+        Self {
+            network,
+            peering,
+            by_subnet: BTreeMap::new(),
+            by_mac: BTreeMap::new(),
+            by_vtep: BTreeMap::new(),
+            lengths: BTreeMap::new(),
+            in_use: BTreeSet::new(),
+        }
     }
 
     /// How many there are.
@@ -50,8 +73,11 @@ impl Peers {
         if let Some(old) = self.by_subnet.remove(&subnet) {
             unclaim(&mut self.by_mac, old.vtep_mac, subnet);
             unclaim(&mut self.by_vtep, subnet.ip(), subnet);
+            self.lengths.entry(subnet.prefix()).and_modify(|count| *count -= 1);
+            self.lengths.retain(|_, count| *count > 0);
         }
         if let Some(new) = lease {
+            *self.lengths.entry(subnet.prefix()).or_default() += 1;
             self.by_mac.entry(new.vtep_mac).or_default().insert(subnet);
             self.by_vtep.entry(subnet.ip()).or_default().insert(subnet);
             self.by_subnet.insert(subnet, new);
@@ -63,14 +89,85 @@ impl Peers {
         self.winner(self.by_mac.get(&mac)?).map(|lease| lease.public_ip)
     }
 
-    /// The Ethernet address behind a VTEP address.
-    pub fn neighbour(&self, vtep: Ipv4Addr) -> Option<MacAddr> {
-        self.winner(self.by_vtep.get(&vtep)?).map(|lease| lease.vtep_mac)
+    /// The Ethernet address that the neighbour `address` should have, if there should be one.
+    pub fn neighbour(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        match self.peering {
+            Peering::Eager => self.winner(self.by_vtep.get(&address)?).map(|lease| lease.vtep_mac),
+            Peering::OnDemand => self.in_use.contains(&address).then(|| self.behind(address)).flatten(),
+        }
     }
 
-    /// The route to a peer's subnet.
+    /// The Ethernet address behind an address that a packet needs, whether or not it has a neighbour.
+    pub fn resolve(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        match self.peering {
+            Peering::Eager => self.neighbour(address),
+            Peering::OnDemand => self.behind(address),
+        }
+    }
+
+    /// The route to a peer's subnet; on demand none has its own.
     pub fn route(&self, subnet: Ipv4Network) -> Option<(RouteKey, Hop)> {
-        self.by_subnet.contains_key(&subnet).then(|| (self.route_key(subnet), Hop::Vtep(subnet.ip())))
+        let own = self.peering == Peering::Eager && self.by_subnet.contains_key(&subnet);
+        own.then(|| (self.route_key(subnet), Hop::Vtep(subnet.ip())))
+    }
+
+    /// Notes that an address has a neighbour, or has none any more. Without a meaning unless on demand.
+    pub fn set_in_use(&mut self, address: Ipv4Addr, used: bool) {
+        match used && self.peering == Peering::OnDemand && self.behind(address).is_some() {
+            true => _ = self.in_use.insert(address),
+            false => _ = self.in_use.remove(&address),
+        }
+    }
+
+    /// Whether an address has a neighbour because a packet needed one.
+    pub fn is_in_use(&self, address: Ipv4Addr) -> bool {
+        self.in_use.contains(&address)
+    }
+
+    /// Forgets the addresses in `subnet` that no peer has any more.
+    pub fn forget_unowned(&mut self, subnet: Ipv4Network) {
+        let used: Vec<Ipv4Addr> = self.used_in(subnet).collect();
+        for address in used {
+            if self.behind(address).is_none() {
+                self.in_use.remove(&address);
+            }
+        }
+    }
+
+    /// The peer whose subnet holds the address; of several the one with the smallest subnet, as for routes.
+    fn behind(&self, address: Ipv4Addr) -> Option<MacAddr> {
+        let candidates = self.lengths.keys().rev().filter_map(|length| network_of(address, *length));
+        candidates.into_iter().find_map(|subnet| self.by_subnet.get(&subnet)).map(|lease| lease.vtep_mac)
+    }
+
+    fn used_in(&self, subnet: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
+        self.in_use.range(subnet.network()..=subnet.broadcast()).copied()
+    }
+
+    /// The addresses for which a peer with this subnet needs neighbours.
+    fn neighbours_of(&self, subnet: Ipv4Network) -> Vec<Ipv4Addr> {
+        match self.peering {
+            Peering::Eager => vec![subnet.ip()],
+            Peering::OnDemand => self.used_in(subnet).collect(),
+        }
+    }
+
+    /// Peers that claim something of what `lease` claims, with what that is.
+    pub fn rivals(&self, lease: &Lease) -> Vec<(&Lease, &'static str)> {
+        let same_mac = self.by_mac.get(&lease.vtep_mac).into_iter().flatten();
+        let same_mac =
+            same_mac.filter(|subnet| **subnet != lease.subnet).filter_map(|subnet| self.by_subnet.get(subnet));
+        let overlapping = self.overlapping(lease.subnet);
+        same_mac.map(|rival| (rival, "VtepMAC")).chain(overlapping.map(|rival| (rival, "addresses"))).collect()
+    }
+
+    /// Peers whose subnets share addresses with `subnet` and are not the same: those around it and those inside.
+    fn overlapping(&self, subnet: Ipv4Network) -> impl Iterator<Item = &Lease> {
+        let shorter = self.lengths.keys().filter(move |length| **length < subnet.prefix());
+        let around = shorter.filter_map(move |length| self.by_subnet.get(&network_of(subnet.ip(), *length)?));
+        let from = std::ops::Bound::Excluded(subnet);
+        let inside = self.by_subnet.range((from, std::ops::Bound::Unbounded)).map(|(_, lease)| lease);
+        around.chain(inside.take_while(move |lease| overlap(lease.subnet, subnet)))
     }
 
     /// The key of the route to a subnet, whether or not there is a peer.
@@ -88,7 +185,9 @@ impl Peers {
     pub fn entries(&self, touched: &Touched) -> Entries {
         Entries {
             fdb: touched.macs.iter().filter_map(|mac| Some((*mac, self.fdb(*mac)?))).collect(),
-            neighbours: touched.subnets.iter().filter_map(|net| Some((net.ip(), self.neighbour(net.ip())?))).collect(),
+            neighbours: (touched.subnets.iter().flat_map(|subnet| self.neighbours_of(*subnet)))
+                .filter_map(|address| Some((address, self.neighbour(address)?)))
+                .collect(),
             routes: touched.subnets.iter().filter_map(|net| self.route(*net)).collect(),
         }
     }

@@ -39,6 +39,8 @@ pub enum Op {
     DelFdb(MacAddr, Ipv4Addr),
     /// Adds or replaces a permanent neighbour.
     PutNeighbour(Ipv4Addr, MacAddr),
+    /// Makes a permanent neighbour one whose use shows: it works as before, and the kernel notes when it does.
+    DoubtNeighbour(Ipv4Addr, MacAddr),
     /// Removes a neighbour.
     DelNeighbour(Ipv4Addr),
     /// Adds or replaces a route.
@@ -66,6 +68,7 @@ impl Op {
             | Self::SetSysctl(..)
             | Self::PutFdb(..)
             | Self::PutNeighbour(..)
+            | Self::DoubtNeighbour(..)
             | Self::PutRoute(..) => false,
         }
     }
@@ -98,6 +101,9 @@ impl fmt::Display for Command<'_> {
             Op::PutFdb(mac, ip) => write!(f, "bridge fdb replace {mac} dev {dev} dst {ip} self permanent"),
             Op::DelFdb(mac, ip) => write!(f, "bridge fdb del {mac} dev {dev} dst {ip} self"),
             Op::PutNeighbour(ip, mac) => write!(f, "ip neigh replace {ip} lladdr {mac} dev {dev} nud permanent"),
+            Op::DoubtNeighbour(ip, mac) => {
+                write!(f, "ip neigh replace {ip} lladdr {mac} dev {dev} nud stale extern_learn")
+            }
             Op::DelNeighbour(ip) => write!(f, "ip neigh del {ip} dev {dev}"),
             Op::PutRoute(key, hop) => route_command(f, "replace", key, *hop, dev),
             Op::DelRoute(key, hop) => route_command(f, "del", key, *hop, dev),

@@ -1,20 +1,25 @@
 //! Owns the loop that keeps the kernel as the leases want it: takes updates, misses and time, asks the pure
 //! `Overlay` what to do, and has a [`Kernel`] do it. Decides only when, never what.
 
+mod on_demand;
+
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
 use super::kernel::{Error, Event, Failure, Kernel, Miss};
 use super::pace::{Pace, Tell};
+use super::peers::Peering;
 use super::plan::{Op, plan};
 use super::{Local, Overlay};
 use crate::backoff::Backoff;
 use crate::readiness::Health;
 use crate::subnet::update::Update;
+use on_demand::{Doubts, Questions};
 
 /// Time between two looks at the whole kernel state while nothing happens.
 const AUDIT: Duration = Duration::from_secs(60);
@@ -46,14 +51,23 @@ pub struct Runner<K> {
     /// When to look for packets that wait, after misses were lost.
     ask_again_at: Option<Instant>,
     pace: Pace,
+    doubts: Doubts,
+    questions: Questions,
     started: Instant,
 }
 
 impl<K: Kernel> Runner<K> {
-    /// `health` is told of every change; `random` yields numbers in 0..1.
-    pub fn new(kernel: K, local: Local, health: watch::Sender<Health>, random: fn() -> f64) -> Self {
+    /// `health` is told of every change; `ask` of subnets whose leases we do not know; `random` yields numbers in 0..1.
+    pub fn new(
+        kernel: K,
+        local: Local,
+        health: watch::Sender<Health>,
+        ask: mpsc::Sender<Ipv4Network>,
+        random: fn() -> f64,
+    ) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(30));
         let started = Instant::now();
+        let doubts = Doubts::new(local.idle);
         Self {
             kernel,
             local,
@@ -68,6 +82,8 @@ impl<K: Kernel> Runner<K> {
             complained_at: None,
             ask_again_at: None,
             pace: Pace::new(Duration::ZERO),
+            doubts,
+            questions: Questions::new(ask),
             started,
         }
     }
@@ -84,6 +100,9 @@ impl<K: Kernel> Runner<K> {
                 },
                 event = self.kernel.event(device), if self.listed => self.hear(event),
                 () = sleep_until(self.next_look), if self.listed => self.reconcile().await,
+                () = sleep_until(self.doubts.next), if self.listed && self.local.peering == Peering::OnDemand => {
+                    self.doubt().await;
+                }
                 () = sleep_until(self.ask_again_at.unwrap_or(self.next_look)), if self.ask_again_at.is_some() => {
                     self.answer_all().await;
                 }
@@ -145,9 +164,13 @@ impl<K: Kernel> Runner<K> {
     }
 
     fn answer(&mut self, miss: Miss) {
-        let Some(overlay) = &self.overlay else { return };
+        let Some(overlay) = &mut self.overlay else { return };
         let ops = overlay.answer(miss);
         trace!(?miss, known = !ops.is_empty(), "miss");
+        if ops.is_empty() {
+            overlay.subnet_of(miss).into_iter().for_each(|subnet| self.questions.ask(subnet));
+            return;
+        }
         let failures = self.kernel.apply(overlay.device(), &ops);
         self.note(&failures);
     }
@@ -193,11 +216,12 @@ impl<K: Kernel> Runner<K> {
     }
 
     async fn differences(&mut self) -> Result<Vec<Op>, Error> {
-        let Some(overlay) = &self.overlay else { return Ok(Vec::new()) };
+        let Some(overlay) = &mut self.overlay else { return Ok(Vec::new()) };
         let observed = self.kernel.observe(overlay.device()).await?;
         if let Some(owner) = observed.device.as_ref().and_then(|device| overlay.other_owner(device)) {
             return Err(Error::OtherOwner { device: overlay.device().to_owned(), owner });
         }
+        overlay.adopt(&observed);
         let desired = overlay.desired();
         if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)
             && let Some(reason) = wanted.incompatible(found)

@@ -16,7 +16,13 @@ fn membership() -> Membership {
 
 fn local() -> Local {
     let external = External { name: "eth0".to_owned(), address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
-    Local { external, alias: "flanneld".to_owned(), blackhole: false }
+    Local {
+        external,
+        alias: "flanneld".to_owned(),
+        blackhole: false,
+        peering: Peering::Eager,
+        idle: Duration::from_secs(600),
+    }
 }
 
 fn overlay() -> Overlay {

@@ -12,6 +12,7 @@ const OTHER: &str = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null,"BackendType":"
 struct Rig {
     memory: Memory,
     updates: mpsc::Receiver<Update>,
+    ask: mpsc::Sender<Ipv4Network>,
 }
 
 impl Rig {
@@ -24,8 +25,10 @@ impl Rig {
             vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         };
         let margin = Duration::from_secs(3600);
-        tokio::task::spawn_local(Keeper::new(memory.clone(), identity, margin, sender, membership, || 0.0).run());
-        Self { memory, updates }
+        let (ask, questions) = mpsc::channel(4);
+        let keeper = Keeper::new(memory.clone(), identity, margin, sender, membership, questions, || 0.0);
+        tokio::task::spawn_local(keeper.run());
+        Self { memory, updates, ask }
     }
 
     /// The next update, as text.
@@ -143,6 +146,20 @@ fn its_key_on_another_lease_of_etcd_is_renewed_there() {
         rig.memory.put("10.5.1.0-24", MINE, Some(7));
         assert_eq!(rig.next().await, "leases ");
         assert_eq!(rig.memory.world.borrow().renewals, 1);
+    });
+}
+
+#[test]
+fn looks_up_a_subnet_that_somebody_needs() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.put_unwatched("10.5.40.0-24", OTHER);
+        for subnet in ["10.5.41.0/24", "10.5.40.0/24"] {
+            rig.ask.send(subnet.parse().expect("a subnet in a test")).await.expect("the keeper listens");
+        }
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
     });
 }
 

@@ -5,7 +5,8 @@ use crate::iface::External;
 use crate::subnet::update::Membership;
 use crate::subnet::{Lease, Own};
 use crate::vxlan::fake::FakeKernel;
-use crate::vxlan::kernel::Change;
+use crate::vxlan::kernel::{Age, Change};
+use crate::vxlan::peers::Peering;
 use std::net::Ipv4Addr;
 use tokio::task::LocalSet;
 
@@ -13,22 +14,32 @@ use tokio::task::LocalSet;
 struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<Update>,
+    questions: mpsc::Receiver<Ipv4Network>,
     health: watch::Receiver<Health>,
 }
 
 impl Rig {
     fn start() -> Self {
+        Self::start_as(Peering::Eager)
+    }
+
+    fn start_as(peering: Peering) -> Self {
         let kernel = FakeKernel::default();
         let (updates, receiver) = mpsc::channel(8);
         let (sender, health) = watch::channel(Health::Waiting);
         let external = External { name: "eth0".to_owned(), address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
-        let local = Local { external, alias: String::new(), blackhole: false };
-        tokio::task::spawn_local(Runner::new(kernel.clone(), local, sender, || 0.0).run(receiver));
-        Self { kernel, updates, health }
+        let local = Local { external, alias: String::new(), blackhole: false, peering, idle: Duration::from_secs(600) };
+        let (ask, questions) = mpsc::channel(4);
+        tokio::task::spawn_local(Runner::new(kernel.clone(), local, sender, ask, || 0.0).run(receiver));
+        Self { kernel, updates, questions, health }
     }
 
     async fn joined(leases: Vec<Lease>) -> Self {
-        let mut rig = Self::start();
+        Self::joined_as(Peering::Eager, leases).await
+    }
+
+    async fn joined_as(peering: Peering, leases: Vec<Lease>) -> Self {
+        let mut rig = Self::start_as(peering);
         rig.send(Update::Joined(membership())).await;
         rig.send(Update::Leases(leases)).await;
         rig.wait_for(|health| *health == Health::InSync).await;
@@ -194,6 +205,42 @@ fn somebody_who_keeps_undoing_us_is_met_slowly() {
             }
         }
         assert!(started.elapsed() > Duration::from_secs(60), "{:?}", started.elapsed());
+    });
+}
+
+#[test]
+fn on_demand_a_neighbour_comes_with_its_first_packet_and_goes_when_it_is_not_used() {
+    on_paused_time(async {
+        let rig = Rig::joined_as(Peering::OnDemand, vec![lease(40)]).await;
+        let without = format!("{DEVICE}02:00:00:00:00:28 dst 10.99.0.40\n10.5.0.0/16 metric 0 proto 102\n");
+        assert_eq!(rig.kernel.text(), without);
+        let pods = [Ipv4Addr::new(10, 5, 40, 2), Ipv4Addr::new(10, 5, 40, 3)];
+        pods.iter().for_each(|pod| rig.kernel.say(Event::Miss(Miss::L3(*pod))));
+        rig.settle().await;
+        let neighbours = || rig.kernel.world.borrow().state.entries.neighbours.keys().copied().collect::<Vec<_>>();
+        assert_eq!(neighbours(), pods);
+        // Both have not been used for long, as far as the kernel knows; when in doubt, the first is.
+        let age = |address: Ipv4Addr, untouched| Age { address, used: Duration::from_secs(700), untouched };
+        rig.kernel.world.borrow_mut().ages = vec![age(pods[0], false), age(pods[1], true)];
+        tokio::time::sleep(Duration::from_secs(70)).await;
+        assert_eq!(neighbours(), [pods[0]]);
+    });
+}
+
+#[test]
+fn on_demand_a_subnet_that_nobody_has_is_asked_for_once_in_a_while() {
+    on_paused_time(async {
+        let mut rig = Rig::joined_as(Peering::OnDemand, vec![lease(40)]).await;
+        for last in 1..200 {
+            rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 77, last))));
+        }
+        rig.settle().await;
+        assert_eq!(rig.questions.try_recv().map(|subnet| subnet.to_string()).as_deref(), Ok("10.5.77.0/24"));
+        assert!(rig.questions.try_recv().is_err());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 77, 1))));
+        rig.settle().await;
+        assert!(rig.questions.try_recv().is_ok());
     });
 }
 
