@@ -125,6 +125,16 @@ impl Overlay {
         ops
     }
 
+    /// Which of these peers claim what another claims too, a sentence for each pair.
+    pub fn conflicts(&self, subnets: &[Ipv4Network]) -> Vec<String> {
+        let of = |subnet: &Ipv4Network| {
+            let rivals = self.peers.rivals(*subnet).into_iter();
+            rivals.map(|(other, what)| (other.min(*subnet), other.max(*subnet), what)).collect::<Vec<_>>()
+        };
+        let pairs: BTreeSet<_> = subnets.iter().flat_map(of).collect();
+        pairs.into_iter().map(|(one, other, what)| format!("{one} and {other} claim the same {what}")).collect()
+    }
+
     /// Answers the kernel's question for an address: nothing, if no peer has it.
     pub fn answer(&mut self, miss: Miss) -> Vec<Op> {
         match miss {

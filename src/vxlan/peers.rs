@@ -28,6 +28,7 @@ pub struct Peers {
     by_subnet: BTreeMap<Ipv4Network, Lease>,
     by_mac: BTreeMap<MacAddr, BTreeSet<Ipv4Network>>,
     by_vtep: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Network>>,
+    by_public_ip: BTreeMap<Ipv4Addr, BTreeSet<Ipv4Network>>,
     /// How many peers have a subnet of each length.
     lengths: BTreeMap<u8, usize>,
     /// Pod addresses that have a neighbour, on demand.
@@ -43,6 +44,7 @@ impl Peers {
             by_subnet: BTreeMap::new(),
             by_mac: BTreeMap::new(),
             by_vtep: BTreeMap::new(),
+            by_public_ip: BTreeMap::new(),
             lengths: BTreeMap::new(),
             in_use: BTreeSet::new(),
         }
@@ -73,6 +75,7 @@ impl Peers {
         if let Some(old) = self.by_subnet.remove(&subnet) {
             unclaim(&mut self.by_mac, old.vtep_mac, subnet);
             unclaim(&mut self.by_vtep, subnet.ip(), subnet);
+            unclaim(&mut self.by_public_ip, old.public_ip, subnet);
             self.lengths.entry(subnet.prefix()).and_modify(|count| *count -= 1);
             self.lengths.retain(|_, count| *count > 0);
         }
@@ -80,6 +83,7 @@ impl Peers {
             *self.lengths.entry(subnet.prefix()).or_default() += 1;
             self.by_mac.entry(new.vtep_mac).or_default().insert(subnet);
             self.by_vtep.entry(subnet.ip()).or_default().insert(subnet);
+            self.by_public_ip.entry(new.public_ip).or_default().insert(subnet);
             self.by_subnet.insert(subnet, new);
         }
     }
@@ -152,13 +156,18 @@ impl Peers {
         }
     }
 
-    /// Peers that claim something of what `lease` claims, with what that is.
-    pub fn rivals(&self, lease: &Lease) -> Vec<(&Lease, &'static str)> {
-        let same_mac = self.by_mac.get(&lease.vtep_mac).into_iter().flatten();
-        let same_mac =
-            same_mac.filter(|subnet| **subnet != lease.subnet).filter_map(|subnet| self.by_subnet.get(subnet));
-        let overlapping = self.overlapping(lease.subnet);
-        same_mac.map(|rival| (rival, "VtepMAC")).chain(overlapping.map(|rival| (rival, "addresses"))).collect()
+    /// Peers that claim something of what the peer with this subnet claims, and what that is. Which of them counts is the
+    /// same on all hosts: for an Ethernet address or a PublicIP the lease written last, for addresses the smaller subnet.
+    pub fn rivals(&self, subnet: Ipv4Network) -> Vec<(Ipv4Network, &'static str)> {
+        let Some(lease) = self.by_subnet.get(&subnet) else { return Vec::new() };
+        let others = |claims: Option<&BTreeSet<Ipv4Network>>, what| {
+            let others = claims.into_iter().flatten().filter(move |other| **other != subnet);
+            others.map(|other| (*other, what)).collect::<Vec<_>>()
+        };
+        let mut rivals = others(self.by_mac.get(&lease.vtep_mac), "VtepMAC");
+        rivals.extend(others(self.by_public_ip.get(&lease.public_ip), "PublicIP"));
+        rivals.extend(self.overlapping(subnet).map(|other| (other.subnet, "addresses")));
+        rivals
     }
 
     /// Peers whose subnets share addresses with `subnet` and are not the same: those around it and those inside.

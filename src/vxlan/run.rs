@@ -3,6 +3,7 @@
 
 mod on_demand;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -27,6 +28,8 @@ const AUDIT: Duration = Duration::from_secs(60);
 const CHUNK: usize = 256;
 /// Messages of the kernel that are heard between two chunks.
 const EARFUL: usize = 512;
+/// Conflicts that are spoken of at most: strangers must not fill log and memory.
+const MOST_TOLD: usize = 1000;
 /// Time between two lines that say that the overlay is not complete: it may come and go.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 /// Time between a loss of misses and the look for packets that wait.
@@ -48,6 +51,8 @@ pub struct Runner<K> {
     /// Whether the log's last word is that the overlay is not complete, and when that was said last.
     complained: bool,
     complained_at: Option<Instant>,
+    /// Conflicts between leases that were spoken of.
+    told: BTreeSet<String>,
     /// When to look for packets that wait, after misses were lost.
     ask_again_at: Option<Instant>,
     pace: Pace,
@@ -80,6 +85,7 @@ impl<K: Kernel> Runner<K> {
             next_look: started + AUDIT,
             complained: false,
             complained_at: None,
+            told: BTreeSet::new(),
             ask_again_at: None,
             pace: Pace::new(Duration::ZERO),
             doubts,
@@ -118,18 +124,32 @@ impl<K: Kernel> Runner<K> {
             }
             (Update::Joined(membership), None) => self.overlay = Some(Overlay::new(&membership, &self.local)),
             (Update::Leases(leases), Some(overlay)) => {
+                let subnets: Vec<_> = leases.iter().map(|lease| lease.subnet).collect();
                 let ops = overlay.replace_peers(leases);
                 self.listed = true;
+                self.tell_conflicts(&subnets);
                 match std::mem::take(&mut self.unsure) {
                     true => self.reconcile().await,
                     false => self.apply(&ops).await,
                 }
             }
             (Update::Changes(changes), Some(overlay)) => {
+                let subnets: Vec<_> = changes.iter().map(|(subnet, _)| *subnet).collect();
                 let ops = overlay.change_peers(changes);
+                self.tell_conflicts(&subnets);
                 self.apply(&ops).await;
             }
             (Update::Leases(_) | Update::Changes(_), None) => debug!("leases before a lease of our own"),
+        }
+    }
+
+    /// Says each conflict between leases once.
+    fn tell_conflicts(&mut self, subnets: &[Ipv4Network]) {
+        let Some(overlay) = &self.overlay else { return };
+        for conflict in overlay.conflicts(subnets) {
+            if self.told.len() < MOST_TOLD && self.told.insert(conflict.clone()) {
+                warn!("{conflict}; the lease written last counts, for addresses the smaller subnet");
+            }
         }
     }
 

@@ -96,6 +96,25 @@ fn does_not_take_the_device_of_another_instance() {
 }
 
 #[test]
+fn names_the_leases_that_claim_the_same() {
+    let mut overlay = overlay();
+    let mut wide = lease(40, 0x43, 6, 9);
+    wide.subnet = "10.5.40.0/23".parse().expect("a subnet in a test");
+    overlay.replace_peers(vec![lease(40, 0x40, 3, 5), lease(41, 0x40, 4, 6), lease(42, 0x42, 3, 7), wide]);
+    let subnets: Vec<Ipv4Network> = overlay.peers().subnets().collect();
+    assert_eq!(
+        overlay.conflicts(&subnets),
+        [
+            "10.5.40.0/23 and 10.5.40.0/24 claim the same addresses",
+            "10.5.40.0/23 and 10.5.41.0/24 claim the same addresses",
+            "10.5.40.0/24 and 10.5.41.0/24 claim the same VtepMAC",
+            "10.5.40.0/24 and 10.5.42.0/24 claim the same PublicIP",
+        ]
+    );
+    assert_eq!(overlay.conflicts(&subnets[3..]).len(), 1, "the last one's only");
+}
+
+#[test]
 fn writing_the_same_lease_again_does_nothing() {
     let mut overlay = overlay();
     overlay.change_peers(vec![put(lease(40, 0x40, 3, 1))]);
