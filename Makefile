@@ -47,7 +47,8 @@ test: setup unit integration ## everything: unit tests, then hosts with a real k
 unit: ## tests that need neither root nor network
 	$(CARGO) test --quiet
 
-integration: build
+integration: build # the lab starts target/debug/flanneld, and tools of its own beside it
+	$(CARGO) build --quiet --package integration --bins
 	$(CARGO) test --quiet --package integration --no-run
 	$(ROOT_CARGO) test --package integration
 
@@ -59,9 +60,9 @@ check: setup ## format, lints, documentation, licences of dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; licences and sources of dependencies were not checked"; fi
 
-bench: release ## figures, beside a reference from the same run (root)
-	@$(CARGO) build --quiet --release --package integration --bin bench
-	@$(AS_ROOT) target/release/bench
+bench: release ## figures, beside a reference from the same run (root); BENCH="join bulk repair packets" for some
+	@$(CARGO) build --quiet --release --package integration --bins
+	@$(AS_ROOT) target/release/bench $(BENCH)
 
 clean: ## remove what was built
 	$(CARGO) clean

@@ -159,7 +159,8 @@ impl Netlink {
 
     /// Runs the requests that have gathered, noting what fails.
     fn flush(&mut self, device: &str, gathered: &mut Vec<&Op>, failures: &mut Vec<Failure>) {
-        let index = index_of(device);
+        // A device that somebody has made again meanwhile has another index: then this fails, and the next look knows.
+        let index = self.device.or_else(|| index_of(device));
         let mut sent = Vec::with_capacity(gathered.len());
         let mut requests = Vec::with_capacity(gathered.len());
         for op in gathered.drain(..) {
@@ -179,7 +180,6 @@ impl Netlink {
                 failures.push(failure(op, device, source));
             }
         }
-        self.device = index_of(device);
     }
 }
 
@@ -218,6 +218,7 @@ impl Kernel for Netlink {
             // The index of the device changes with these, and what follows needs it.
             if matches!(op, Op::CreateDevice(_) | Op::DeleteDevice) {
                 self.flush(device, &mut gathered, &mut failures);
+                self.device = index_of(device);
             }
         }
         self.flush(device, &mut gathered, &mut failures);

@@ -35,6 +35,16 @@ pub fn flanneld_binary() -> Result<PathBuf> {
     Ok(binary.canonicalize()?)
 }
 
+/// Path of a program of the lab itself, such as `flood`.
+///
+/// # Errors
+/// When it has not been built.
+pub fn tool(name: &str) -> Result<String> {
+    let path = target_dir()?.join(name);
+    ensure!(path.is_file(), "no program at {path:?}: build it with `cargo build -p integration --bins`");
+    Ok(path.display().to_string())
+}
+
 /// `target/debug` or `target/release`: tests lie in `deps` below it, programs in it.
 fn target_dir() -> Result<PathBuf> {
     let this = env::current_exe().context("failed to find this program's own file")?;

@@ -226,9 +226,10 @@ fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Resu
         lab.hosts().iter().try_for_each(integration::Host::docker0)?;
         let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
         let peer = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        // The FDB entry first: should the repair come between, no neighbour stands without one.
         for _ in 0..20 {
             lab.host(1).sh(&format!(
-                "ip neigh del {vtep} dev flannel.1; bridge fdb del {mac} dev flannel.1 dst {ip} self",
+                "bridge fdb del {mac} dev flannel.1 dst {ip} self; ip neigh del {vtep} dev flannel.1",
                 vtep = peer.vtep,
                 mac = peer.mac,
                 ip = peer.public_ip

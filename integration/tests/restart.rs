@@ -173,3 +173,54 @@ fn takes_over_from_flannel_0_5_5_which_routed_the_whole_network() -> Result<()> 
         Ok(())
     })
 }
+
+/// Seconds of a running transfer in which nothing arrived, and seconds in all, as `iperf3 --json` tells.
+fn silent_intervals(json: &str) -> Result<(usize, usize)> {
+    let report: serde_json::Value = serde_json::from_str(json).with_context(|| format!("not JSON: {json}"))?;
+    let intervals = report.pointer("/intervals").and_then(serde_json::Value::as_array).context("no intervals")?;
+    let silent = intervals.iter().filter(|i| i.pointer("/sum/bytes").and_then(serde_json::Value::as_u64) == Some(0));
+    Ok((silent.count(), intervals.len()))
+}
+
+#[test]
+fn kill_9_sigterm_and_another_build_under_ping_and_a_transfer_lose_nothing() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let mut first = lab.host(1).flanneld().start_ready()?;
+        let _second = lab.host(2).flanneld().start_ready()?;
+        let (from, to) = two_pods(lab)?;
+        let _server = to.start(&["iperf3", "--server", "--one-off"], &[], "iperf3-server")?;
+        let address = to.address().to_string();
+        let line = ["iperf3", "--client", &address, "--time", "4", "--interval", "0.1", "--json"];
+        let transfer = eventually(QUICK, "the server to listen", || {
+            to.sh("ss -Hltn sport = :5201 | grep -q 5201")?;
+            from.start(&line, &[], "iperf3")
+        })?;
+        let ping = Ping::start(&from, to.address(), Duration::from_millis(10))?;
+        ping.wait_for_answer()?;
+        // "Another build" is another file here, of the same source.
+        let other = lab.dir().join("flanneld-of-tomorrow");
+        std::fs::copy(integration::flanneld_binary()?, &other)?;
+        let mut restarts = 0;
+        while transfer.is_running() {
+            match restarts % 3 {
+                0 => first.kill()?,
+                _ => _ = first.stop()?,
+            }
+            let next = lab.host(1).flanneld();
+            let next = if restarts % 3 == 2 { next.binary(&other) } else { next };
+            first = next.start_ready()?;
+            restarts += 1;
+        }
+        let report = ping.finish()?;
+        let (silent, intervals) = silent_intervals(&transfer.log()?)?;
+        println!(
+            "{restarts} restarts: {} of {} pings lost; {silent} of {intervals} intervals without data",
+            report.lost(),
+            report.sent
+        );
+        ensure!(report.lost() == 0 && restarts > 3, "{report:?}");
+        ensure!(silent == 0 && intervals > 30, "{silent} of {intervals}");
+        Ok(())
+    })
+}

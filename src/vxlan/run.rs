@@ -188,7 +188,7 @@ impl<K: Kernel> Runner<K> {
         let ops = overlay.answer(miss);
         trace!(?miss, known = !ops.is_empty(), "miss");
         if ops.is_empty() {
-            overlay.subnet_of(miss).into_iter().for_each(|subnet| self.questions.ask(subnet));
+            self.pass_by(miss);
             return;
         }
         let failures = self.kernel.apply(overlay.device(), &ops);

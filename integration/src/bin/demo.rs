@@ -112,8 +112,8 @@ fn answer_a_miss(lab: &Lab, pods: &[Pod]) -> Result<()> {
     title("A packet whose way is unknown: the kernel asks, flanneld answers, the packet is not lost");
     let peer = member(&lab.etcd.members()?, lab.host(2))?;
     let host = lab.host(1);
-    run(host, &format!("ip neigh del {} dev flannel.1", peer.vtep))?;
     run(host, &format!("bridge fdb del {} dev flannel.1 dst {} self", peer.mac, peer.public_ip))?;
+    run(host, &format!("ip neigh del {} dev flannel.1", peer.vtep))?;
     let time = round_trip(&pods[0], &pods[1])?;
     note(&format!("the first packet was answered after {time} ms"));
     run(host, "ip neigh show dev flannel.1")?;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Runner;
-use crate::vxlan::kernel::Kernel;
+use crate::vxlan::kernel::{Kernel, Miss};
 use crate::vxlan::plan::Op;
 
 /// Time in which a doubted neighbour shows whether it is used. The kernel waits 5 s before it asks such a one for its
@@ -19,8 +19,14 @@ use crate::vxlan::plan::Op;
 const TEST: Duration = Duration::from_secs(3);
 /// Time for which a subnet that nobody has is remembered.
 const UNKNOWN: Duration = Duration::from_secs(1);
+/// Time after which the kernel gives up an address (3 probes, a second apart).
+const UNRESOLVED: Duration = Duration::from_secs(3);
 /// Subnets that are remembered at most: a scan of addresses must not fill the memory.
 const MOST_UNKNOWN: usize = 4096;
+
+/// Addresses that nobody has for which packets may wait at one time. The kernel holds 1024 unresolved neighbours by
+/// default (`gc_thresh3`), on the whole machine; with all of them taken no packet to a known pod can ask any more.
+const MOST_WAITING: usize = 256;
 
 /// The neighbours under test.
 #[derive(Debug)]
@@ -48,11 +54,27 @@ impl Doubts {
 pub(super) struct Questions {
     ask: mpsc::Sender<Ipv4Network>,
     asked: BTreeMap<Ipv4Network, Instant>,
+    /// Addresses that nobody has for which packets wait, since when we count them.
+    waiting: BTreeSet<Ipv4Addr>,
+    since: Instant,
 }
 
 impl Questions {
     pub(super) fn new(ask: mpsc::Sender<Ipv4Network>) -> Self {
-        Self { ask, asked: BTreeMap::new() }
+        Self { ask, asked: BTreeMap::new(), waiting: BTreeSet::new(), since: Instant::now() }
+    }
+
+    /// Whether an address that nobody has should give its place in the kernel's table to others: so in a scan of many. One
+    /// that is asked for again and again keeps it, for without it each packet would make a question.
+    pub(super) fn is_one_too_many(&mut self, address: Ipv4Addr) -> bool {
+        if self.since.elapsed() > UNRESOLVED {
+            self.waiting.clear();
+            self.since = Instant::now();
+        }
+        if self.waiting.len() < MOST_WAITING {
+            self.waiting.insert(address);
+        }
+        !self.waiting.contains(&address)
     }
 
     /// Asks for a subnet, unless that was done a moment ago. A question for which there is no room now is asked with the
@@ -70,6 +92,17 @@ impl Questions {
 }
 
 impl<K: Kernel> Runner<K> {
+    /// An address that nobody has, as far as we know: asks, and keeps the kernel's table from filling up with such.
+    pub(super) fn pass_by(&mut self, miss: Miss) {
+        let (Some(overlay), Miss::L3(address)) = (&self.overlay, miss) else { return };
+        let Some(subnet) = overlay.subnet_of(miss) else { return };
+        self.questions.ask(subnet);
+        if self.questions.is_one_too_many(address) {
+            let failures = self.kernel.apply(overlay.device(), &[Op::DelNeighbour(address)]);
+            self.note(&failures);
+        }
+    }
+
     /// Puts to the test who seems unused, or ends the test.
     pub(super) async fn doubt(&mut self) {
         let Some(overlay) = &mut self.overlay else { return };

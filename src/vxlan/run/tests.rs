@@ -245,6 +245,25 @@ fn on_demand_a_subnet_that_nobody_has_is_asked_for_once_in_a_while() {
 }
 
 #[test]
+fn a_scan_of_addresses_that_nobody_has_does_not_fill_the_table() {
+    on_paused_time(async {
+        let rig = Rig::joined_as(Peering::OnDemand, vec![lease(40)]).await;
+        let applied = rig.kernel.world.borrow().applied;
+        for n in 0..1000u16 {
+            let [high, low] = n.to_be_bytes();
+            rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 50 + high, low))));
+        }
+        for _ in 0..1000 {
+            rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 50, 0))));
+        }
+        for _ in 0..30 {
+            rig.settle().await;
+        }
+        assert_eq!(rig.kernel.world.borrow().applied - applied, 1000 - 256, "the first ones keep their place");
+    });
+}
+
+#[test]
 fn answers_misses_also_in_the_middle_of_much_work() {
     on_paused_time(async {
         let rig = Rig::joined(vec![lease(40)]).await;
