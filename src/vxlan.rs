@@ -103,10 +103,21 @@ impl Overlay {
 
     /// Takes a complete list of leases: whoever is not in it is gone. Answers what to do.
     pub fn replace_peers(&mut self, leases: Vec<Lease>) -> Vec<Op> {
+        let changes = self.difference(leases);
+        self.change_peers(changes)
+    }
+
+    /// Takes a complete list of leases, of which nothing follows until the kernel is looked at.
+    pub fn set_peers(&mut self, leases: Vec<Lease>) {
+        let changes = self.difference(leases);
+        changes.into_iter().for_each(|(subnet, lease)| self.peers.set(subnet, lease));
+    }
+
+    fn difference(&self, leases: Vec<Lease>) -> Vec<(Ipv4Network, Option<Lease>)> {
         let mut gone: BTreeSet<Ipv4Network> = self.peers.subnets().collect();
         leases.iter().for_each(|lease| _ = gone.remove(&lease.subnet));
         let gone = gone.into_iter().map(|subnet| (subnet, None));
-        self.change_peers(leases.into_iter().map(|lease| (lease.subnet, Some(lease))).chain(gone).collect())
+        leases.into_iter().map(|lease| (lease.subnet, Some(lease))).chain(gone).collect()
     }
 
     /// Takes leases that came, changed or went. Answers what to do, for these only.

@@ -4,11 +4,10 @@
 //! It blocks, and that is right: the kernel does the work of a request inside `sendmsg`, the answers are there when
 //! it returns.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_ACK, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -67,33 +66,36 @@ impl Bulk {
         }
     }
 
+    /// Sends one batch. Only the last message asks for an answer: the kernel works in their order, and says on its own
+    /// which of the others failed, before that.
     fn exchange(&mut self, batch: Vec<Request>) -> io::Result<Vec<io::Result<()>>> {
         let first = self.sequence.wrapping_add(1);
-        let count = batch.len();
-        let mut bytes = Vec::with_capacity(count * 96);
-        for request in batch {
+        let mut codes = vec![0; batch.len()];
+        let mut bytes = Vec::with_capacity(batch.len() * 96);
+        let last = batch.len() - 1;
+        for (place, mut request) in batch.into_iter().enumerate() {
+            if place != last {
+                request.flags &= !NLM_F_ACK;
+            }
             self.sequence = self.sequence.wrapping_add(1);
             append(&mut bytes, request, self.sequence);
         }
         self.socket.send(&bytes, 0)?;
-        let mut codes = BTreeMap::new();
-        while codes.len() < count {
-            self.receive(first, count, &mut codes)?;
-        }
-        Ok(codes.into_values().map(|code| if code == 0 { Ok(()) } else { Err(errno(code)) }).collect())
+        while !self.receive(first, &mut codes)? {}
+        Ok(codes.into_iter().map(|code| if code == 0 { Ok(()) } else { Err(errno(code)) }).collect())
     }
 
-    /// Takes one datagram of answers. Those of an earlier batch, given up after its deadline, are passed over.
-    fn receive(&self, first: u32, count: usize, codes: &mut BTreeMap<u32, i32>) -> io::Result<()> {
+    /// Takes one datagram of answers, and says whether the last one is among them. Answers to an earlier batch, given up
+    /// after its deadline, are passed over.
+    fn receive(&self, first: u32, codes: &mut [i32]) -> io::Result<bool> {
         let mut buffer = Vec::with_capacity(16 * 1024);
         self.socket.recv(&mut buffer, 0)?;
-        let mut rest = &buffer[..];
+        let (mut rest, mut complete) = (&buffer[..], false);
         while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
-            let place = message.header.sequence_number.wrapping_sub(first);
-            if let NetlinkPayload::Error(error) = &message.payload
-                && usize::try_from(place).is_ok_and(|place| place < count)
-            {
-                codes.insert(place, error.raw_code());
+            let place = usize::try_from(message.header.sequence_number.wrapping_sub(first)).unwrap_or(usize::MAX);
+            if let (NetlinkPayload::Error(error), Some(code)) = (&message.payload, codes.get_mut(place)) {
+                *code = error.raw_code();
+                complete |= place + 1 == codes.len();
             }
             let length = usize::try_from(message.header.length).unwrap_or(0).next_multiple_of(4);
             if length == 0 || length >= rest.len() {
@@ -101,7 +103,7 @@ impl Bulk {
             }
             rest = &rest[length..];
         }
-        Ok(())
+        Ok(complete)
     }
 }
 

@@ -203,8 +203,15 @@ impl Peers {
 
     /// The entries that all peers need.
     pub fn all_entries(&self) -> Entries {
-        let macs = self.by_mac.keys().copied().collect();
-        self.entries(&Touched { macs, subnets: self.by_subnet.keys().copied().collect() })
+        let addresses: Box<dyn Iterator<Item = &Ipv4Addr>> = match self.peering {
+            Peering::Eager => Box::new(self.by_vtep.keys()),
+            Peering::OnDemand => Box::new(self.in_use.iter()),
+        };
+        Entries {
+            fdb: self.by_mac.keys().filter_map(|mac| Some((*mac, self.fdb(*mac)?))).collect(),
+            neighbours: addresses.filter_map(|address| Some((*address, self.neighbour(*address)?))).collect(),
+            routes: self.by_subnet.keys().filter_map(|subnet| self.route(*subnet)).collect(),
+        }
     }
 
     /// Among leases that claim the same, the one written last: a host that took another subnet left the older

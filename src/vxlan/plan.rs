@@ -155,12 +155,15 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
         ops.push(Op::SetUp);
     }
     ops.extend(sysctls(desired, kept.map(|_| observed)));
-    let mut found = inside(&basis.entries, network);
-    if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
+    let entries = if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
         // The kernel drops all neighbours of a device that changes its address (neigh_changeaddr).
-        found.neighbours.clear();
-    }
-    ops.extend(plan_entries(&desired.entries, &found));
+        let neighbours = BTreeMap::new();
+        plan_entries(&desired.entries, &Entries { neighbours, ..basis.entries.clone() })
+    } else {
+        plan_entries(&desired.entries, &basis.entries)
+    };
+    let foreign = |op: &Op| matches!(op, Op::DelRoute(key, _) if !covers(network, key.destination));
+    ops.extend(entries.into_iter().filter(|op| !foreign(op)));
     ops
 }
 
@@ -187,12 +190,6 @@ fn sysctls(desired: &State, existing: Option<&State>) -> Vec<Op> {
     };
     let wanted = desired.sysctls.iter().map(|(sysctl, value)| (*sysctl, *value));
     wanted.filter(|(sysctl, value)| differs(sysctl, *value)).map(|(s, v)| Op::SetSysctl(s, v)).collect()
-}
-
-fn inside(entries: &Entries, network: Ipv4Network) -> Entries {
-    let mut entries = entries.clone();
-    entries.routes.retain(|key, _| covers(network, key.destination));
-    entries
 }
 
 /// What to do so that the entries `observed` become `desired`.

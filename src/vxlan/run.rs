@@ -125,12 +125,15 @@ impl<K: Kernel> Runner<K> {
             (Update::Joined(membership), None) => self.overlay = Some(Overlay::new(&membership, &self.local)),
             (Update::Leases(leases), Some(overlay)) => {
                 let subnets: Vec<_> = leases.iter().map(|lease| lease.subnet).collect();
-                let ops = overlay.replace_peers(leases);
                 self.listed = true;
-                self.tell_conflicts(&subnets);
-                match std::mem::take(&mut self.unsure) {
-                    true => self.reconcile().await,
-                    false => self.apply(&ops).await,
+                if std::mem::take(&mut self.unsure) {
+                    overlay.set_peers(leases);
+                    self.tell_conflicts(&subnets);
+                    self.reconcile().await;
+                } else {
+                    let ops = overlay.replace_peers(leases);
+                    self.tell_conflicts(&subnets);
+                    self.apply(&ops).await;
                 }
             }
             (Update::Changes(changes), Some(overlay)) => {
