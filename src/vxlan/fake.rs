@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::kernel::{Age, Error, Event, Failure, Kernel};
 use super::plan::Op;
@@ -22,6 +23,7 @@ pub(crate) struct World {
     pub(crate) fail_after: Option<usize>,
     pub(crate) applied: usize,
     pub(crate) observed: usize,
+    pub(crate) observing_takes: Duration,
 }
 
 /// See the module. Clones share one world.
@@ -117,6 +119,8 @@ pub(crate) fn render(state: &State) -> String {
 impl Kernel for FakeKernel {
     async fn observe(&mut self, _device: &str) -> Result<State, Error> {
         self.world.borrow_mut().observed += 1;
+        let takes = self.world.borrow().observing_takes;
+        tokio::time::sleep(takes).await;
         Ok(self.world.borrow().state.clone())
     }
 

@@ -32,6 +32,8 @@ const EARFUL: usize = 512;
 const MOST_TOLD: usize = 1000;
 /// Time between two lines that say that the overlay is not complete: it may come and go.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+/// After a look that took some time we rest for this many times as long.
+const REST: u32 = 4;
 /// Time between a loss of misses and the look for packets that wait.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
@@ -48,6 +50,8 @@ pub struct Runner<K> {
     backoff: Backoff,
     random: fn() -> f64,
     next_look: Instant,
+    /// No look on account of an event before this.
+    rest_until: Instant,
     /// Whether the log's last word is that the overlay is not complete, and when that was said last.
     complained: bool,
     complained_at: Option<Instant>,
@@ -83,6 +87,7 @@ impl<K: Kernel> Runner<K> {
             backoff,
             random,
             next_look: started + AUDIT,
+            rest_until: started,
             complained: false,
             complained_at: None,
             told: BTreeSet::new(),
@@ -171,9 +176,11 @@ impl<K: Kernel> Runner<K> {
         }
     }
 
+    /// Looks after a short while, but spends no more than a part of the time on looking: an interface that flaps all the
+    /// time must not have us dump 60,000 peers all the time.
     fn look_soon(&mut self) {
-        let delay = self.pace.delay(self.started.elapsed());
-        self.next_look = self.next_look.min(Instant::now() + delay);
+        let soon = Instant::now() + self.pace.delay(self.started.elapsed());
+        self.next_look = self.next_look.min(soon.max(self.rest_until));
     }
 
     /// Answers everybody whose question may have been lost.
@@ -218,7 +225,10 @@ impl<K: Kernel> Runner<K> {
 
     /// Makes the kernel as it should be, and looks whether it is.
     async fn reconcile(&mut self) {
-        match self.try_reconcile().await {
+        let began = Instant::now();
+        let outcome = self.try_reconcile().await;
+        self.rest_until = Instant::now() + began.elapsed() * REST;
+        match outcome {
             Ok(left) if left.is_empty() => self.in_sync(),
             Ok(left) => self.failed(&format!("{} operations are left, the first: {}", left.len(), left[0])),
             Err(error) => self.failed(&crate::error::chain(&error)),

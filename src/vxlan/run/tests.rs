@@ -181,6 +181,21 @@ fn a_change_by_others_is_put_right_soon_and_our_own_echoes_are_not_looked_at() {
 }
 
 #[test]
+fn an_interface_that_flaps_all_the_time_does_not_keep_us_looking_all_the_time() {
+    on_paused_time(async {
+        let rig = Rig::joined(vec![lease(40)]).await;
+        rig.kernel.world.borrow_mut().observing_takes = Duration::from_millis(300);
+        let before = rig.kernel.world.borrow().observed;
+        for _ in 0..10_000 {
+            rig.kernel.say(Event::Changed(Change::Link("eth0".to_owned())));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let looks = rig.kernel.world.borrow().observed - before;
+        assert!((5..=8).contains(&looks), "{looks} looks in 10 s, each of 0.3 s");
+    });
+}
+
+#[test]
 fn packets_whose_misses_were_lost_are_looked_for_and_answered() {
     on_paused_time(async {
         let rig = Rig::joined(vec![lease(40)]).await;
