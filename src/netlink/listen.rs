@@ -11,6 +11,8 @@ use socket2::{SockFilter, SockRef};
 const TYPE: u32 = 4;
 /// Offset of `nlmsg_flags`.
 const FLAGS: u32 = 6;
+/// Offset of the first byte behind the header, which is the family in all messages of routing netlink.
+const FAMILY: u32 = 16;
 /// Offset of `nlmsg_pid`: the socket whose request caused the message, where the kernel says it.
 const PORT: u32 = 12;
 
@@ -21,12 +23,15 @@ pub(super) enum Only {
     TypeAndFlags(u16, u16),
     /// Messages of any type but this, which no request of this port has caused.
     NeitherTypeNorPort(u16, u32),
+    /// The same, and not of this address family either.
+    NeitherTypeNorPortNorFamily(u16, u32, u8),
 }
 
 impl Only {
     fn program(self) -> Vec<SockFilter> {
         const LOAD_HALF: u16 = 0x28;
         const LOAD_WORD: u16 = 0x20;
+        const LOAD_BYTE: u16 = 0x30;
         const JUMP_IF_EQUAL: u16 = 0x15;
         const RETURN: u16 = 0x06;
         let load_half = |offset| SockFilter::new(LOAD_HALF, 0, 0, offset);
@@ -39,6 +44,16 @@ impl Only {
             Self::NeitherTypeNorPort(kind, port) => vec![
                 load_half(TYPE),
                 half(kind, 3, 0),
+                SockFilter::new(LOAD_WORD, 0, 0, PORT),
+                SockFilter::new(JUMP_IF_EQUAL, 1, 0, port.to_be()),
+                ret(u32::MAX),
+                ret(0),
+            ],
+            Self::NeitherTypeNorPortNorFamily(kind, port, family) => vec![
+                load_half(TYPE),
+                half(kind, 5, 0),
+                SockFilter::new(LOAD_BYTE, 0, 0, FAMILY),
+                SockFilter::new(JUMP_IF_EQUAL, 3, 0, u32::from(family)),
                 SockFilter::new(LOAD_WORD, 0, 0, PORT),
                 SockFilter::new(JUMP_IF_EQUAL, 1, 0, port.to_be()),
                 ret(u32::MAX),
@@ -63,6 +78,11 @@ impl Listener {
         socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
         groups.iter().try_for_each(|group| socket.socket_ref().add_membership(*group))?;
         Ok(Self { socket })
+    }
+
+    /// Hears other messages from now on.
+    pub(super) fn filter(&self, only: Only) -> io::Result<()> {
+        SockRef::from(self.socket.socket_ref()).attach_filter(&only.program())
     }
 
     /// The next datagram, or `None` if some were lost for want of room. Cancel-safe.
