@@ -4,12 +4,14 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG_KEY, Flanneld, Host, Lab, Member, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually};
+use integration::{CONFIG_KEY, Flanneld, Host, Lab, Member, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually, tool};
 
 use crate::figures::{Figures, Unit};
 
 /// The row with which others are compared.
 pub(crate) const REFERENCE: &str = "reference: the same entries by bridge -batch and ip -batch";
+/// What the kernel itself takes.
+const LIMIT: &str = "limit: the same entries by bare netlink, made beforehand";
 const RUNS: usize = 5;
 
 /// 4000 peers, five times.
@@ -17,6 +19,7 @@ pub(crate) fn join(figures: &mut Figures) -> Result<()> {
     for _ in 0..RUNS {
         let (lab, peers) = lab_with(4000)?;
         figures.time(REFERENCE, by_batch(lab.host(2), &peers)?);
+        figures.time(LIMIT, by_netlink(lab.host(2), peers.len())?);
         let daemon = start(&lab, figures)?;
         burst(&lab, figures)?;
         daemon.kill()?;
@@ -31,6 +34,7 @@ pub(crate) fn join(figures: &mut Figures) -> Result<()> {
 pub(crate) fn sixty_thousand(figures: &mut Figures) -> Result<()> {
     let (lab, peers) = lab_with(60_000)?;
     figures.time(REFERENCE, by_batch(lab.host(2), &peers)?);
+    figures.time(LIMIT, by_netlink(lab.host(2), peers.len())?);
     let daemon = start(&lab, figures)?;
     let cpu = daemon.cpu_time()?;
     figures.time("join: CPU of the daemon", cpu);
@@ -103,5 +107,15 @@ fn by_batch(host: &Host, peers: &[Member]) -> Result<Duration> {
     let started = Instant::now();
     host.finish(&["bridge", "-batch", "-"], &fdb)?.success()?;
     host.finish(&["ip", "-batch", "-"], &rest)?.success()?;
-    Ok(started.elapsed())
+    let elapsed = started.elapsed();
+    host.sh("ip link del flannel.1")?;
+    Ok(elapsed)
+}
+
+/// The same entries by bare netlink, in a process of its own inside the host.
+fn by_netlink(host: &Host, count: usize) -> Result<Duration> {
+    host.sh("ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472 nolearning; ip link set flannel.1 up")?;
+    let printed = host.run(&[&tool("bench")?, "raw", &count.to_string()])?;
+    host.sh("ip link del flannel.1")?;
+    Ok(Duration::from_secs_f64(printed.trim().parse::<f64>()? / 1000.0))
 }

@@ -1,13 +1,14 @@
 //! Figures: how long a host takes to join a large overlay, to follow a burst of changes, to come back, to put right what
 //! somebody breaks, to answer a first packet, and what a flood costs it. Prints tables, and the same as JSON lines. Machines
 //! differ: what is programmed in bulk stands beside a reference of the same run, the same entries by `ip -batch` and
-//! `bridge -batch`. Needs root. Judges nothing.
+//! `bridge -batch`, and the limit of bare netlink. Needs root. Judges nothing.
 //!
 //! `bench [join|bulk|repair|packets]...`: these parts only.
 
 mod bulk;
 mod figures;
 mod packets;
+mod raw;
 mod repair;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,11 @@ const PARTS: [Part; 4] = [
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [raw, count] = &wanted[..]
+        && raw == "raw"
+    {
+        return raw::program(count.parse()?);
+    }
     if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
         bail!("there is no part {unknown:?}: expected join, bulk, repair or packets");
     }
