@@ -272,6 +272,16 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
             ensure!(log.contains("is that of \\\"flanneld /coreos.com/network\\\""), "{log}");
             Ok(())
         })?;
+        // Nor does it touch the device later, when a lease of its own network comes.
+        let peer =
+            r#"{"PublicIP":"10.98.0.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:09"}}"#;
+        lab.etcd.put("/blue/subnets/10.6.40.0-24", peer)?;
+        lab.etcd.put("/blue/subnets/10.6.41.0-24", "no lease")?;
+        eventually(QUICK, "the daemon to have heard of both", || {
+            ensure!(mistaken.log()?.contains("10.6.41.0-24"));
+            Ok(())
+        })?;
+        ensure!(host.fdb("flannel.1")?.is_empty() && host.routes("flannel.1")?.is_empty());
         ensure!(host.link("flannel.1")?.mac == before);
         Ok(())
     })

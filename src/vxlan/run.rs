@@ -50,6 +50,8 @@ pub struct Runner<K> {
     backoff: Backoff,
     random: fn() -> f64,
     next_look: Instant,
+    /// Whether the last look found the device to be somebody else's: then nothing on it is touched.
+    barred: bool,
     /// No look on account of an event before this.
     rest_until: Instant,
     /// Whether the log's last word is that the overlay is not complete, and when that was said last.
@@ -87,6 +89,7 @@ impl<K: Kernel> Runner<K> {
             backoff,
             random,
             next_look: started + AUDIT,
+            barred: false,
             rest_until: started,
             complained: false,
             complained_at: None,
@@ -201,12 +204,18 @@ impl<K: Kernel> Runner<K> {
             self.pass_by(miss);
             return;
         }
+        if self.barred {
+            return;
+        }
         let failures = self.kernel.apply(overlay.device(), &ops);
         self.note(&failures);
     }
 
     /// Does the operations in chunks, with an ear for misses in between.
     async fn apply(&mut self, ops: &[Op]) {
+        if self.barred {
+            return;
+        }
         let mut failures = Vec::new();
         for chunk in ops.chunks(CHUNK) {
             let Some(overlay) = &self.overlay else { return };
@@ -227,6 +236,8 @@ impl<K: Kernel> Runner<K> {
     async fn reconcile(&mut self) {
         let began = Instant::now();
         let outcome = self.try_reconcile().await;
+        // After a request that failed nothing new is known of whose the device is.
+        self.barred |= matches!(outcome, Err(Error::NotVxlan { .. } | Error::OtherOwner { .. }));
         self.rest_until = Instant::now() + began.elapsed() * REST;
         match outcome {
             Ok(left) if left.is_empty() => self.in_sync(),
@@ -254,6 +265,7 @@ impl<K: Kernel> Runner<K> {
         if let Some(owner) = observed.device.as_ref().and_then(|device| overlay.other_owner(device)) {
             return Err(Error::OtherOwner { device: overlay.device().to_owned(), owner });
         }
+        self.barred = false;
         overlay.adopt(&observed);
         let desired = overlay.desired();
         if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)

@@ -97,7 +97,7 @@ impl<K: Kernel> Runner<K> {
         let (Some(overlay), Miss::L3(address)) = (&self.overlay, miss) else { return };
         let Some(subnet) = overlay.subnet_of(miss) else { return };
         self.questions.ask(subnet);
-        if self.questions.is_one_too_many(address) {
+        if !self.barred && self.questions.is_one_too_many(address) {
             let failures = self.kernel.apply(overlay.device(), &[Op::DelNeighbour(address)]);
             self.note(&failures);
         }

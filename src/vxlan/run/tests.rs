@@ -196,6 +196,26 @@ fn an_interface_that_flaps_all_the_time_does_not_keep_us_looking_all_the_time() 
 }
 
 #[test]
+fn touches_nothing_on_the_device_of_another_instance() {
+    on_paused_time(async {
+        let mut rig = Rig::joined(vec![lease(40)]).await;
+        let alias = "flanneld /other".to_owned();
+        rig.kernel.world.borrow_mut().state.device.iter_mut().for_each(|device| device.alias.clone_from(&alias));
+        rig.kernel.say(Event::Changed(Change::Link("flannel.1".to_owned())));
+        rig.wait_for(|health| matches!(health, Health::Stale(reason) if reason.contains("/other"))).await;
+        let before = rig.kernel.text();
+        rig.send(Update::Changes(vec![(lease(41).subnet, Some(lease(41))), (lease(40).subnet, None)])).await;
+        rig.kernel.say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 41, 0))));
+        tokio::time::sleep(AUDIT).await;
+        assert_eq!(rig.kernel.text(), before);
+        // When the other one and its device are gone, all that happened meanwhile is made up for.
+        rig.kernel.world.borrow_mut().state = crate::vxlan::state::State::default();
+        rig.wait_for(|health| *health == Health::InSync).await;
+        assert!(rig.kernel.text().contains("10.5.41.0/24") && !rig.kernel.text().contains("10.5.40.0/24"));
+    });
+}
+
+#[test]
 fn packets_whose_misses_were_lost_are_looked_for_and_answered() {
     on_paused_time(async {
         let rig = Rig::joined(vec![lease(40)]).await;
