@@ -1,6 +1,7 @@
 //! Owns the command line and the environment: which options there are, what they mean, and what is refused. Pure: both
 //! are arguments of [`parse`].
 
+mod commands;
 mod flags;
 
 use std::collections::BTreeMap;
@@ -8,12 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::Parser;
 
-use crate::envfile::docker_opts_path;
+use crate::envfile::{docker_opts_path, socket_path};
 use crate::iface::Selectors;
 use crate::secret::{Credentials, Secret};
 use crate::vxlan::peers::Peering;
+use commands::StatusFlags;
 use flags::{Flags, Peers};
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
@@ -46,6 +48,14 @@ pub struct Options {
     pub docker_opts_file: PathBuf,
     /// Time before expiry by which the lease is renewed.
     pub renew_margin: Duration,
+    /// The name of this host among the members, if it is not derived from its machine id.
+    pub node_id: Option<String>,
+    /// Directory for what a restart needs.
+    pub state_dir: PathBuf,
+    /// Socket on which `flanneld status` asks.
+    pub socket: PathBuf,
+    /// How long peers are kept that vanish from etcd together with most others.
+    pub removal_grace: Duration,
     /// Where to answer questions about our health.
     pub healthz: Option<SocketAddr>,
     /// How much to log: 0 for changes of state, up to 10 for every message.
@@ -78,25 +88,50 @@ pub enum Stop {
     Usage(String),
 }
 
+/// What the program is asked to do.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Be the daemon: no command was named.
+    Run(Box<Options>),
+    /// `flanneld status`: say how the daemon on this host is.
+    Status(StatusOptions),
+}
+
+/// How to show the state of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusOptions {
+    /// The socket on which the daemon answers.
+    pub socket: PathBuf,
+    /// JSON instead of text.
+    pub json: bool,
+}
+
 /// Reads the command line (without the program's name), then the environment for what it does not say.
 ///
 /// # Errors
 /// [`Stop`], with a text for the operator.
-pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Options, Stop> {
-    let args: Vec<String> = go_spelling(args);
-    let given = matches(&args)?;
-    let mut all = args.clone();
-    for (variable, arg) in from_env(&given, env) {
-        matches(std::slice::from_ref(&arg)).map_err(|stop| in_variable(&variable, stop))?;
-        all.push(arg);
+pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command, Stop> {
+    match args.split_first() {
+        Some((name, rest)) if name == "status" => Ok(Command::Status(read::<StatusFlags>(rest, env)?.into())),
+        Some(_) | None => options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options))),
     }
-    let flags = Flags::from_arg_matches(&matches(&all)?).map_err(|error| stop(&error))?;
-    options(flags)
 }
 
-fn matches(args: &[String]) -> Result<clap::ArgMatches, Stop> {
-    let program = ["flanneld".to_owned()];
-    Flags::command().try_get_matches_from(program.iter().chain(args)).map_err(|error| stop(&error))
+/// The flags of one command, from its arguments and from the environment.
+fn read<F: Parser>(args: &[String], env: &BTreeMap<String, String>) -> Result<F, Stop> {
+    let args: Vec<String> = go_spelling::<F>(args);
+    let given = matches::<F>(&args)?;
+    let mut all = args;
+    for (variable, arg) in from_env::<F>(&given, env) {
+        matches::<F>(std::slice::from_ref(&arg)).map_err(|stop| in_variable(&variable, stop))?;
+        all.push(arg);
+    }
+    F::from_arg_matches(&matches::<F>(&all)?).map_err(|error| stop(&error))
+}
+
+fn matches<F: Parser>(args: &[String]) -> Result<clap::ArgMatches, Stop> {
+    let program = [F::command().get_name().to_owned()];
+    F::command().try_get_matches_from(program.iter().chain(args)).map_err(|error| stop(&error))
 }
 
 fn stop(error: &clap::Error) -> Stop {
@@ -115,8 +150,8 @@ fn in_variable(variable: &str, stop: Stop) -> Stop {
 }
 
 /// Go takes one dash for two: `-iface=eth0`. Options of one letter stay as they are.
-fn go_spelling(args: &[String]) -> Vec<String> {
-    let command = Flags::command();
+fn go_spelling<F: Parser>(args: &[String]) -> Vec<String> {
+    let command = F::command();
     let is_long = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
     let known = |arg: &str| arg.split('=').next().is_some_and(|name| name.len() > 1 && is_long(name));
     let respell = |arg: &String| match arg.strip_prefix('-') {
@@ -130,8 +165,8 @@ fn go_spelling(args: &[String]) -> Vec<String> {
 
 /// The options that the environment names and the command line does not, as arguments. An empty variable says
 /// nothing: an `EnvironmentFile=` often holds one for each option.
-fn from_env(given: &clap::ArgMatches, env: &BTreeMap<String, String>) -> Vec<(String, String)> {
-    let command = Flags::command();
+fn from_env<F: Parser>(given: &clap::ArgMatches, env: &BTreeMap<String, String>) -> Vec<(String, String)> {
+    let command = F::command();
     let mut found = Vec::new();
     for arg in command.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
@@ -169,7 +204,11 @@ fn options(flags: Flags) -> Result<Options, Stop> {
         forward_rules: flags.iptables_forward_rules,
         blackhole: flags.ip_blackhole_route,
         docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
+        socket: socket_path(&flags.subnet_file),
         subnet_file: flags.subnet_file,
+        node_id: flags.node_id,
+        state_dir: flags.state_dir,
+        removal_grace: Duration::from_secs(flags.removal_grace.into()),
         renew_margin: Duration::from_secs(60 * u64::from(flags.subnet_lease_renew_margin)),
         healthz: (flags.healthz_port != 0).then(|| SocketAddr::new(flags.healthz_ip, flags.healthz_port)),
         verbosity: flags.verbosity,
@@ -219,6 +258,8 @@ pub fn host_of(endpoint: &str) -> &str {
     rest.rsplit_once(':').map_or(rest, |(host, _)| host).trim_matches(['[', ']'])
 }
 
+/// Where subnet.env is when nothing is said.
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// Address of [`Options::healthz`] when none is named: all of this host's.
 const ANYWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 

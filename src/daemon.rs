@@ -1,11 +1,11 @@
 //! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
 
+mod access;
 mod external;
 mod health;
 mod publish;
 
 use std::io;
-use std::path::Path;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,13 +14,12 @@ use tokio::task::{JoinSet, LocalSet};
 use tracing::{info, warn};
 
 use crate::addr::MacAddr;
-use crate::cli::{EtcdOptions, Options};
+use crate::cli::Options;
 use crate::envfile;
-use crate::etcd::{Access, Etcd, Tls};
+use crate::etcd::Etcd;
 use crate::iface::External;
 use crate::netlink;
 use crate::readiness::{Health, Published};
-use crate::secret::Secret;
 use crate::subnet::claim::Identity;
 use crate::subnet::keeper::Keeper;
 use crate::vxlan::run::Runner;
@@ -42,7 +41,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::new().context("failed to listen for signals")?;
-    let etcd = Etcd::new(access(&options.etcd)?, &options.etcd.prefix);
+    let etcd = Etcd::new(access::load(&options.etcd)?, &options.etcd.prefix);
     let health_listener = health::bind(options.healthz).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
@@ -130,25 +129,4 @@ fn local(options: &Options, external: &External) -> Local {
     let alias = format!("{OWNER}{}", options.etcd.prefix);
     let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
     Local { external: external.clone(), alias, blackhole, peering, idle }
-}
-
-fn access(options: &EtcdOptions) -> anyhow::Result<Access> {
-    let identity = match (&options.certfile, &options.keyfile) {
-        (Some(certificate), Some(key)) => Some((pem(certificate)?.into_bytes(), Secret(pem(key)?))),
-        (None, _) | (_, None) => None,
-    };
-    let ca = options.cafile.as_deref().map(pem).transpose()?.map(String::into_bytes);
-    let tls = Tls { ca, identity };
-    Ok(Access { endpoints: options.endpoints.clone(), tls, credentials: options.credentials.clone() })
-}
-
-#[expect(clippy::disallowed_methods, reason = "certificates are read once, at the start")]
-fn pem(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;
-    match text.contains("-----BEGIN ") {
-        true => Ok(text),
-        false => {
-            anyhow::bail!("\"{}\" is not PEM: expected a line such as -----BEGIN CERTIFICATE-----", path.display())
-        }
-    }
 }

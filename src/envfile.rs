@@ -65,10 +65,19 @@ pub fn previous_subnet(subnet_env: &str) -> Option<Ipv4Network> {
 /// Where the options for Docker go when nothing is said: beside subnet.env, under a name of their own for each
 /// instance on a host.
 pub fn docker_opts_path(subnet_file: &Path) -> PathBuf {
+    beside(subnet_file, "docker_opts.env")
+}
+
+/// The socket on which the daemon with this subnet.env says how it is.
+pub fn socket_path(subnet_file: &Path) -> PathBuf {
+    beside(subnet_file, "flanneld.sock")
+}
+
+fn beside(subnet_file: &Path, name: &str) -> PathBuf {
     let stem = subnet_file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     match stem.as_str() {
-        "subnet" => subnet_file.with_file_name("docker_opts.env"),
-        other => subnet_file.with_file_name(format!("{other}.docker_opts.env")),
+        "subnet" => subnet_file.with_file_name(name),
+        other => subnet_file.with_file_name(format!("{other}.{name}")),
     }
 }
 

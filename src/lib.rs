@@ -17,8 +17,8 @@
 //! | [`iface`] | which interface carries the overlay |
 //! | [`subnet`] | leases: their form, whose a subnet is, how we come to one and keep it |
 //! | [`vxlan`] | what the kernel should hold, and the operations that lead there |
-//! | [`masq`], [`envfile`], [`readiness`] | rules, files and readiness as data |
-//! | [`etcd`], [`netlink`], [`firewall`], [`envfile::write`] | the adapters: each alone touches one piece of the outside |
+//! | [`masq`], [`envfile`], [`readiness`], [`status`] | rules, files, readiness and state as data |
+//! | [`etcd`], [`netlink`], [`firewall`], [`envfile::write`], [`status::ask`] | the adapters: each alone touches one piece of the outside |
 //! | [`daemon`] | the order in which all this happens; knows all others |
 //!
 //! The core owns its ports ([`subnet::registry::Registry`], [`vxlan::kernel::Kernel`]); adapters implement them and do
@@ -39,5 +39,6 @@ pub mod masq;
 pub mod netlink;
 pub mod readiness;
 pub mod secret;
+pub mod status;
 pub mod subnet;
 pub mod vxlan;

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use flanneld::cli::{self, EX_USAGE, Options, Stop};
+use flanneld::cli::{self, Command, EX_USAGE, Options, Stop};
 
 fn main() -> ExitCode {
     match parse() {
-        Ok(options) => run(options),
+        Ok(Command::Run(options)) => run(*options),
+        Ok(Command::Status(options)) => shown(flanneld::status::ask::show(&options)),
         Err(Stop::Text(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse() -> Result<Options, Stop> {
+fn parse() -> Result<Command, Stop> {
     let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     let env: BTreeMap<_, _> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
@@ -30,14 +31,31 @@ fn parse() -> Result<Options, Stop> {
 fn run(options: Options) -> ExitCode {
     flanneld::log::start(options.verbosity, std::env::var_os("JOURNAL_STREAM").is_some());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = match runtime {
+    exit(match runtime {
         Ok(runtime) => runtime.block_on(flanneld::daemon::run(options)),
         Err(error) => Err(anyhow::Error::from(error).context("failed to start the runtime")),
-    };
+    })
+}
+
+fn exit(ended: anyhow::Result<()>) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// For commands, which log nothing.
+fn shown(shown: anyhow::Result<String>) -> ExitCode {
+    match shown {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("flanneld: {error:#}");
             ExitCode::FAILURE
         }
     }

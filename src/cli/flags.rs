@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use regex::Regex;
 
-use super::ANYWHERE;
+use super::{ANYWHERE, SUBNET_FILE};
 
 const EXAMPLES: &str = "\
+Commands:
+  flanneld status    how the daemon on this host is, and which leases it does not use
+
 Every option can also be set in the environment: FLANNELD_ and the option in capitals, with _ for -,
 as in FLANNELD_ETCD_ENDPOINTS. The command line wins. Go's spellings work too: -iface=eth0, --ip-masq=true.
 
@@ -57,6 +60,9 @@ pub(super) struct Flags {
     #[arg(long, value_name = "TEXT", help_heading = "etcd")]
     pub(super) etcd_password: Option<String>,
 
+    /// Name of this host among the members; without it, one that is derived from /etc/machine-id
+    #[arg(long, value_name = "NAME", value_parser = node_id, help_heading = "This host")]
+    pub(super) node_id: Option<String>,
     /// When the entries for other hosts are made: all as soon as their leases are known, or those for pod addresses when
     /// a packet needs them, for overlays whose hosts talk to few others
     #[arg(long, value_enum, value_name = "WHEN", default_value = "eager", help_heading = "This host")]
@@ -102,15 +108,22 @@ pub(super) struct Flags {
     pub(super) ip_blackhole_route: bool,
 
     /// Where to say which subnet this host has
-    #[arg(long, value_name = "FILE", default_value = "/run/flannel/subnet.env", help_heading = "Files")]
+    #[arg(long, value_name = "FILE", default_value = SUBNET_FILE, help_heading = "Files")]
     pub(super) subnet_file: PathBuf,
     /// Where to put the options for Docker, for systemd's EnvironmentFile=; beside subnet.env if not given
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub(super) docker_opts_file: Option<PathBuf>,
+    /// Where to keep the last known state, from which a restart works while etcd is away
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/flannel", help_heading = "Files")]
+    pub(super) state_dir: PathBuf,
 
     /// The lease, which lasts a day, is renewed at least this long before it ends; usually much earlier
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = clap::value_parser!(u16).range(1..1440), help_heading = "Operation")]
     pub(super) subnet_lease_renew_margin: u16,
+    /// When more than half of the peers vanish from etcd at once, as from one that was emptied or restored, they are kept
+    /// for this long; 0 removes them at once
+    #[arg(long, value_name = "SECONDS", default_value = "60", help_heading = "Operation")]
+    pub(super) removal_grace: u32,
     /// Address for /healthz and /readyz
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, help_heading = "Operation")]
     pub(super) healthz_ip: IpAddr,
@@ -164,6 +177,15 @@ impl Kubernetes {
         ];
         let given = |value: &Option<String>| value.as_deref().is_some_and(|value| go_bool(value) != Ok(false));
         options.into_iter().find(|(_, value)| given(value)).map(|(name, _)| name)
+    }
+}
+
+/// A name that can be a value in etcd, in logs and on the command line without quoting.
+fn node_id(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    match !text.is_empty() && text.len() <= 128 && text.chars().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("expected up to 128 letters, digits, and -_.:".to_owned()),
     }
 }
 

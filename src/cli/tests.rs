@@ -3,7 +3,10 @@ use super::*;
 fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    parse(&args, &env)
+    match parse(&args, &env)? {
+        Command::Run(options) => Ok(*options),
+        other @ Command::Status(_) => panic!("{other:?}"),
+    }
 }
 
 fn options(args: &[&str]) -> Options {
