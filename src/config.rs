@@ -10,6 +10,7 @@ mod range;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::addr::Vni;
@@ -24,7 +25,7 @@ pub const DEFAULT_PORT: u16 = 8472;
 const MIN_MTU: u32 = 68;
 
 /// The network that all members of the cluster share, checked and complete.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkConfig {
     /// The whole overlay.
     pub network: Ipv4Network,
@@ -39,7 +40,7 @@ pub struct NetworkConfig {
 }
 
 /// The `Backend` key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VxlanConfig {
     /// VXLAN network identifier.
     pub vni: Vni,
@@ -64,6 +65,32 @@ impl NetworkConfig {
         subnet.prefix() == self.subnet_len
             && subnet.ip() == subnet.network()
             && (self.subnet_min..=self.subnet_max).contains(&subnet.ip())
+    }
+}
+
+impl NetworkConfig {
+    /// What a restart with the configuration `now` would change on this host: one sentence for each difference.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut differ = |name: &str, before: String, after: String, effect: &str| {
+            if before != after {
+                found.push(format!("{name} {before} -> {after}: a restart would {effect}"));
+            }
+        };
+        let subnets = "take another subnet where ours does not fit";
+        differ("Network", self.network.to_string(), now.network.to_string(), "take a subnet of the new network");
+        differ("SubnetLen", self.subnet_len.to_string(), now.subnet_len.to_string(), "take a subnet of the new size");
+        differ("SubnetMin", self.subnet_min.to_string(), now.subnet_min.to_string(), subnets);
+        differ("SubnetMax", self.subnet_max.to_string(), now.subnet_max.to_string(), subnets);
+        let (old, new) = (&self.vxlan, &now.vxlan);
+        let device = format!("make the device {} beside {}", new.vni.device(), old.vni.device());
+        differ("Backend.VNI", old.vni.to_string(), new.vni.to_string(), &device);
+        differ("Backend.Port", old.port.to_string(), new.port.to_string(), "make the device again");
+        differ("Backend.GBP", old.gbp.to_string(), new.gbp.to_string(), "make the device again");
+        differ("Backend.Learning", old.learning.to_string(), new.learning.to_string(), "change the device");
+        let mtu = |mtu: Option<u32>| mtu.map_or("that of the interface".to_owned(), |mtu| mtu.to_string());
+        differ("Backend.MTU", mtu(old.mtu), mtu(new.mtu), "change the MTU of the device, and of pods that start then");
+        found
     }
 }
 

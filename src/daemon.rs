@@ -1,30 +1,41 @@
 //! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
 
 mod access;
+mod control;
 mod external;
 mod health;
 mod publish;
+mod state;
+mod vitals;
 
 use std::io;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
+use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::{info, warn};
 
-use crate::addr::MacAddr;
 use crate::cli::Options;
 use crate::envfile;
 use crate::etcd::Etcd;
+use crate::identity::NodeId;
 use crate::iface::External;
-use crate::netlink;
-use crate::readiness::{Health, Published};
-use crate::subnet::claim::Identity;
-use crate::subnet::keeper::Keeper;
+use crate::netlink::{self, Netlink};
+use crate::roster::run::{Keep, Place};
+use crate::roster::{self, snapshot::Snapshot};
+use crate::status::Report;
+use crate::subnet::claim::{Identity, Past};
+use crate::subnet::keeper::{Channels, Keeper, Settings};
+use crate::subnet::update::Membership;
 use crate::vxlan::run::Runner;
 use crate::vxlan::{Local, OWNER};
+use vitals::Tell;
 
+/// Where systemd keeps the name of the machine (machine-id(5)).
+const MACHINE_ID: &str = "/etc/machine-id";
 /// Updates that may wait for the kernel. etcd's stream waits when they are full.
 const UPDATES: usize = 64;
 
@@ -41,41 +52,81 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::new().context("failed to listen for signals")?;
+    let node = node_id(&options)?;
     let etcd = Etcd::new(access::load(&options.etcd)?, &options.etcd.prefix);
     let health_listener = health::bind(options.healthz).await?;
+    let control_listener = control::bind(&options.socket).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(endless("the netlink connection", driver));
-    info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), "starting");
+    info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
     if !netlink.forwards() {
         warn!("net.ipv4.ip_forward is 0: this host passes no packets between pods and other hosts; set it to 1");
     }
-    let (health, healthy) = watch::channel(Health::Waiting);
-    let (published, publishing) = watch::channel(Published::default());
-    tasks.spawn_local(health::announce(healthy.clone(), publishing.clone()));
+    let (tell, vitals) = vitals::channels();
+    tasks.spawn_local(health::announce(vitals.clone()));
     if let Some(listener) = health_listener {
-        tasks.spawn_local(health::serve(listener, healthy, publishing));
+        tasks.spawn_local(health::serve(listener, vitals.clone()));
+    }
+    if let Some(listener) = control_listener {
+        tasks.spawn_local(control::serve(listener, vitals.clone(), fixed(&options, &node)));
     }
     let external = tokio::select! {
         external = external::wait_for(&netlink, &options) => external,
         name = stop.received() => return stopped(name),
     };
-
-    let (updates, receiver) = mpsc::channel(UPDATES);
-    let (membership, joined) = watch::channel(None);
-    let (ask, questions) = mpsc::channel(QUESTIONS);
-    let identity = identity(&options, &external);
-    let keeper = Keeper::new(etcd, identity, options.renew_margin, updates, membership, questions, random);
-    let local = local(&options, &external);
-    let runner = Runner::new(netlink, local, health, ask, random);
-    let publisher = publish::Publisher::new(&options, external, joined, published);
-    tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
-    tasks.spawn_local(endless("the keeper of the kernel state", runner.run(receiver)));
-    tasks.spawn_local(endless("the publisher", publisher.run()));
+    start(&mut tasks, &options, Parts { node, external, etcd, netlink }, tell, vitals.membership);
     tokio::select! {
         name = stop.received() => stopped(name),
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
     }
+}
+
+/// What the tasks are made of.
+struct Parts {
+    node: NodeId,
+    external: External,
+    etcd: Etcd,
+    netlink: Netlink,
+}
+
+/// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
+/// snapshots.
+fn start(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    options: &Options,
+    parts: Parts,
+    tell: Tell,
+    joined: watch::Receiver<Option<Membership>>,
+) {
+    let Parts { node, external, etcd, netlink } = parts;
+    let prefix = options.etcd.prefix.clone();
+    let snapshot_path = state::path(options);
+    let last_known = state::load(&snapshot_path, &prefix, &node);
+    let (updates, heard) = mpsc::channel(UPDATES);
+    let (kernel, for_kernel) = mpsc::channel(UPDATES);
+    let (ask, questions) = mpsc::channel(QUESTIONS);
+    let (snapshot, snapshots) = watch::channel(None);
+
+    let standing = tell.standing.subscribe();
+    let public_ip = options.public_ip.unwrap_or(external.address);
+    let past = past(options, &external, last_known.as_ref());
+    let identity = Identity { node: node.clone(), prefix: prefix.clone(), public_ip, past };
+    let settings = Settings { renew_margin: options.renew_margin, random, boot_time, wall_time };
+    let keeper = Keeper::new(etcd, identity, settings, Channels { updates, standing: tell.standing, questions });
+
+    let place = Place { prefix, node, hardware: external.mac };
+    let (membership, summary) = (tell.membership, tell.summary);
+    let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary };
+    let roster = Keep::new(place, last_known, options.removal_grace, channels);
+
+    let runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
+    let publisher = publish::Publisher::new(options, external, joined, tell.published);
+    tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
+    tasks.spawn_local(endless("the roster of peers", roster.run()));
+    tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
+    tasks.spawn_local(endless("the publisher", publisher.run()));
+    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(snapshot_path, snapshots)));
 }
 
 /// A task that must not end by itself while the daemon runs.
@@ -115,14 +166,45 @@ impl Stop {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "six random bytes for an Ethernet address")]
-fn identity(options: &Options, external: &External) -> Identity {
-    let subnet_env = envfile::write::read(&options.subnet_file);
-    Identity {
-        public_ip: options.public_ip.unwrap_or(external.address),
-        previous: subnet_env.as_deref().and_then(envfile::previous_subnet),
-        vtep_mac: MacAddr::locally_administered(rand::random()),
+/// Our name among the members.
+#[expect(clippy::disallowed_methods, reason = "the machine id is read once, at the start")]
+fn node_id(options: &Options) -> anyhow::Result<NodeId> {
+    if let Some(name) = &options.node_id {
+        return Ok(NodeId::named(name));
     }
+    let text = std::fs::read_to_string(MACHINE_ID)
+        .with_context(|| format!("failed to read \"{MACHINE_ID}\"; name this host with --node-id"))?;
+    Ok(NodeId::of_machine(&text)?)
+}
+
+/// What is known of our last lease: subnet.env is the older witness, and all that Go flannel leaves.
+fn past(options: &Options, external: &External, last_known: Option<&Snapshot>) -> Past {
+    let subnet_env = envfile::write::read(&options.subnet_file);
+    let subnet = subnet_env.as_deref().and_then(envfile::previous_subnet);
+    let past = last_known.map(|snapshot| snapshot.past(external.mac)).unwrap_or_default();
+    Past { subnet: subnet.or(past.subnet), ..past }
+}
+
+/// What `flanneld status` says that never changes.
+fn fixed(options: &Options, node: &NodeId) -> Report {
+    Report {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        node_id: node.to_string(),
+        etcd: options.etcd.endpoints.clone(),
+        prefix: options.etcd.prefix.clone(),
+        ..Report::default()
+    }
+}
+
+/// Time since boot, the time in which the machine slept included.
+fn boot_time() -> Duration {
+    // The clock exists since Linux 2.6.39.
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one source of the time of day")]
+fn wall_time() -> SystemTime {
+    SystemTime::now()
 }
 
 fn local(options: &Options, external: &External) -> Local {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 
-use crate::subnet::registry::{Entry, Error, LeaseId, Listing, Registry, Written};
+use crate::subnet::registry::{Entry, Error, LeaseId, Listing, Registry, TimeToLive, Written};
 pub use endpoints::{Access, Tls};
 use endpoints::{Cause, Endpoints};
 pub use watch::EtcdWatch;
@@ -155,6 +155,13 @@ impl Registry for Etcd {
         }
     }
 
+    async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, Error> {
+        let request = async |mut client: etcd_client::Client| client.lease_time_to_live(lease, None).await;
+        let answer = self.endpoints.call(&format!("look up etcd lease {lease:x}"), request).await?;
+        let (left, granted) = (seconds_of(answer.ttl()), seconds_of(answer.granted_ttl()));
+        Ok((answer.ttl() > 0).then_some(TimeToLive { left, granted }))
+    }
+
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         let key = self.keys.of(name);
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
@@ -180,6 +187,14 @@ impl Registry for Etcd {
         } else {
             already(&answer, value, lease)
         })
+    }
+
+    async fn remove(&self, read: &Entry) -> Result<Written, Error> {
+        let key = self.keys.of(&read.name);
+        let unchanged = Compare::mod_revision(key.clone(), CompareOp::Equal, read.revision);
+        let txn = Txn::new().when([unchanged]).and_then([TxnOp::delete(key.clone(), None)]);
+        let answer = self.txn(&format!("delete \"{key}\""), txn).await?;
+        Ok(if answer.succeeded() { Written::Done { revision: revision(&answer) } } else { Written::Lost })
     }
 }
 

@@ -5,11 +5,15 @@ use std::net::Ipv4Addr;
 
 use regex::Regex;
 
+use crate::addr::MacAddr;
+
 /// A network interface of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
+    /// Address of its hardware.
+    pub mac: Option<MacAddr>,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// Its IPv4 addresses, in the kernel's order.
@@ -30,6 +34,8 @@ pub struct Routed {
 pub struct External {
     /// Its name.
     pub name: String,
+    /// Address of its hardware.
+    pub mac: Option<MacAddr>,
     /// Source address of our outer packets.
     pub address: Ipv4Addr,
     /// Its MTU in bytes.
@@ -128,7 +134,7 @@ fn with_main_address(interface: &Interface) -> Option<External> {
 }
 
 fn external(interface: &Interface, address: Ipv4Addr) -> External {
-    External { name: interface.name.clone(), address, mtu: interface.mtu }
+    External { name: interface.name.clone(), mac: interface.mac, address, mtu: interface.mtu }
 }
 
 fn describe(interfaces: &[Interface]) -> String {
@@ -153,6 +159,7 @@ mod tests {
     fn interfaces() -> Vec<Interface> {
         let interface = |name: &str, addresses: &[&str]| Interface {
             name: name.to_owned(),
+            mac: None,
             mtu: 1500,
             addresses: addresses.iter().map(|a| a.parse().expect("an address in a test")).collect(),
         };

@@ -14,8 +14,10 @@
 //! | module | owns |
 //! |---|---|
 //! | [`cli`], [`config`] | what the operator says: options, and the network's configuration in etcd |
+//! | [`identity`] | who we are among the members |
 //! | [`iface`] | which interface carries the overlay |
 //! | [`subnet`] | leases: their form, whose a subnet is, how we come to one and keep it |
+//! | [`roster`] | what we believe of the other hosts, also when etcd is away or was emptied |
 //! | [`vxlan`] | what the kernel should hold, and the operations that lead there |
 //! | [`masq`], [`envfile`], [`readiness`], [`status`] | rules, files, readiness and state as data |
 //! | [`etcd`], [`netlink`], [`firewall`], [`envfile::write`], [`status::ask`] | the adapters: each alone touches one piece of the outside |
@@ -33,11 +35,13 @@ pub mod envfile;
 pub mod error;
 pub mod etcd;
 pub mod firewall;
+pub mod identity;
 pub mod iface;
 pub mod log;
 pub mod masq;
 pub mod netlink;
 pub mod readiness;
+pub mod roster;
 pub mod secret;
 pub mod status;
 pub mod subnet;

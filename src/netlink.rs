@@ -70,7 +70,7 @@ impl Netlink {
         let interface = |message: &LinkMessage| {
             let link = decode::link(message);
             let own = addresses.iter().filter(|(index, _)| *index == link.index).map(|(_, net)| net.ip());
-            Interface { name: link.name, mtu: link.mtu, addresses: own.collect() }
+            Interface { name: link.name, mac: link.mac, mtu: link.mtu, addresses: own.collect() }
         };
         Ok(links.iter().map(interface).collect())
     }

@@ -1,5 +1,9 @@
 //! Owns what "ready" means: lease, kernel state, rules and files are all in place. Pure.
 
+use std::fmt;
+
+use crate::subnet::standing::Contact;
+
 /// Whether the kernel holds what it should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -32,12 +36,46 @@ pub enum Part {
     Failed(String),
 }
 
-/// Why we are not ready, or `None` if we are.
-pub fn missing(health: &Health, published: &Published) -> Option<String> {
-    match health {
-        Health::Waiting => return Some("waiting for a lease".to_owned()),
-        Health::Stale(reason) => return Some(format!("the overlay is not complete: {reason}")),
-        Health::InSync => {}
+/// How we are, all in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// All is in place.
+    Ready,
+    /// All is in place as far as we know, and etcd is away: what others do meanwhile is not seen.
+    Degraded(String),
+    /// Something is missing.
+    NotReady(String),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("ready"),
+            Self::Degraded(reason) => write!(f, "degraded: {reason}"),
+            Self::NotReady(reason) => f.write_str(reason),
+        }
+    }
+}
+
+/// How we are, given how the parts are.
+pub fn state(health: &Health, published: &Published, contact: &Contact) -> State {
+    if let Some(missing) = missing(health, published, contact) {
+        return State::NotReady(missing);
+    }
+    match contact {
+        Contact::Holding => State::Ready,
+        Contact::Connecting | Contact::Away { .. } => State::Degraded(contact.to_string()),
+        Contact::Waiting { reason } => State::NotReady(reason.clone()),
+    }
+}
+
+fn missing(health: &Health, published: &Published, contact: &Contact) -> Option<String> {
+    match (health, contact) {
+        (_, Contact::Waiting { reason }) => return Some(reason.clone()),
+        (Health::Waiting, Contact::Holding) => return Some("waiting for the kernel".to_owned()),
+        (Health::Waiting, _) => return Some(format!("waiting for a lease: {contact}")),
+        (Health::Stale(reason), _) => return Some(format!("the overlay is not complete: {reason}")),
+        (Health::InSync, _) => {}
     }
     part("files", &published.files).or_else(|| part("rules of the packet filter", &published.rules))
 }
@@ -53,21 +91,26 @@ fn part(name: &str, part: &Part) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn names_the_first_thing_that_is_missing() {
         let done = Published { files: Part::Done, rules: Part::Done };
         let failed = Published { rules: Part::Failed("no nft".to_owned()), ..done.clone() };
-        assert_eq!(missing(&Health::Waiting, &done).as_deref(), Some("waiting for a lease"));
-        assert_eq!(
-            missing(&Health::Stale("no route".to_owned()), &done).as_deref(),
-            Some("the overlay is not complete: no route")
-        );
-        assert_eq!(missing(&Health::InSync, &Published::default()).as_deref(), Some("waiting for the files"));
-        assert_eq!(
-            missing(&Health::InSync, &failed).as_deref(),
-            Some("the rules of the packet filter are not in place: no nft")
-        );
-        assert_eq!(missing(&Health::InSync, &done), None);
+        let away = Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "no answer".to_owned() };
+        let other = Contact::Waiting { reason: "no subnet is free".to_owned() };
+        let check = |health: &Health, published: &Published, contact: &Contact, expected: &str| {
+            assert_eq!(state(health, published, contact).to_string(), expected);
+        };
+        check(&Health::Waiting, &done, &Contact::Connecting, "waiting for a lease: etcd has not answered yet");
+        let stale = Health::Stale("no route".to_owned());
+        check(&stale, &done, &Contact::Holding, "the overlay is not complete: no route");
+        check(&Health::InSync, &Published::default(), &Contact::Holding, "waiting for the files");
+        let rules = "the rules of the packet filter are not in place: no nft";
+        check(&Health::InSync, &failed, &Contact::Holding, rules);
+        check(&Health::InSync, &done, &other, "no subnet is free");
+        check(&Health::InSync, &done, &Contact::Holding, "ready");
+        let degraded = "degraded: etcd fails us since 1970-01-01T00:00:00Z: no answer";
+        check(&Health::InSync, &done, &away, degraded);
     }
 }

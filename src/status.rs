@@ -27,8 +27,8 @@ pub struct Report {
     pub lease: Option<LeaseReport>,
     /// How many other hosts we carry packets to.
     pub peers: usize,
-    /// Subnets that are gone from etcd, whose peers are kept for a while.
-    pub kept: Vec<String>,
+    /// How many of them are gone from etcd, and kept for a while.
+    pub kept: usize,
     /// Keys in etcd that are not used, with the reason.
     pub ignored: BTreeMap<String, String>,
 }
@@ -60,8 +60,8 @@ impl fmt::Display for Report {
             line(f, "public ip", &lease.public_ip)?;
             line(f, "device", &format!("{} {}", lease.device, lease.vtep_mac))?;
         }
-        line(f, "peers", &self.peers.to_string())?;
-        list(f, "kept though gone from etcd", self.kept.iter().cloned())?;
+        let kept = if self.kept == 0 { String::new() } else { format!(", {} of them gone from etcd", self.kept) };
+        line(f, "peers", &format!("{}{kept}", self.peers))?;
         list(f, "ignored", self.ignored.iter().map(|(key, why)| format!("{}: {why}", key.escape_debug())))
     }
 }

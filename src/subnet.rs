@@ -7,6 +7,7 @@ pub mod claim;
 pub mod keeper;
 pub mod pick;
 pub mod registry;
+pub mod standing;
 pub mod update;
 
 use std::fmt;
@@ -17,14 +18,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{MacAddr, Vni, network_of};
 use crate::config::NetworkConfig;
+use crate::identity::NodeId;
 
 /// The backend that this daemon writes and reads.
 pub const BACKEND: &str = "vxlan";
 /// Longer values are refused unread; flannel writes about 130 bytes.
 const LONGEST_VALUE: usize = 4096;
+/// Characters of a node id that are shown.
+const LONGEST_ID: usize = 128;
 
 /// A subnet in the hands of a host whose backend is vxlan.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The subnet of the host's pods; its first address is that of the host's VTEP.
     pub subnet: Ipv4Network,
@@ -70,9 +74,9 @@ pub enum Rejection {
     VtepMac(MacAddr, &'static str),
 }
 
-/// The value of a lease, in the order of keys in which Go flannel writes them.
+/// The value of a lease, in the order of keys in which Go flannel writes them, and one key more.
 #[derive(Serialize)]
-struct Written {
+struct Written<'a> {
     #[serde(rename = "PublicIP")]
     public_ip: Ipv4Addr,
     #[serde(rename = "PublicIPv6")]
@@ -81,6 +85,9 @@ struct Written {
     backend_type: &'static str,
     #[serde(rename = "BackendData")]
     backend_data: WrittenVxlan,
+    /// Ours: Go flannel ignores it.
+    #[serde(rename = "NodeID")]
+    node_id: &'a str,
 }
 
 #[derive(Serialize)]
@@ -139,15 +146,48 @@ fn parse_prefix(text: &str) -> Result<u8, Rejection> {
 }
 
 /// The value that we write for our own lease.
-pub fn render_value(public_ip: Ipv4Addr, vni: Vni, vtep_mac: MacAddr) -> String {
+pub fn render_value(public_ip: Ipv4Addr, vni: Vni, vtep_mac: MacAddr, node: &NodeId) -> String {
     let backend_data = WrittenVxlan { vni, vtep_mac };
-    let written = Written { public_ip, public_ipv6: None, backend_type: BACKEND, backend_data };
+    let (backend_type, node_id) = (BACKEND, node.as_str());
+    let written = Written { public_ip, public_ipv6: None, backend_type, backend_data, node_id };
     serde_json::to_string(&written).expect("a struct of addresses and numbers is always JSON")
 }
 
-/// The PublicIP in a value, whatever else is in it.
-pub fn public_ip_of(value: &[u8]) -> Option<Ipv4Addr> {
-    found(value).ok()?.public_ip
+/// Whose a lease is, whatever else its value says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Where the host receives packets.
+    pub public_ip: Ipv4Addr,
+    /// The name of the host; Go flannel writes none.
+    pub node_id: Option<String>,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node_id {
+            Some(id) => {
+                write!(f, "node {} at {}", id.escape_debug().take(LONGEST_ID).collect::<String>(), self.public_ip)
+            }
+            None => write!(f, "a node of Go flannel at {}", self.public_ip),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct FoundOwner {
+    #[serde(rename = "PublicIP")]
+    public_ip: Ipv4Addr,
+    #[serde(rename = "NodeID", default)]
+    node_id: serde_json::Value,
+}
+
+/// The owner that a value names, if it names one.
+pub fn owner_of(value: &[u8]) -> Option<Owner> {
+    if value.len() > LONGEST_VALUE {
+        return None;
+    }
+    let FoundOwner { public_ip, node_id } = serde_json::from_slice(value).ok()?;
+    Some(Owner { public_ip, node_id: node_id.as_str().map(str::to_owned) })
 }
 
 /// Reads one entry of the registry.
@@ -173,7 +213,7 @@ fn found(value: &[u8]) -> Result<Found, Rejection> {
 }
 
 /// What we are in the overlay: the measure for the leases of others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Own {
     /// Our subnet.
     pub subnet: Ipv4Network,

@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tracing::{debug, info};
 
-use crate::readiness::{Health, Published, missing};
+use super::vitals::Vitals;
+use crate::readiness::State;
 
 /// Takes the port, if one is asked for, before anything else is touched.
 pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
@@ -22,27 +22,22 @@ pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<T
 }
 
 /// Tells systemd when we are ready, and in words how we are.
-pub(super) async fn announce(
-    mut health: watch::Receiver<Health>,
-    mut published: watch::Receiver<Published>,
-) -> anyhow::Result<()> {
+pub(super) async fn announce(mut vitals: Vitals) -> anyhow::Result<()> {
     let mut ready = false;
-    let mut said = None;
+    let mut said = String::new();
     loop {
-        let missing = missing(&health.borrow_and_update(), &published.borrow_and_update());
-        if said.as_ref() != Some(&missing) {
-            notify(&[NotifyState::Status(missing.as_deref().unwrap_or("ready"))]);
+        let state = vitals.state();
+        let text = state.to_string();
+        if text != said {
+            notify(&[NotifyState::Status(&text)]);
         }
-        if missing.is_none() && !ready {
+        if !ready && !matches!(state, State::NotReady(_)) {
             ready = true;
             notify(&[NotifyState::Ready]);
-            info!("ready");
+            info!("{text}");
         }
-        said = Some(missing);
-        tokio::select! {
-            changed = health.changed() => changed.context("the keeper of the kernel state ended")?,
-            changed = published.changed() => changed.context("the publisher ended")?,
-        }
+        said = text;
+        vitals.changed().await?;
     }
 }
 
@@ -58,17 +53,16 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-/// Answers `/healthz` with 200 while we are alive, `/readyz` with 200 or with 503 and the reason.
-pub(super) async fn serve(
-    listener: TcpListener,
-    health: watch::Receiver<Health>,
-    published: watch::Receiver<Published>,
-) -> anyhow::Result<()> {
+/// Answers `/healthz` with 200 while we are alive, `/readyz` with 200 or with 503 and the reason. Degraded is ready: all
+/// packets flow, and to take every node out because etcd is away would be the greater harm.
+pub(super) async fn serve(listener: TcpListener, vitals: Vitals) -> anyhow::Result<()> {
     let ready = move || async move {
-        match missing(&health.borrow(), &published.borrow()) {
-            None => (StatusCode::OK, "ready\n".to_owned()),
-            Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
-        }
+        let state = vitals.state();
+        let code = match state {
+            State::Ready | State::Degraded(_) => StatusCode::OK,
+            State::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (code, format!("{state}\n"))
     };
     let routes = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
     axum::serve(listener, routes).await.context("failed to answer questions about our health")

@@ -21,6 +21,7 @@ use crate::vxlan::state::{Device, Hop, PROTOCOL, RouteKey};
 pub(super) struct Link {
     pub(super) index: u32,
     pub(super) name: String,
+    pub(super) mac: Option<MacAddr>,
     pub(super) mtu: u32,
     pub(super) up: bool,
     /// Kind of a virtual device: `vxlan`, `bridge`; empty for others.
@@ -32,6 +33,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         name: String::new(),
+        mac: None,
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         kind: String::new(),
@@ -39,6 +41,8 @@ pub(super) fn link(message: &LinkMessage) -> Link {
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             link.name.clone_from(name);
+        } else if let LinkAttribute::Address(bytes) = attribute {
+            link.mac = mac(bytes);
         } else if let LinkAttribute::Mtu(mtu) = attribute {
             link.mtu = *mtu;
         } else if let LinkAttribute::LinkInfo(infos) = attribute {

@@ -1,23 +1,55 @@
 //! Owns the decision which subnet shall be ours, given what the registry holds. Pure.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
 use super::registry::{Entry, Listing};
-use super::{Own, key_name, parse_key_name, parse_lease, pick, public_ip_of, render_value};
-use crate::addr::MacAddr;
+use super::{Own, Owner, key_name, owner_of, parse_key_name, parse_lease, pick, render_value};
+use crate::addr::{MacAddr, Vni};
 use crate::config::NetworkConfig;
+use crate::identity::NodeId;
 
 /// What this host brings along.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Address under which the other hosts reach us; the owner of a lease is known by it.
+    /// Our name among the members.
+    pub node: NodeId,
+    /// Prefix of the keys of this overlay.
+    pub prefix: String,
+    /// Address under which the other hosts reach us.
     pub public_ip: Ipv4Addr,
-    /// The subnet we had, if any is known: that of the last run's subnet.env, or of the lease that was lost.
-    pub previous: Option<Ipv4Network>,
-    /// Address for the vxlan device, unless our lease already names one.
-    pub vtep_mac: MacAddr,
+    /// What we were before.
+    pub past: Past,
+}
+
+impl Identity {
+    /// Address for our device: that which we had, since the peers know it, else the one that follows from our name.
+    fn vtep_mac(&self, vni: Vni) -> MacAddr {
+        self.past.vtep_mac.unwrap_or_else(|| self.node.vtep_mac(&self.prefix, vni))
+    }
+}
+
+/// What is known of our last lease: from this run, or from what an earlier one left on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Past {
+    /// The subnet we had.
+    pub subnet: Option<Ipv4Network>,
+    /// The address our device had.
+    pub vtep_mac: Option<MacAddr>,
+    /// The PublicIP under which this very machine held it.
+    pub public_ip: Option<Ipv4Addr>,
+}
+
+/// What was learned since the list was made.
+#[derive(Debug, Clone, Default)]
+pub struct Learned {
+    /// Subnets that others have taken.
+    pub lost: Vec<Ipv4Network>,
+    /// Keys whose holders have long failed to renew them.
+    pub silent: BTreeSet<String>,
 }
 
 /// How to come to a lease.
@@ -29,51 +61,138 @@ pub enum Claim {
     Rewrite(Own, Entry),
     /// It has to be created.
     Create(Own),
+    /// Another host has our name or our address: one of the two must not be a member.
+    Rival(Rival),
     /// No subnet is free.
     Exhausted,
 }
 
-/// Decides in the order of the contract: a key with our PublicIP, then the previous subnet, then any free one.
-/// `lost` are subnets that others have taken since `listing` was made; `random` is uniform in 0..1.
-pub fn claim(
-    listing: &Listing,
-    config: &NetworkConfig,
-    identity: &Identity,
-    lost: &[Ipv4Network],
-    random: f64,
-) -> Claim {
-    if let Some((subnet, entry)) = held(listing, config, identity) {
-        return adopt(subnet, entry, config, identity);
+/// Another host that cannot be told from us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Its lease.
+    pub entry: Entry,
+    /// Who it says it is.
+    pub owner: Owner,
+    /// What it shares with us.
+    pub shares: Shared,
+}
+
+/// What two hosts must not share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shared {
+    /// The node id: a copied machine id.
+    NodeId,
+    /// The PublicIP: the NAT interface of a Vagrant machine, 10.0.2.15, is the classic.
+    PublicIp,
+}
+
+/// Whose an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    Rival(Shared),
+    Another,
+}
+
+/// Decides in the order of the contract: a key of ours, then the previous subnet, then any free one. `random` is
+/// uniform in 0..1.
+pub fn claim(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned, random: f64) -> Claim {
+    let held = held(listing, config, identity, learned);
+    let rival = rival(listing, config, identity, learned);
+    match (held, rival) {
+        // Whoever wrote first stays: so two that start together do not both give way.
+        (Some((_, entry)), Some(rival)) if rival.entry.revision < entry.revision => Claim::Rival(rival),
+        (Some((subnet, entry)), _) => adopt(subnet, entry, config, identity),
+        (None, Some(rival)) => Claim::Rival(rival),
+        (None, None) => create(listing, config, identity, learned, random),
     }
+}
+
+fn create(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned, random: f64) -> Claim {
     let mut taken: Vec<Ipv4Network> = listing.entries.iter().filter_map(|e| parse_key_name(&e.name).ok()).collect();
-    taken.extend(lost);
-    let previous = identity.previous.filter(|subnet| pick::is_free(config, &taken, *subnet));
+    taken.extend(&learned.lost);
+    let previous = identity.past.subnet.filter(|subnet| pick::is_free(config, &taken, *subnet));
     match previous.or_else(|| pick::pick(config, &taken, random)) {
-        Some(subnet) => Claim::Create(own(subnet, identity.vtep_mac, identity)),
+        Some(subnet) => Claim::Create(own(subnet, identity.vtep_mac(config.vxlan.vni), identity)),
         None => Claim::Exhausted,
     }
 }
 
-/// The entry that carries our PublicIP. If there are several, that of the previous subnet, else the first.
-fn held<'a>(listing: &'a Listing, config: &NetworkConfig, identity: &Identity) -> Option<(Ipv4Network, &'a Entry)> {
-    let ours = |entry: &&Entry| public_ip_of(&entry.value) == Some(identity.public_ip);
-    listing
-        .entries
-        .iter()
-        .filter(ours)
-        .filter_map(|entry| Some((parse_key_name(&entry.name).ok()?, entry)))
+/// The entry that is ours. If there are several, one with our name, then that of the previous subnet, else the first.
+fn held<'a>(
+    listing: &'a Listing,
+    config: &NetworkConfig,
+    identity: &Identity,
+    learned: &Learned,
+) -> Option<(Ipv4Network, &'a Entry)> {
+    fitting(listing, config)
+        .filter(|(_, entry, owner)| whose(identity, owner, learned.silent.contains(&entry.name)) == Whose::Ours)
         // A dual-stack key of ours is from another time: we could not renew its IPv6 part.
-        .filter(|(subnet, entry)| config.fits(*subnet) && entry.name == key_name(*subnet))
-        .min_by_key(|(subnet, _)| (Some(*subnet) != identity.previous, *subnet))
+        .filter(|(subnet, entry, _)| entry.name == key_name(*subnet))
+        .min_by_key(|(subnet, _, owner)| (!is_named(identity, owner), Some(*subnet) != identity.past.subnet, *subnet))
+        .map(|(subnet, entry, _)| (subnet, entry))
+}
+
+/// The oldest lease of a host that cannot be told from us.
+fn rival(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned) -> Option<Rival> {
+    fitting(listing, config)
+        .filter_map(|(_, entry, owner)| match whose(identity, &owner, learned.silent.contains(&entry.name)) {
+            Whose::Rival(shares) => Some(Rival { entry: entry.clone(), owner, shares }),
+            Whose::Ours | Whose::Another => None,
+        })
+        .min_by_key(|rival| rival.entry.revision)
+}
+
+/// The entries that this configuration could have handed out, with their owners.
+fn fitting<'a>(listing: &'a Listing, config: &NetworkConfig) -> impl Iterator<Item = (Ipv4Network, &'a Entry, Owner)> {
+    let fit = |entry: &'a Entry| {
+        let subnet = parse_key_name(&entry.name).ok().filter(|subnet| config.fits(*subnet))?;
+        Some((subnet, entry, owner_of(&entry.value)?))
+    };
+    listing.entries.iter().filter_map(fit)
+}
+
+/// Whether an entry makes another host a rival of ours, who was there before revision `ours`.
+pub fn is_older_rival(entry: &Entry, config: &NetworkConfig, identity: &Identity, ours: i64) -> bool {
+    let fits = parse_key_name(&entry.name).is_ok_and(|subnet| config.fits(subnet));
+    let rival = |owner: Owner| matches!(whose(identity, &owner, false), Whose::Rival(_));
+    fits && entry.revision < ours && owner_of(&entry.value).is_some_and(rival)
+}
+
+fn is_named(identity: &Identity, owner: &Owner) -> bool {
+    owner.node_id.as_deref() == Some(identity.node.as_str())
+}
+
+/// Who is meant by an owner; `silent` if it has not renewed its lease for long.
+fn whose(identity: &Identity, owner: &Owner, silent: bool) -> Whose {
+    let same_address = owner.public_ip == identity.public_ip;
+    let named = owner.node_id.is_some();
+    match (is_named(identity, owner), same_address) {
+        (true, true) => Whose::Ours,
+        // This very machine, before its address changed.
+        (true, false) if identity.past.public_ip == Some(owner.public_ip) => Whose::Ours,
+        (true, false) if silent => Whose::Ours,
+        (true, false) => Whose::Rival(Shared::NodeId),
+        // Go flannel knows its leases by their PublicIP alone; so does whoever was installed anew on a dead host's address.
+        (false, true) if !named || silent => Whose::Ours,
+        (false, true) => Whose::Rival(Shared::PublicIp),
+        (false, false) => Whose::Another,
+    }
 }
 
 /// Takes over an entry: the MAC address in it wins over ours, so that no peer has anything to learn.
 fn adopt(subnet: Ipv4Network, entry: &Entry, config: &NetworkConfig, identity: &Identity) -> Claim {
     let lease = parse_lease(&entry.name, &entry.value, entry.revision).ok();
-    let mac = lease.as_ref().map(|lease| lease.vtep_mac).filter(|mac| mac.is_unicast());
-    let own = own(subnet, mac.unwrap_or(identity.vtep_mac), identity);
-    let complete = lease.is_some_and(|lease| lease.vni == Some(config.vxlan.vni) && lease.vtep_mac == own.vtep_mac);
-    match complete {
+    let owner = owner_of(&entry.value);
+    // A lease with another name was a dead host's, which may come back under another address with its own MAC.
+    let anothers = owner.as_ref().is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, owner));
+    let mac = lease.as_ref().map(|lease| lease.vtep_mac).filter(|mac| mac.is_unicast() && !anothers);
+    let own = own(subnet, mac.unwrap_or_else(|| identity.vtep_mac(config.vxlan.vni)), identity);
+    let complete = lease.is_some_and(|lease| {
+        lease.vni == Some(config.vxlan.vni) && lease.vtep_mac == own.vtep_mac && lease.public_ip == own.public_ip
+    });
+    match complete && owner.is_some_and(|owner| is_named(identity, &owner)) {
         true => Claim::Keep(own, entry.clone()),
         false => Claim::Rewrite(own, entry.clone()),
     }
@@ -83,93 +202,41 @@ fn own(subnet: Ipv4Network, vtep_mac: MacAddr, identity: &Identity) -> Own {
     Own { subnet, public_ip: identity.public_ip, vtep_mac }
 }
 
+/// Who holds `subnet`, or a part of it.
+pub fn holder(listing: &Listing, subnet: Ipv4Network) -> Option<Owner> {
+    let overlaps = |entry: &&Entry| parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet));
+    listing.entries.iter().find(overlaps).and_then(|entry| owner_of(&entry.value))
+}
+
+/// Why we cannot be a member, and what the operator can do.
+pub struct Refusal<'a>(pub &'a Rival, pub &'a Identity);
+
+impl fmt::Display for Refusal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Rival { entry, owner, shares }, identity) = self;
+        let key = format!("{}/subnets/{}", identity.prefix.trim_end_matches('/'), entry.name);
+        let (ours, ip) = (&identity.node, identity.public_ip);
+        match shares {
+            Shared::PublicIp => write!(
+                f,
+                "PublicIP {ip} is in use by {owner} (key {key}); we are node {ours}: take another interface with --iface, or \
+                 another address with --public-ip; if that host is gone, or is this one installed anew: etcdctl del {key}"
+            ),
+            Shared::NodeId => write!(
+                f,
+                "our node id {ours} is in use by a host at {} (key {key}); we are at {ip}: if this machine was copied, give \
+                 it a machine id of its own (rm /etc/machine-id; systemd-machine-id-setup) or a --node-id; if that host is \
+                 this one under an earlier address: etcdctl del {key}",
+                owner.public_ip
+            ),
+        }
+    }
+}
+
 /// The value to write for a claim.
-pub fn value(own: &Own, config: &NetworkConfig) -> String {
-    render_value(own.public_ip, config.vxlan.vni, own.vtep_mac)
+pub fn value(own: &Own, config: &NetworkConfig, identity: &Identity) -> String {
+    render_value(own.public_ip, config.vxlan.vni, own.vtep_mac, &identity.node)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONFIG: &str = r#"{"Network":"10.5.0.0/16"}"#;
-    const MINE: &str = "02:00:00:00:00:01";
-
-    fn config() -> NetworkConfig {
-        crate::config::parse(CONFIG.as_bytes()).expect("a configuration in a test").config
-    }
-
-    fn entry(name: &str, public_ip: &str, data: &str) -> Entry {
-        let value = format!(r#"{{"PublicIP":"{public_ip}","BackendType":"vxlan","BackendData":{data}}}"#);
-        Entry { name: name.to_owned(), value: value.into_bytes(), revision: 7, lease: Some(1) }
-    }
-
-    fn claim_of(entries: Vec<Entry>, previous: Option<&str>) -> Claim {
-        let identity = Identity {
-            public_ip: Ipv4Addr::new(10, 99, 0, 2),
-            previous: previous.map(|text| text.parse().expect("a subnet in a test")),
-            vtep_mac: MINE.parse().expect("an address in a test"),
-        };
-        claim(&Listing { revision: 9, config: None, entries }, &config(), &identity, &[], 0.0)
-    }
-
-    fn check(entries: Vec<Entry>, previous: Option<&str>, expected: &str) {
-        let text = match claim_of(entries, previous) {
-            Claim::Keep(own, _) => format!("keep {} {}", own.subnet, own.vtep_mac),
-            Claim::Rewrite(own, _) => format!("rewrite {} {}", own.subnet, own.vtep_mac),
-            Claim::Create(own) => format!("create {} {}", own.subnet, own.vtep_mac),
-            Claim::Exhausted => "exhausted".to_owned(),
-        };
-        assert_eq!(text, expected);
-    }
-
-    const COMPLETE: &str = r#"{"VNI":1,"VtepMAC":"b6:bf:4c:81:cf:3b"}"#;
-
-    #[test]
-    fn keeps_the_key_with_our_public_ip_and_its_mac() {
-        let entries = vec![entry("10.5.7.0-24", "10.99.0.3", COMPLETE), entry("10.5.9.0-24", "10.99.0.2", COMPLETE)];
-        check(entries, Some("10.5.8.0/24"), "keep 10.5.9.0/24 b6:bf:4c:81:cf:3b");
-    }
-
-    #[test]
-    fn prefers_the_previous_among_several_of_ours() {
-        let entries = vec![entry("10.5.7.0-24", "10.99.0.2", COMPLETE), entry("10.5.9.0-24", "10.99.0.2", COMPLETE)];
-        check(entries, Some("10.5.9.0/24"), "keep 10.5.9.0/24 b6:bf:4c:81:cf:3b");
-    }
-
-    #[test]
-    fn completes_the_value_of_an_old_flannel_and_of_another_backend() {
-        let old = entry("10.5.9.0-24", "10.99.0.2", r#"{"VtepMAC":"b6:bf:4c:81:cf:3b"}"#);
-        check(vec![old], None, "rewrite 10.5.9.0/24 b6:bf:4c:81:cf:3b");
-        let mut udp = entry("10.5.9.0-24", "10.99.0.2", "null");
-        udp.value = br#"{"PublicIP":"10.99.0.2","BackendType":"udp"}"#.to_vec();
-        check(vec![udp], None, &format!("rewrite 10.5.9.0/24 {MINE}"));
-    }
-
-    #[test]
-    fn does_not_keep_a_key_that_does_not_fit_the_config() {
-        let entries = vec![entry("10.5.9.0-25", "10.99.0.2", COMPLETE)];
-        check(entries, None, &format!("create 10.5.1.0/24 {MINE}"));
-    }
-
-    #[test]
-    fn takes_the_previous_subnet_if_it_is_free_and_fits() {
-        check(vec![], Some("10.5.8.0/24"), &format!("create 10.5.8.0/24 {MINE}"));
-        check(vec![], Some("10.6.8.0/24"), &format!("create 10.5.1.0/24 {MINE}"));
-        let taken = vec![entry("10.5.8.0-24", "10.99.0.3", COMPLETE)];
-        check(taken, Some("10.5.8.0/24"), &format!("create 10.5.1.0/24 {MINE}"));
-    }
-
-    #[test]
-    fn garbage_still_occupies_the_subnet_it_names() {
-        let mut garbage = entry("10.5.1.0-24", "10.99.0.3", COMPLETE);
-        garbage.value = b"garbage".to_vec();
-        check(vec![garbage], None, &format!("create 10.5.2.0/24 {MINE}"));
-    }
-
-    #[test]
-    fn says_when_nothing_is_free() {
-        let entries = (0..=255).map(|n| entry(&format!("10.5.{n}.0-24"), "10.99.0.3", COMPLETE)).collect();
-        check(entries, None, "exhausted");
-    }
-}
+mod tests;

@@ -2,32 +2,35 @@
 //! others, and starts over from a fresh list whenever something is not as expected. Works over any
 //! [`Registry`]; decides nothing that `claim` and `vet` do not decide, and touches neither kernel nor files.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::claim::Identity;
 use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch};
+use super::standing::{Contact, Standing};
 use super::update::{Membership, Update};
-use super::{Lease, Own, Rejection, key_name, parse_key_name, parse_lease, vet};
+use super::{Lease, Own, key_name, parse_lease, vet};
 use crate::backoff::Backoff;
 use crate::config::{self, NetworkConfig};
 
 mod acquire;
+mod follow;
 mod rejections;
 use rejections::Rejections;
 
 /// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
 pub const TTL: Duration = Duration::from_secs(86_400);
-/// How long one question for a lease may take.
-const LOOK_UP: Duration = Duration::from_secs(1);
 /// Time before a new list, so that a registry which contradicts itself does not make us list in a loop.
 const RELIST_PAUSE: Duration = Duration::from_millis(50);
 /// A watch that has held for this long shows that etcd is well.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// Time between two looks whether a rival still lives.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// What ends one pass over list, lease and watch.
 enum Interrupt {
@@ -50,57 +53,72 @@ struct Held {
     own: Own,
     /// `None` for a reservation, which needs no renewal.
     lease: Option<LeaseId>,
-    renew_at: Instant,
+    /// On the clock of [`Settings::boot_time`].
+    renew_at: Duration,
+    /// Revision of the last write of our key that we know of.
+    revision: i64,
+}
+
+/// What the keeper does not decide itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Time before expiry at which the lease must have been renewed.
+    pub renew_margin: Duration,
+    /// Yields numbers in 0..1.
+    pub random: fn() -> f64,
+    /// Time since boot, sleep of the machine included (`CLOCK_BOOTTIME`): leases expire while a machine sleeps.
+    pub boot_time: fn() -> Duration,
+    /// The time of day, for people.
+    pub wall_time: fn() -> SystemTime,
+}
+
+/// Whom the keeper tells, and who asks it.
+pub struct Channels {
+    /// Hears everything in order.
+    pub updates: mpsc::Sender<Update>,
+    /// Hears how we stand with etcd.
+    pub standing: watch::Sender<Standing>,
+    /// Subnets that somebody needs and knows no lease of.
+    pub questions: mpsc::Receiver<Ipv4Network>,
 }
 
 /// See the module.
 pub struct Keeper<R> {
     registry: R,
     identity: Identity,
-    renew_margin: Duration,
+    settings: Settings,
     updates: mpsc::Sender<Update>,
-    membership: watch::Sender<Option<Membership>>,
+    standing: watch::Sender<Standing>,
     questions: mpsc::Receiver<Ipv4Network>,
-    random: fn() -> f64,
+    /// What the rest of the daemon knows of us.
+    announced: Option<Membership>,
     /// The configuration with which we joined; a later one takes a restart.
     joined: Option<NetworkConfig>,
     /// Value of the configuration that was looked at last, so that each is spoken of once.
     seen: Option<Option<Vec<u8>>>,
     rejections: Rejections,
     backoff: Backoff,
-    /// Whether the last try failed.
-    away: bool,
     watching_since: Option<Instant>,
     /// A lease of etcd that was granted and has no key yet.
     spare: Option<LeaseId>,
 }
 
 impl<R: Registry> Keeper<R> {
-    /// `renew_margin` is the time before expiry at which the lease must have been renewed. `updates` hears everything in
-    /// order, `membership` only what we are ourselves. `questions` are subnets that
-    /// somebody needs and knows no lease of. `random` yields numbers in 0..1.
-    pub fn new(
-        registry: R,
-        identity: Identity,
-        renew_margin: Duration,
-        updates: mpsc::Sender<Update>,
-        membership: watch::Sender<Option<Membership>>,
-        questions: mpsc::Receiver<Ipv4Network>,
-        random: fn() -> f64,
-    ) -> Self {
+    /// A keeper that has not asked anything yet.
+    pub fn new(registry: R, identity: Identity, settings: Settings, channels: Channels) -> Self {
+        let Channels { updates, standing, questions } = channels;
         Self {
             registry,
             identity,
-            renew_margin,
+            settings,
             updates,
-            membership,
+            standing,
             questions,
-            random,
+            announced: None,
             joined: None,
             seen: None,
             rejections: Rejections::default(),
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(1500)),
-            away: false,
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(700)),
             watching_since: None,
             spare: None,
         }
@@ -128,19 +146,35 @@ impl<R: Registry> Keeper<R> {
             Some(since) if since.elapsed() > STEADY => self.backoff.reset(),
             Some(_) | None => {}
         }
-        match std::mem::replace(&mut self.away, true) {
-            false => warn!(error, "etcd fails us; the network stays as it is, trying again"),
-            true => debug!(error, "etcd still fails us"),
+        match self.standing.borrow().contact {
+            Contact::Away { .. } => debug!(error, "etcd still fails us"),
+            Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => {
+                warn!(error, "etcd fails us; the network stays as it is, trying again");
+            }
         }
-        sleep(self.backoff.next((self.random)())).await;
+        let since = (self.settings.wall_time)();
+        self.standing.send_if_modified(|standing| match standing.contact {
+            Contact::Away { .. } => false,
+            Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => {
+                standing.contact = Contact::Away { since, reason: error };
+                true
+            }
+        });
+        sleep(self.backoff.next((self.settings.random)())).await;
     }
 
     /// List, lease and watch have all worked.
-    fn is_back(&mut self) {
+    fn stands(&mut self, contact: Contact) {
         self.watching_since = Some(Instant::now());
-        if std::mem::take(&mut self.away) {
+        let before = self.standing.send_replace(Standing { contact, ignored: self.rejections.reasons() }).contact;
+        if let Contact::Away { .. } = before {
             info!("etcd answers again");
         }
+    }
+
+    /// Whether this is what we wait for already: it is said once.
+    fn stands_waiting(&self, now: &str) -> bool {
+        matches!(&self.standing.borrow().contact, Contact::Waiting { reason } if reason == now)
     }
 
     async fn pass(&mut self) -> Interrupt {
@@ -153,10 +187,15 @@ impl<R: Registry> Keeper<R> {
     async fn try_pass(&mut self) -> Result<std::convert::Infallible, Interrupt> {
         let listing = self.registry.list().await?;
         let Some(config) = self.network_config(listing.config.as_deref()) else {
-            return self.wait_for(listing.revision, "the configuration changed", is_config).await;
+            let reason = "waiting for a network config in etcd that can be used".to_owned();
+            return self.wait_for(listing.revision, reason, |change| matches!(change, Change::Config(_))).await;
         };
-        let Some(held) = self.hold(&listing, &config).await? else {
-            return self.wait_for(listing.revision, "a subnet may be free", is_delete).await;
+        let held = match self.hold(&listing, &config).await? {
+            Ok(held) => held,
+            Err(none) => {
+                let wanted = |change: &Change| matches!(change, Change::Delete(_)) || none.is_about(change);
+                return self.wait_for(listing.revision, none.reason.clone(), wanted).await;
+            }
         };
         let from = listing.revision + 1;
         self.announce(&held.own, &config, &listing).await?;
@@ -186,23 +225,25 @@ impl<R: Registry> Keeper<R> {
         self.joined.clone()
     }
 
-    /// Waits for a change that makes a new list worth while.
+    /// Waits for a change that makes a new list worth while, and not for ever: a rival may be silent by then.
     async fn wait_for<T>(
         &mut self,
         revision: i64,
-        why: &'static str,
-        wanted: fn(&Change) -> bool,
+        reason: String,
+        wanted: impl Fn(&Change) -> bool,
     ) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(revision + 1).await?;
-        self.is_back();
+        self.stands(Contact::Waiting { reason });
+        let patience = Instant::now() + PATIENCE;
         loop {
             // A watch that fails is mended by the next pass.
             let changes = tokio::select! {
                 changes = watch.next() => changes?,
+                () = tokio::time::sleep_until(patience) => return Err(Interrupt::Relist("it has been a while")),
                 () = self.updates.closed() => return Err(Interrupt::Closed),
             };
-            if changes.iter().any(wanted) {
-                return Err(Interrupt::Relist(why));
+            if changes.iter().any(&wanted) {
+                return Err(Interrupt::Relist("what we wait for may be there"));
             }
         }
     }
@@ -210,12 +251,12 @@ impl<R: Registry> Keeper<R> {
     /// Tells the rest of the daemon what it is a member of and who the others are.
     async fn announce(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
         let membership = Membership { own: own.clone(), config: config.clone() };
-        if self.membership.borrow().as_ref() != Some(&membership) {
+        if self.announced.as_ref() != Some(&membership) {
             info!(subnet = %own.subnet, public_ip = %own.public_ip, mac = %own.vtep_mac, "holding the lease");
             self.send(Update::Joined(membership.clone())).await?;
-            self.identity.previous = Some(own.subnet);
-            self.identity.vtep_mac = own.vtep_mac;
-            self.membership.send_replace(Some(membership));
+            let past = &mut self.identity.past;
+            (past.subnet, past.vtep_mac) = (Some(own.subnet), Some(own.vtep_mac));
+            self.announced = Some(membership);
         }
         self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
         let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
@@ -231,122 +272,21 @@ impl<R: Registry> Keeper<R> {
         vetted.ok()
     }
 
-    /// Passes on what changes, renews the lease, until something needs a new list.
-    async fn follow<T>(&mut self, from: i64, config: NetworkConfig, mut held: Held) -> Result<T, Interrupt> {
-        let mut watch = self.registry.watch(from).await?;
-        self.is_back();
-        loop {
-            // All arms may be dropped and made again at any time: a watch and a queue lose nothing, a time is a time.
-            tokio::select! {
-                Some(subnet) = self.questions.recv() => self.look_up(subnet, &config, &held.own).await?,
-                changes = watch.next() => self.pass_on(changes?, &config, &held).await?,
-                () = sleep_until(held.renew_at), if held.lease.is_some() => self.renew(&mut held).await?,
-                () = self.updates.closed() => return Err(Interrupt::Closed),
-            }
-        }
-    }
-
-    async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, held: &Held) -> Result<(), Interrupt> {
-        let own = &held.own;
-        let mut leases = Vec::with_capacity(changes.len());
-        for change in changes {
-            match change {
-                Change::Config(value) => {
-                    self.network_config(value.as_deref());
-                }
-                Change::Put(entry) if entry.name == key_name(own.subnet) => check_own(&entry, held)?,
-                Change::Delete(name) if name == key_name(own.subnet) => {
-                    warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
-                    return Err(Interrupt::Relist("our lease is gone"));
-                }
-                Change::Put(entry) => {
-                    if let Ok(subnet) = self.subnet_of(&entry.name) {
-                        leases.push((subnet, self.admit(&entry, config, own)));
-                    }
-                }
-                Change::Delete(name) => {
-                    self.rejections.note(&name, None);
-                    leases.extend(parse_key_name(&name).ok().map(|subnet| (subnet, None)));
-                }
-            }
-        }
-        match leases.is_empty() {
-            true => Ok(()),
-            false => self.send(Update::Changes(leases)).await,
-        }
-    }
-
-    /// Asks for the lease of one subnet, which the watch may not have brought yet. No answer in time is none: the packet that
-    /// waits for it has given up by then.
-    async fn look_up(&mut self, subnet: Ipv4Network, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
-        let found = tokio::time::timeout(LOOK_UP, self.registry.get(&key_name(subnet))).await;
-        match found {
-            Ok(Ok(Some(entry))) if subnet != own.subnet => {
-                let lease = self.admit(&entry, config, own);
-                self.send(Update::Changes(vec![(subnet, lease)])).await
-            }
-            Ok(Ok(Some(_) | None)) | Ok(Err(_)) | Err(_) => {
-                debug!(%subnet, "no lease for a subnet that a packet needs");
-                Ok(())
-            }
-        }
-    }
-
-    fn subnet_of(&mut self, name: &str) -> Result<Ipv4Network, Rejection> {
-        parse_key_name(name).inspect_err(|rejection| self.rejections.note(name, Some(rejection)))
-    }
-
-    async fn renew(&mut self, held: &mut Held) -> Result<(), Interrupt> {
-        let Some(lease) = held.lease else { return Ok(()) };
-        match self.registry.keep_alive(lease).await? {
-            Some(ttl) => {
-                held.renew_at = self.renewal(ttl);
-                debug!(?ttl, "renewed the lease");
-                Ok(())
-            }
-            None => Err(Interrupt::Relist("our lease has expired")),
-        }
-    }
-
     async fn send(&mut self, update: Update) -> Result<(), Interrupt> {
         self.updates.send(update).await.map_err(|_| Interrupt::Closed)
-    }
-}
-
-/// A write to our key is fine if it says what we say: it was ours, or somebody restored a backup.
-fn check_own(entry: &Entry, held: &Held) -> Result<(), Interrupt> {
-    let own = &held.own;
-    if entry.lease != held.lease {
-        return Err(Interrupt::Relist("our key hangs on another lease of etcd now"));
-    }
-    match parse_lease(&entry.name, &entry.value, entry.revision) {
-        Ok(lease) if lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac => Ok(()),
-        Ok(lease) => {
-            error!(subnet = %own.subnet, by = %lease.public_ip, "our subnet was written by another host");
-            Err(Interrupt::Relist("our lease was written by another"))
-        }
-        Err(rejection) => {
-            error!(subnet = %own.subnet, %rejection, "our lease was overwritten");
-            Err(Interrupt::Relist("our lease was overwritten"))
-        }
     }
 }
 
 fn warn_if_changed(joined: &NetworkConfig, now: Option<Result<config::Parsed, config::ConfigError>>) {
     match now {
         Some(Ok(now)) if now.config == *joined => {}
-        Some(Ok(_)) => warn!("the network config has changed; going on with the old one until a restart"),
+        Some(Ok(now)) => {
+            let changes = joined.differences(&now.config).join("; ");
+            warn!(changes, "the network config has changed; going on with the old one until a restart");
+        }
         Some(Err(error)) => warn!(%error, "the network config is unusable now; going on with the old one"),
         None => warn!("the network config is gone from etcd; going on with the old one"),
     }
-}
-
-fn is_config(change: &Change) -> bool {
-    matches!(change, Change::Config(_))
-}
-
-fn is_delete(change: &Change) -> bool {
-    matches!(change, Change::Delete(_))
 }
 
 #[cfg(test)]

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch, Written};
+use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, TimeToLive, Watch, Written};
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) entries: BTreeMap<String, Entry>,
     pub(crate) leases: BTreeSet<LeaseId>,
+    /// What is left of the time to live of leases that nobody renews.
+    pub(crate) left: BTreeMap<LeaseId, Duration>,
     /// What happened, with its revision; the oldest may be forgotten.
     history: Vec<(i64, Change)>,
     revision: i64,
@@ -62,6 +64,14 @@ impl Memory {
     pub(crate) fn put_unwatched(&self, name: &str, value: &str) {
         let entry = Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision: 1, lease: None };
         self.world.borrow_mut().entries.insert(name.to_owned(), entry);
+    }
+
+    /// A write of the past that the watch brings only now.
+    pub(crate) fn put_old(&self, name: &str, value: &str, revision: i64) {
+        self.record(|_| {
+            Change::Put(Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision, lease: Some(8) })
+        });
+        self.world.borrow_mut().leases.insert(8);
     }
 
     pub(crate) fn delete(&self, name: &str) {
@@ -142,6 +152,13 @@ impl Registry for Memory {
         Ok(world.leases.contains(&lease).then_some(super::keeper::TTL))
     }
 
+    async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, Error> {
+        self.check("look up")?;
+        let world = self.world.borrow();
+        let left = world.left.get(&lease).copied().unwrap_or(super::keeper::TTL);
+        Ok(world.leases.contains(&lease).then_some(TimeToLive { left, granted: super::keeper::TTL }))
+    }
+
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         self.check("create")?;
         if std::mem::take(&mut self.world.borrow_mut().refuse_creations) {
@@ -163,6 +180,16 @@ impl Registry for Memory {
             return Ok(Written::Lost);
         }
         Ok(Written::Done { revision: self.put(&read.name, value, read.lease) })
+    }
+
+    async fn remove(&self, read: &Entry) -> Result<Written, Error> {
+        self.check("remove")?;
+        let current = self.world.borrow().entries.get(&read.name).map(|entry| entry.revision);
+        if current != Some(read.revision) {
+            return Ok(Written::Lost);
+        }
+        self.delete(&read.name);
+        Ok(Written::Done { revision: self.world.borrow().revision })
     }
 }
 

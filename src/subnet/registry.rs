@@ -6,6 +6,22 @@ use std::time::Duration;
 /// etcd's number for a lease; keys that hang on it vanish when it is not renewed.
 pub type LeaseId = i64;
 
+/// How a lease stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeToLive {
+    /// What is left.
+    pub left: Duration,
+    /// What a renewal gives.
+    pub granted: Duration,
+}
+
+impl TimeToLive {
+    /// Whether nobody has renewed the lease for half its time: whoever lives does so at a third.
+    pub fn is_neglected(self) -> bool {
+        self.left < self.granted / 2
+    }
+}
+
 /// One key below `PREFIX/subnets/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -86,11 +102,17 @@ pub trait Registry {
     /// Renews a lease. The time to live it has again, or `None` if there is no such lease any more.
     fn keep_alive(&self, lease: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>>;
 
+    /// What is left of a lease's time to live, and what it was granted; `None` if there is no such lease.
+    fn time_to_live(&self, lease: LeaseId) -> impl Future<Output = Result<Option<TimeToLive>, Error>>;
+
     /// Creates a key below `PREFIX/subnets/`; lost if it exists.
     fn create(&self, name: &str, value: &str, lease: LeaseId) -> impl Future<Output = Result<Written, Error>>;
 
     /// Writes an entry that was read before, on the same lease; lost if it has changed since.
     fn replace(&self, read: &Entry, value: &str) -> impl Future<Output = Result<Written, Error>>;
+
+    /// Deletes an entry that was read before; lost if it has changed since.
+    fn remove(&self, read: &Entry) -> impl Future<Output = Result<Written, Error>>;
 }
 
 /// A stream of changes.

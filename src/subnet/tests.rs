@@ -16,11 +16,11 @@ fn own() -> Own {
 }
 
 #[test]
-fn writes_the_very_bytes_of_flannel_0_20() {
+fn writes_the_bytes_of_flannel_0_20_and_one_key_more() {
     let mac = "3a:2b:c7:14:89:47".parse().expect("an address in a test");
     assert_eq!(
-        render_value(Ipv4Addr::new(10, 99, 1, 3), Vni::DEFAULT, mac),
-        r#"{"PublicIP":"10.99.1.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"3a:2b:c7:14:89:47"}}"#
+        render_value(Ipv4Addr::new(10, 99, 1, 3), Vni::DEFAULT, mac, &NodeId::named("a")),
+        r#"{"PublicIP":"10.99.1.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"3a:2b:c7:14:89:47"},"NodeID":"a"}"#
     );
 }
 
@@ -134,14 +134,14 @@ proptest! {
     #[test]
     fn never_panics_on_what_strangers_write(name in ".{0,60}", value in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_lease(&name, &value, 1);
-        let _ = public_ip_of(&value);
+        let _ = owner_of(&value);
     }
 
     #[test]
     fn reads_what_it_writes(ip in any::<u32>(), vni in 0u32..=Vni::MAX, mac in any::<[u8; 6]>(), prefix in 1u8..=32) {
         let vni = Vni::try_from(vni).expect("24 bits");
         let subnet = network_of(Ipv4Addr::from(ip), prefix).expect("a prefix of at most 32");
-        let value = render_value(Ipv4Addr::from(ip), vni, MacAddr(mac));
+        let value = render_value(Ipv4Addr::from(ip), vni, MacAddr(mac), &NodeId::named("a"));
         let lease = parse_lease(&key_name(subnet), value.as_bytes(), 5).expect("what we write ourselves");
         let public_ip = Ipv4Addr::from(ip);
         prop_assert_eq!(lease, Lease { subnet, public_ip, vtep_mac: MacAddr(mac), vni: Some(vni), revision: 5 });

@@ -1,12 +1,13 @@
 //! Owns what a member of the overlay learns over time: what it is itself, and who the others are. Pure.
 
 use ipnetwork::Ipv4Network;
+use serde::{Deserialize, Serialize};
 
 use super::{Lease, Own};
 use crate::config::NetworkConfig;
 
 /// Our place in the overlay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// What we are.
     pub own: Own,

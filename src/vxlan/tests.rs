@@ -15,7 +15,7 @@ fn membership() -> Membership {
 }
 
 fn local() -> Local {
-    let external = External { name: "eth0".to_owned(), address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
+    let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
     Local {
         external,
         alias: "flanneld".to_owned(),

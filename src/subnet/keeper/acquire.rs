@@ -3,48 +3,118 @@
 
 use std::time::Duration;
 
-use ipnetwork::Ipv4Network;
-use tokio::time::Instant;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use super::{Held, Interrupt, Keeper, TTL};
 use crate::config::NetworkConfig;
-use crate::subnet::claim::{self, Claim};
-use crate::subnet::registry::{Entry, LeaseId, Listing, Registry, Written};
-use crate::subnet::{Own, key_name};
+use crate::subnet::claim::{self, Claim, Learned, Refusal, Rival};
+use crate::subnet::registry::{Change, Entry, LeaseId, Listing, Registry, Written};
+use crate::subnet::{Own, key_name, owner_of};
 
 /// Subnets that we try to create from one list before we list again.
 const TRIES_PER_LIST: usize = 16;
 /// A margin as long as the time to live must not make us renew all the time.
 const SOONEST_RENEWAL: Duration = Duration::from_secs(10);
 
+/// There is no lease for us now.
+pub(super) struct NoLease {
+    /// Why, and what would help.
+    pub(super) reason: String,
+    /// A key whose change may help; any deletion may.
+    key: Option<String>,
+}
+
+impl NoLease {
+    /// Whether a change may end the waiting.
+    pub(super) fn is_about(&self, change: &Change) -> bool {
+        matches!(change, Change::Put(entry) if self.key.as_ref() == Some(&entry.name))
+    }
+}
+
 impl<R: Registry> Keeper<R> {
-    /// Comes to a lease: `None` when there is no free subnet.
-    pub(super) async fn hold(&mut self, listing: &Listing, config: &NetworkConfig) -> Result<Option<Held>, Interrupt> {
-        match claim::claim(listing, config, &self.identity, &[], (self.random)()) {
-            Claim::Keep(own, entry) => self.adopt(own, &entry).await.map(Some),
-            Claim::Rewrite(own, entry) => match self.registry.replace(&entry, &claim::value(&own, config)).await? {
-                Written::Done { .. } => self.adopt(own, &entry).await.map(Some),
-                Written::Lost => Err(Interrupt::Relist("our lease was written by another")),
-            },
-            Claim::Create(own) => self.create(listing, config, own).await,
-            Claim::Exhausted => {
-                error!(min = %config.subnet_min, max = %config.subnet_max, "no subnet is free; waiting for one");
-                Ok(None)
+    /// Comes to a lease, or to why there is none.
+    pub(super) async fn hold(
+        &mut self,
+        listing: &Listing,
+        config: &NetworkConfig,
+    ) -> Result<Result<Held, NoLease>, Interrupt> {
+        let mut learned = Learned::default();
+        loop {
+            match claim::claim(listing, config, &self.identity, &learned, (self.settings.random)()) {
+                Claim::Keep(own, entry) => return self.adopt(own, &entry, entry.revision).await.map(Ok),
+                Claim::Rewrite(own, entry) => return self.rewrite(own, &entry, config).await.map(Ok),
+                Claim::Create(own) => return self.create(listing, config, own, learned).await.map(Ok),
+                Claim::Exhausted => return Ok(Err(self.exhausted(listing, config))),
+                Claim::Rival(rival) if self.is_neglected(&rival.entry).await? => {
+                    learned.silent.insert(rival.entry.name);
+                }
+                Claim::Rival(rival) => return self.give_way(listing, rival).await.map(Err),
             }
         }
     }
 
+    /// Whether the holder of an entry has failed to renew it for so long that it cannot be alive.
+    async fn is_neglected(&self, entry: &Entry) -> Result<bool, Interrupt> {
+        let Some(lease) = entry.lease else { return Ok(false) };
+        match self.registry.time_to_live(lease).await? {
+            Some(time) => Ok(time.is_neglected()),
+            None => Err(Interrupt::Relist("the lease of a rival has just expired")),
+        }
+    }
+
+    /// Leaves the overlay to a host that cannot be told from us and was there before.
+    async fn give_way(&mut self, listing: &Listing, rival: Rival) -> Result<NoLease, Interrupt> {
+        let reason = Refusal(&rival, &self.identity).to_string();
+        if !self.stands_waiting(&reason) {
+            error!("{reason}");
+        }
+        let ours = |entry: &&Entry| {
+            let owner = owner_of(&entry.value);
+            let named = |id: &str| id == self.identity.node.as_str();
+            owner.is_some_and(|owner| {
+                owner.public_ip == self.identity.public_ip && owner.node_id.as_deref().is_some_and(named)
+            })
+        };
+        if let Some(entry) = listing.entries.iter().find(ours) {
+            debug!(key = entry.name, "taking our lease back");
+            self.registry.remove(entry).await?;
+            self.spare = entry.lease;
+        }
+        Ok(NoLease { reason, key: Some(rival.entry.name) })
+    }
+
+    fn exhausted(&self, listing: &Listing, config: &NetworkConfig) -> NoLease {
+        let holder = self.identity.past.subnet.and_then(|subnet| Some((subnet, claim::holder(listing, subnet)?)));
+        let ours = holder.map(|(subnet, owner)| format!("; {subnet}, which was ours, is held by {owner}"));
+        let reason = format!(
+            "no subnet from {} to {} is free{}; waiting for one",
+            config.subnet_min,
+            config.subnet_max,
+            ours.unwrap_or_default()
+        );
+        if !self.stands_waiting(&reason) {
+            error!("{reason}");
+        }
+        NoLease { reason, key: None }
+    }
+
+    async fn rewrite(&mut self, own: Own, entry: &Entry, config: &NetworkConfig) -> Result<Held, Interrupt> {
+        match self.registry.replace(entry, &claim::value(&own, config, &self.identity)).await? {
+            Written::Done { revision } => self.adopt(own, entry, revision).await,
+            Written::Lost => Err(Interrupt::Relist("our lease was written by another")),
+        }
+    }
+
     /// Goes on with a lease that the registry holds already, without writing it: no watcher sees anything.
-    async fn adopt(&mut self, own: Own, entry: &Entry) -> Result<Held, Interrupt> {
+    async fn adopt(&mut self, own: Own, entry: &Entry, revision: i64) -> Result<Held, Interrupt> {
         let renew_at = match entry.lease {
-            None => Instant::now(),
+            None => Duration::ZERO,
             Some(lease) => match self.registry.keep_alive(lease).await? {
                 Some(ttl) => self.renewal(ttl),
                 None => return Err(Interrupt::Relist("our lease has just expired")),
             },
         };
-        Ok(Held { own, lease: entry.lease, renew_at })
+        Ok(Held { own, lease: entry.lease, renew_at, revision })
     }
 
     /// Creates a lease; hosts that start together may want the same subnet, the losers try others.
@@ -53,24 +123,41 @@ impl<R: Registry> Keeper<R> {
         listing: &Listing,
         config: &NetworkConfig,
         first: Own,
-    ) -> Result<Option<Held>, Interrupt> {
+        mut learned: Learned,
+    ) -> Result<Held, Interrupt> {
         let (lease, ttl) = self.granted().await?;
-        let mut lost: Vec<Ipv4Network> = Vec::new();
         let mut own = first;
-        while lost.len() < TRIES_PER_LIST {
+        while learned.lost.len() < TRIES_PER_LIST {
             let name = key_name(own.subnet);
-            if let Written::Done { .. } = self.registry.create(&name, &claim::value(&own, config), lease).await? {
+            let value = claim::value(&own, config, &self.identity);
+            if let Written::Done { revision } = self.registry.create(&name, &value, lease).await? {
                 self.spare = None;
-                return Ok(Some(Held { own, lease: Some(lease), renew_at: self.renewal(ttl) }));
+                self.say_if_moved(listing, &own);
+                return Ok(Held { own, lease: Some(lease), renew_at: self.renewal(ttl), revision });
             }
             debug!(subnet = %own.subnet, "another host was quicker");
-            lost.push(own.subnet);
-            match claim::claim(listing, config, &self.identity, &lost, (self.random)()) {
+            learned.lost.push(own.subnet);
+            match claim::claim(listing, config, &self.identity, &learned, (self.settings.random)()) {
                 Claim::Create(next) => own = next,
-                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Exhausted => break,
+                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Rival(_) | Claim::Exhausted => break,
             }
         }
         Err(Interrupt::Relist("others were quicker for every subnet that we tried"))
+    }
+
+    /// Pods that run have addresses of the subnet that we had.
+    fn say_if_moved(&self, listing: &Listing, own: &Own) {
+        let Some(before) = self.identity.past.subnet.filter(|before| *before != own.subnet) else { return };
+        let (now, holder) = (own.subnet, claim::holder(listing, before));
+        match holder {
+            Some(holder) => error!(
+                %before, %now, %holder,
+                "another host holds the subnet that was ours; pods that run here cannot be reached until they are restarted"
+            ),
+            None => {
+                warn!(%before, %now, "our subnet has changed; pods that run here cannot be reached until they are restarted")
+            }
+        }
     }
 
     /// A lease of etcd without a key: that of a try that failed, if there was one. Left alone it would live for a day.
@@ -87,8 +174,9 @@ impl<R: Registry> Keeper<R> {
 
     /// When to renew: at a third of the time to live, spread over a tenth of it so that nodes that started
     /// together do not renew together, and never within the margin.
-    pub(super) fn renewal(&self, ttl: Duration) -> Instant {
-        let third = (ttl / 3).mul_f64(0.85 + 0.3 * (self.random)());
-        Instant::now() + third.min(ttl.saturating_sub(self.renew_margin)).max(SOONEST_RENEWAL)
+    pub(super) fn renewal(&self, ttl: Duration) -> Duration {
+        let third = (ttl / 3).mul_f64(0.85 + 0.3 * (self.settings.random)());
+        let margin = ttl.saturating_sub(self.settings.renew_margin);
+        (self.settings.boot_time)() + third.min(margin).max(SOONEST_RENEWAL)
     }
 }

@@ -1,11 +1,15 @@
 use super::*;
+use std::cell::Cell;
+
 use crate::addr::MacAddr;
+use crate::identity::NodeId;
+use crate::subnet::claim::Past;
 use crate::subnet::memory::Memory;
 use std::net::Ipv4Addr;
 use tokio::task::LocalSet;
 
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16"}"#;
-const MINE: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#;
+const MINE: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"a"}"#;
 const OTHER: &str = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:03"}}"#;
 
 /// A keeper over a registry in memory, and what it tells.
@@ -13,22 +17,35 @@ struct Rig {
     memory: Memory,
     updates: mpsc::Receiver<Update>,
     ask: mpsc::Sender<Ipv4Network>,
+    standing: watch::Receiver<Standing>,
+}
+
+thread_local! {
+    /// Start of the runtime's clock, and for how long the machine has slept since.
+    static CLOCK: (Instant, Cell<Duration>) = (Instant::now(), Cell::new(Duration::ZERO));
+}
+
+fn boot_time() -> Duration {
+    CLOCK.with(|(start, slept)| start.elapsed() + slept.get())
 }
 
 impl Rig {
     fn start(memory: Memory, previous: Option<&str>) -> Self {
         let (sender, updates) = mpsc::channel(8);
-        let (membership, _) = watch::channel(None);
-        let identity = Identity {
-            public_ip: Ipv4Addr::new(10, 99, 0, 2),
-            previous: previous.map(|text| text.parse().expect("a subnet in a test")),
-            vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        let (tell, standing) = watch::channel(Standing::default());
+        let past = Past {
+            subnet: previous.map(|text| text.parse().expect("a subnet in a test")),
+            vtep_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
+            public_ip: None,
         };
-        let margin = Duration::from_secs(3600);
+        let (node, public_ip) = (NodeId::named("a"), Ipv4Addr::new(10, 99, 0, 2));
+        let identity = Identity { node, prefix: "/test".to_owned(), public_ip, past };
+        let (renew_margin, wall_time) = (Duration::from_secs(3600), || SystemTime::UNIX_EPOCH);
+        let settings = Settings { renew_margin, random: || 0.0, boot_time, wall_time };
         let (ask, questions) = mpsc::channel(4);
-        let keeper = Keeper::new(memory.clone(), identity, margin, sender, membership, questions, || 0.0);
-        tokio::task::spawn_local(keeper.run());
-        Self { memory, updates, ask }
+        let channels = Channels { updates: sender, standing: tell, questions };
+        tokio::task::spawn_local(Keeper::new(memory.clone(), identity, settings, channels).run());
+        Self { memory, updates, ask, standing }
     }
 
     /// The next update, as text.
@@ -249,5 +266,86 @@ fn knows_all_changes_after_the_registry_was_away() {
         rig.memory.put("10.5.40.0-24", OTHER, Some(7));
         rig.memory.set_away(false);
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
+    });
+}
+
+#[test]
+fn renews_soon_after_the_machine_has_slept() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        CLOCK.with(|(_, slept)| slept.set(Duration::from_secs(20 * 3600)));
+        tokio::time::sleep(Duration::from_secs(31)).await;
+        assert_eq!(rig.memory.world.borrow().renewals, 1);
+    });
+}
+
+#[test]
+fn gives_way_to_a_host_with_its_address_and_comes_back_when_that_is_gone() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.world.borrow_mut().leases.insert(7);
+        let theirs = MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#);
+        memory.put("10.5.40.0-24", &theirs, Some(7));
+        let mut rig = Rig::start(memory, None);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(rig.updates.try_recv().is_err());
+        assert_eq!(rig.memory.names(), ["10.5.40.0-24"], "nothing is written");
+        let waiting = rig.standing.borrow().contact.to_string();
+        assert!(waiting.contains("node b") && waiting.contains("node a"), "{waiting}");
+        rig.memory.delete("10.5.40.0-24");
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+    });
+}
+
+#[test]
+fn takes_over_from_a_rival_that_has_not_renewed_for_long() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.world.borrow_mut().leases.insert(7);
+        memory.world.borrow_mut().left.insert(7, TTL / 3);
+        memory.put("10.5.40.0-24", &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#), Some(7));
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.40.0/24");
+        assert_eq!(rig.memory.value("10.5.40.0-24").as_deref(), Some(MINE));
+    });
+}
+
+#[test]
+fn of_two_copies_that_start_together_the_later_gives_way() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        // Wrote later than we did: it is not us who have to go.
+        let copy = MINE.replace("10.99.0.2", "10.99.0.9");
+        rig.memory.put("10.5.50.0-24", &copy, Some(8));
+        assert_eq!(rig.next().await, "changes -10.5.50.0/24");
+        rig.memory.delete("10.5.50.0-24");
+        assert_eq!(rig.next().await, "changes -10.5.50.0/24");
+        // Was there before us, and we had not seen it.
+        rig.memory.put_old("10.5.50.0-24", &copy, 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(rig.standing.borrow().contact.to_string().contains("--node-id"));
+        assert_eq!(rig.memory.names(), ["10.5.50.0-24"], "our lease does not stay behind");
+    });
+}
+
+#[test]
+fn says_which_keys_it_does_not_use() {
+    on_paused_time(async {
+        let memory = Memory::with_config(CONFIG);
+        memory.put("nonsense", OTHER, None);
+        let mut rig = Rig::start(memory, None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.put("8.8.8.0-24", OTHER, Some(7));
+        assert_eq!(rig.next().await, "changes -8.8.8.0/24");
+        let keys = |rig: &Rig| rig.standing.borrow().ignored.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(keys(&rig), ["8.8.8.0-24", "nonsense"]);
+        rig.memory.delete("nonsense");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(keys(&rig), ["8.8.8.0-24"]);
     });
 }

@@ -1,0 +1,195 @@
+//! Owns the loop around the roster: hands on updates, waits for what is due, brings up the last known state when etcd
+//! is away at the start, and says what should be kept on the disk.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::snapshot::Snapshot;
+use super::{Decision, Roster};
+use crate::addr::MacAddr;
+use crate::identity::NodeId;
+use crate::subnet::standing::{Contact, Standing};
+use crate::subnet::update::{Membership, Update};
+
+/// How long etcd may take for its first answer before the last known state is used.
+const FIRST_ANSWER: Duration = Duration::from_secs(2);
+/// Time from a change to the next snapshot.
+const SOON: Duration = Duration::from_secs(2);
+/// Time between two snapshots: 60,000 leases are 9 MB.
+const SELDOM: Duration = Duration::from_secs(15);
+
+/// Whose roster it is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Prefix of the keys of the overlay.
+    pub prefix: String,
+    /// Our name.
+    pub node: NodeId,
+    /// Address of the external interface's hardware.
+    pub hardware: Option<MacAddr>,
+}
+
+/// Whom the roster hears and tells.
+pub struct Channels {
+    /// The keeper of the lease.
+    pub updates: mpsc::Receiver<Update>,
+    /// How it stands with etcd.
+    pub standing: watch::Receiver<Standing>,
+    /// The keeper of the kernel state.
+    pub kernel: mpsc::Sender<Update>,
+    /// What we are.
+    pub membership: watch::Sender<Option<Membership>>,
+    /// What should be on the disk.
+    pub snapshot: watch::Sender<Option<Snapshot>>,
+    /// How many peers there are, and how many of them are kept though gone from etcd.
+    pub summary: watch::Sender<Summary>,
+}
+
+/// The roster in short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Peers.
+    pub peers: usize,
+    /// Those of them that are gone from etcd.
+    pub kept: usize,
+}
+
+/// See the module.
+pub struct Keep {
+    roster: Roster,
+    place: Place,
+    /// The last known state, until etcd has told a newer one.
+    last_known: Option<Snapshot>,
+    channels: Channels,
+    started: Instant,
+    /// When the next snapshot is due, if anything has changed.
+    save_at: Option<Instant>,
+    saved_at: Option<Instant>,
+}
+
+/// The daemon stops.
+struct Closed;
+
+impl Keep {
+    /// `last_known` is what an earlier run left; `grace` how long removals are held.
+    pub fn new(place: Place, last_known: Option<Snapshot>, grace: Duration, channels: Channels) -> Self {
+        let known = last_known.as_ref().map(Snapshot::usable_leases).unwrap_or_default();
+        let roster = Roster::new(grace, known);
+        Self { roster, place, last_known, channels, started: Instant::now(), save_at: None, saved_at: None }
+    }
+
+    /// Runs until nobody tells of leases any more.
+    pub async fn run(mut self) {
+        while let Ok(()) = self.turn().await {}
+    }
+
+    async fn turn(&mut self) -> Result<(), Closed> {
+        let due = self.roster.due().map(|due| self.started + due);
+        let first_answer = self.started + FIRST_ANSWER;
+        let alone = self.last_known.is_some();
+        // Each arm is cancel-safe: a message stays in its queue, a watch keeps its value, a time is a time.
+        tokio::select! {
+            update = self.channels.updates.recv() => match update {
+                Some(update) => self.take(update).await,
+                None => Err(Closed),
+            },
+            () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => self.tick().await,
+            () = sleep_until(self.save_at.unwrap_or(self.started)), if self.save_at.is_some() => {
+                self.save();
+                Ok(())
+            }
+            changed = self.channels.standing.changed(), if alone => match changed {
+                Ok(()) => self.heard().await,
+                Err(_) => Err(Closed),
+            },
+            () = sleep_until(first_answer), if alone => self.come_up("etcd has not answered yet").await,
+        }
+    }
+
+    async fn take(&mut self, update: Update) -> Result<(), Closed> {
+        if let Update::Joined(_) = update {
+            self.last_known = None;
+        }
+        let (updates, decision) = self.roster.take(update, self.started.elapsed());
+        self.hand_on(updates, decision).await
+    }
+
+    async fn tick(&mut self) -> Result<(), Closed> {
+        let (updates, decision) = self.roster.tick(self.started.elapsed());
+        self.hand_on(updates, decision).await
+    }
+
+    async fn hand_on(&mut self, updates: Vec<Update>, decision: Option<Decision>) -> Result<(), Closed> {
+        if let Some(decision) = decision {
+            say(decision);
+        }
+        for update in updates {
+            if let Update::Joined(membership) = &update {
+                self.channels.membership.send_replace(Some(membership.clone()));
+            }
+            self.channels.kernel.send(update).await.map_err(|_| Closed)?;
+            self.save_soon();
+        }
+        let summary = Summary { peers: self.roster.peers().len(), kept: self.roster.kept() };
+        self.channels.summary.send_if_modified(|before| std::mem::replace(before, summary) != summary);
+        Ok(())
+    }
+
+    /// etcd has failed, or answers without a lease for us, before we were a member.
+    async fn heard(&mut self) -> Result<(), Closed> {
+        let contact = self.channels.standing.borrow_and_update().contact.clone();
+        match contact {
+            Contact::Away { reason, .. } => self.come_up(&reason).await,
+            Contact::Waiting { .. } => {
+                self.last_known = None;
+                Ok(())
+            }
+            Contact::Connecting | Contact::Holding => Ok(()),
+        }
+    }
+
+    /// Brings up the last known state: packets flow, and etcd will tell what has changed.
+    async fn come_up(&mut self, reason: &str) -> Result<(), Closed> {
+        let Some(snapshot) = self.last_known.take() else { return Ok(()) };
+        let (subnet, peers) = (snapshot.membership.own.subnet, self.roster.peers().len());
+        warn!(%subnet, peers, reason, "starting from the last known state, without etcd");
+        let leases = self.roster.peers().cloned().collect();
+        let (mut updates, _) = self.roster.take(Update::Joined(snapshot.membership), self.started.elapsed());
+        updates.push(Update::Leases(leases));
+        self.hand_on(updates, None).await
+    }
+
+    fn save_soon(&mut self) {
+        let soon = Instant::now() + SOON;
+        let seldom = self.saved_at.map_or(soon, |at| at + SELDOM);
+        self.save_at.get_or_insert(seldom.max(soon));
+    }
+
+    fn save(&mut self) {
+        self.save_at = None;
+        self.saved_at = Some(Instant::now());
+        let Some(membership) = self.roster.membership().cloned() else { return };
+        let leases = self.roster.peers().cloned().collect();
+        let Place { prefix, node, hardware } = &self.place;
+        let snapshot = Snapshot::new(prefix, node, *hardware, membership, leases);
+        self.channels.snapshot.send_replace(Some(snapshot));
+    }
+}
+
+fn say(decision: Decision) {
+    match decision {
+        Decision::Hold { gone, of } => warn!(
+            gone,
+            of,
+            "most peers have vanished from etcd at once; keeping them for a while, in case it was emptied or restored"
+        ),
+        Decision::AllBack => info!("all peers that had vanished from etcd are back"),
+        Decision::Remove { gone } => warn!(gone, "removing the peers that have not come back to etcd"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+use super::*;
+use crate::roster::tests::{lease, membership};
+use std::time::SystemTime;
+use tokio::task::LocalSet;
+
+/// A roster loop, and all that it hears and tells.
+struct Rig {
+    updates: mpsc::Sender<Update>,
+    standing: watch::Sender<Standing>,
+    kernel: mpsc::Receiver<Update>,
+    snapshot: watch::Receiver<Option<Snapshot>>,
+}
+
+impl Rig {
+    fn start(last_known: Option<Snapshot>) -> Self {
+        let (updates, heard) = mpsc::channel(8);
+        let (standing, stands) = watch::channel(Standing::default());
+        let (tell, kernel) = mpsc::channel(8);
+        let (membership, _) = watch::channel(None);
+        let (save, snapshot) = watch::channel(None);
+        let (summary, _) = watch::channel(Summary::default());
+        let place = Place { prefix: "/test".to_owned(), node: NodeId::named("a"), hardware: None };
+        let channels = Channels { updates: heard, standing: stands, kernel: tell, membership, snapshot: save, summary };
+        tokio::task::spawn_local(Keep::new(place, last_known, Duration::from_secs(60), channels).run());
+        Self { updates, standing, kernel, snapshot }
+    }
+
+    async fn next(&mut self) -> String {
+        let update = tokio::time::timeout(Duration::from_secs(3600), self.kernel.recv()).await;
+        match update.expect("an update within the hour").expect("the roster runs") {
+            Update::Joined(membership) => format!("joined {}", membership.own.subnet),
+            Update::Leases(leases) => format!("{} leases", leases.len()),
+            Update::Changes(changes) => format!("{} changes", changes.len()),
+        }
+    }
+
+    fn contact(&self, contact: Contact) {
+        self.standing.send_modify(|standing| standing.contact = contact);
+    }
+}
+
+fn last_known() -> Option<Snapshot> {
+    let leases = (1..=5).map(lease).collect();
+    Some(Snapshot::new("/test", &NodeId::named("a"), None, membership(), leases))
+}
+
+fn on_paused_time(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
+}
+
+#[test]
+fn comes_up_from_the_last_known_state_when_etcd_fails() {
+    on_paused_time(async {
+        let mut rig = Rig::start(last_known());
+        let started = Instant::now();
+        rig.contact(Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() });
+        assert_eq!(rig.next().await, "joined 10.5.200.0/24");
+        assert_eq!(rig.next().await, "5 leases");
+        assert_eq!(started.elapsed(), Duration::ZERO);
+    });
+}
+
+#[test]
+fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
+    on_paused_time(async {
+        let mut rig = Rig::start(last_known());
+        let started = Instant::now();
+        assert_eq!(rig.next().await, "joined 10.5.200.0/24");
+        assert_eq!(rig.next().await, "5 leases");
+        assert_eq!(started.elapsed(), FIRST_ANSWER);
+        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        rig.updates.send(Update::Leases((1..=6).map(lease).collect())).await.expect("the roster listens");
+        assert_eq!(rig.next().await, "6 leases", "the same membership again tells nobody anything");
+    });
+}
+
+#[test]
+fn leaves_the_last_known_state_alone_when_etcd_answers() {
+    on_paused_time(async {
+        let mut rig = Rig::start(last_known());
+        rig.contact(Contact::Waiting { reason: "no config".to_owned() });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(rig.kernel.try_recv().is_err());
+    });
+}
+
+#[test]
+fn keeps_a_snapshot_of_changes_but_not_of_each() {
+    on_paused_time(async {
+        let mut rig = Rig::start(None);
+        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        let mut snapshots = 0;
+        for n in 1..=60 {
+            let update = Update::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
+            rig.updates.send(update).await.expect("the roster listens");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while rig.kernel.try_recv().is_ok() {}
+            snapshots += usize::from(rig.snapshot.has_changed().expect("the roster runs"));
+            rig.snapshot.mark_unchanged();
+        }
+        assert!((3..=6).contains(&snapshots), "{snapshots}");
+        tokio::time::sleep(SELDOM).await;
+        let last = rig.snapshot.borrow_and_update().clone().expect("a snapshot");
+        assert_eq!(last.leases.len(), 60);
+        tokio::time::sleep(SELDOM * 10).await;
+        assert!(!rig.snapshot.has_changed().expect("the roster runs"), "nothing is written while nothing changes");
+    });
+}
