@@ -4,27 +4,211 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, EtcdOptions, Flanneld, Member, QUICK, SUBNETS, WIDE_CONFIG, eventually, in_lab};
+use integration::{
+    CONFIG, CONFIG_KEY, EtcdOptions, Flanneld, Host, Member, QUICK, SLOW, SUBNETS, WIDE_CONFIG, eventually, in_lab,
+};
 
 #[test]
-fn twenty_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> Result<()> {
-    in_lab(20, |lab| {
+fn a_hundred_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> Result<()> {
+    in_lab(100, |lab| {
         // They all wait for the configuration, and all claim a subnet in the same instant.
         let daemons = lab.hosts().iter().map(|host| host.flanneld().start()).collect::<Result<Vec<_>>>()?;
-        eventually(QUICK, "all to wait", || {
+        eventually(SLOW, "all to wait", || {
             for daemon in &daemons {
                 ensure!(daemon.log()?.contains("no network config"));
             }
             Ok(())
         })?;
         // Few subnets, so that many want the same.
-        lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.24.0"}"#)?;
+        let started = Instant::now();
+        lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.120.0"}"#)?;
         daemons.iter().try_for_each(Flanneld::wait_ready)?;
-        let all: Vec<u8> = (1..=20).collect();
+        println!("100 daemons were ready after {:?}", started.elapsed());
+        let all: Vec<u8> = (1..=100).collect();
         let members = lab.wait_for_mesh(&all)?;
+        println!("and a full mesh after {:?}", started.elapsed());
         let subnets: BTreeSet<&str> = members.iter().map(|member| member.subnet.as_str()).collect();
-        ensure!(members.len() == 20 && subnets.len() == 20, "{members:?}");
-        ensure!(lab.etcd.leases()?.len() == 20, "one lease of etcd for each host: {:?}", lab.etcd.leases()?);
+        ensure!(members.len() == 100 && subnets.len() == 100, "{members:?}");
+        ensure!(lab.etcd.leases()?.len() == 100, "one lease of etcd for each host: {:?}", lab.etcd.leases()?);
+        ensure!(daemons.iter().all(|daemon| daemon.is_running()));
+        Ok(())
+    })
+}
+
+/// A number that etcd publishes about itself.
+fn metric(host: &Host, wanted: &[&str]) -> Result<u64> {
+    let ask = "exec 3<>/dev/tcp/10.99.0.1/2379; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+    let all = host.run(&["bash", "-c", ask])?;
+    let found = all.lines().filter(|line| !line.starts_with('#') && wanted.iter().all(|part| line.contains(part)));
+    let numbers = found.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
+    Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().sum::<f64>() as u64)
+}
+
+#[test]
+fn a_start_with_five_thousand_leases_takes_a_handful_of_calls() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
+        lab.etcd.load(&(1..=5000).map(|n| Member::invented(n).lease()).collect::<Vec<_>>(), None)?;
+        let calls = || metric(lab.host(2), &["grpc_server_started_total"]);
+        let before = calls()?;
+        let first = lab.host(1).flanneld().start_ready()?;
+        let fresh = calls()? - before;
+        first.kill()?;
+        let before = calls()?;
+        let _again = lab.host(1).flanneld().start_ready()?;
+        let restart = calls()? - before;
+        println!("calls to etcd: {fresh} for a new lease, {restart} for one that is there");
+        ensure!(fresh <= 6 && restart <= 5, "{fresh} {restart}");
+        lab.host(1).ensure_programmed(&lab.etcd.members()?)
+    })
+}
+
+#[test]
+fn a_hundred_renewals_and_twenty_restarts_leave_one_lease_and_an_untouched_key() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        // A lease of two seconds is renewed about each 0.7 s.
+        let lease = lab.etcd.grant_lease(2)?;
+        let mine = Member {
+            subnet: "10.5.40.0/24".into(),
+            vtep: [10, 5, 40, 0].into(),
+            public_ip: "10.99.1.1".into(),
+            mac: "02:aa:00:00:00:01".into(),
+        };
+        let (key, value) = mine.lease();
+        let value = value.replace("}}", r#"},"NodeID":"alpha"}"#);
+        lab.etcd.put_with_lease(&key, &value, lease)?;
+        let revision = lab.etcd.revision()?;
+        let start = || lab.host(1).flanneld().arg("--node-id=alpha").start_ready();
+        let mut daemon = start()?;
+        for _ in 0..20 {
+            daemon.kill()?;
+            daemon = start()?;
+        }
+        let renewals = || metric(lab.host(1), &["etcd_debugging_lease_renewed_total"]);
+        let before = renewals()?;
+        let deadline = Duration::from_secs(240);
+        eventually(deadline, "100 renewals", || {
+            // One of ours is two for etcd: the library asks once by itself.
+            let renewed = (renewals()? - before) / 2;
+            ensure!(renewed >= 100, "{renewed}");
+            Ok(())
+        })?;
+        ensure!(lab.etcd.leases()? == [lease] && lab.etcd.revision()? == revision, "{:?}", lab.etcd.leases()?);
+        println!("leases of etcd after 20 restarts and 100 renewals: {}", lab.etcd.leases()?.len());
+        ensure!(lab.etcd.members()? == [mine], "the key was never written");
+        Ok(())
+    })
+}
+
+/// Keys and values that nobody should be able to harm us with, and a word of the reason.
+fn hostile() -> Vec<(String, String, &'static str)> {
+    let key = |name: &str| format!("{SUBNETS}{name}");
+    let lease = |ip: &str, mac: &str, vni: u32| {
+        format!(r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VNI":{vni},"VtepMAC":"{mac}"}}}}"#)
+    };
+    let (good, ip) = ("02:aa:00:00:00:63", "10.98.0.9");
+    let by_key =
+        ["8.8.8.0-24", "0.0.0.0-0", "10.5.0.0-16"].map(|n| (key(n), lease(ip, good, 1), "not inside the network"));
+    let no_key = ["10.5.999.0-24", "x", "10.5.1.0-24-24", "\u{1b}[2J", "10.5.40.0-33", ""];
+    let no_key = no_key.map(|name| (key(name), lease(ip, good, 1), "expected a key such as"));
+    let values = [
+        (lease(ip, "01:00:5e:00:00:01", 1), "not the address of a device"),
+        (lease(ip, "00:00:00:00:00:00", 1), "not the address of a device"),
+        (lease(ip, "02:0f:1a:00:00:01", 1), "is our own"),
+        (lease("10.99.1.1", good, 1), "is our own"),
+        (lease("0.0.0.0", good, 1), "not the address of a host"),
+        (lease("224.0.0.1", good, 1), "multicast"),
+        (lease("127.0.0.1", good, 1), "loopback"),
+        (lease("10.5.77.7", good, 1), "inside the overlay"),
+        (lease(ip, good, 2), "VNI is 2, ours is 1"),
+        ("garbage".to_owned(), "failed to read the value"),
+        (r#"{"PublicIP":[],"BackendType":{},"NodeID":{"a":[]}}"#.to_owned(), "failed to read the value"),
+        ("[".repeat(2000), "failed to read the value"),
+        ("x".repeat(1_400_000), "1400000 bytes"),
+        (r#"{"PublicIP":"10.98.0.9","BackendType":"udp","BackendData":null}"#.to_owned(), "backend is \"udp\""),
+    ];
+    let values = (100..).zip(values).map(|(n, (value, why))| (key(&format!("10.5.{n}.0-24")), value, why));
+    by_key.into_iter().chain(no_key).chain(values).collect()
+}
+
+#[test]
+fn what_strangers_write_is_ignored_said_once_and_shown_in_status() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let mine = |value: &str| format!(r#"{{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{value}}}"#);
+        lab.etcd.put(&format!("{SUBNETS}10.5.40.0-24"), &mine(r#"{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}"#))?;
+        let overlapping = (format!("{SUBNETS}10.5.40.128-25"), Member::invented(9).lease().1, "overlaps our own");
+        let all: Vec<_> = hostile().into_iter().chain([overlapping]).collect();
+        let put_all = || {
+            all.iter().try_for_each(|(key, value, _)| match value.len() > 100_000 {
+                // Too long for a command line.
+                true => lab.etcd.load(&[(key.clone(), value.clone())], None),
+                false => lab.etcd.put(key, value),
+            })
+        };
+        let check = |daemon: &Flanneld| -> Result<()> {
+            let status = || lab.host(1).flanneld().arg("status").arg("--json").finish();
+            let ignored = eventually(QUICK, "all keys in status", || {
+                let report: serde_json::Value = serde_json::from_str(&status()?.stdout)?;
+                let ignored = report["ignored"].as_object().cloned().unwrap_or_default();
+                ensure!(ignored.len() == all.len(), "{} of {}: {ignored:?}", ignored.len(), all.len());
+                Ok(ignored)
+            })?;
+            for (key, _, why) in &all {
+                let reason = ignored.get(key.trim_start_matches(SUBNETS)).and_then(|reason| reason.as_str());
+                ensure!(reason.is_some_and(|reason| reason.contains(why)), "{key}: {reason:?}, expected {why}");
+            }
+            let log = daemon.log()?;
+            let said =
+                log.lines().filter(|line| line.contains("a lease: ") || line.contains("no peer of ours")).count();
+            ensure!(said == all.len() && !log.contains('\u{1b}'), "{said} lines for {} keys:\n{log}", all.len());
+            ensure!(lab.host(1).routes("flannel.1")?.is_empty() && lab.host(1).fdb("flannel.1")?.is_empty());
+            ensure!(daemon.is_running());
+            Ok(())
+        };
+        // They are there before it starts: the list. They come while it runs: the watch.
+        put_all()?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        check(&daemon)?;
+        all.iter().try_for_each(|(key, _, _)| lab.etcd.delete(key))?;
+        daemon.stop()?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        put_all()?;
+        check(&daemon)
+    })
+}
+
+#[test]
+fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        let before = lab.etcd.members()?;
+        let changes = [
+            (
+                r#"{"Network":"10.6.0.0/16"}"#,
+                "Network 10.5.0.0/16 -> 10.6.0.0/16: a restart would take a subnet of the new",
+            ),
+            (r#"{"Network":"10.5.0.0/16","SubnetLen":26}"#, "SubnetLen 24 -> 26: a restart would"),
+            (
+                r#"{"Network":"10.5.0.0/16","Backend":{"VNI":7}}"#,
+                "Backend.VNI 1 -> 7: a restart would make the device flannel.7",
+            ),
+            (r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#, "the network config is unusable now"),
+        ];
+        for (config, said) in changes {
+            lab.etcd.put(CONFIG_KEY, config)?;
+            eventually(QUICK, said, || {
+                let log = daemon.log()?;
+                ensure!(log.contains(said), "{log}");
+                Ok(())
+            })?;
+        }
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let _second = lab.host(2).flanneld().start_ready()?;
+        ensure!(lab.wait_for_mesh(&[1, 2])?.iter().any(|member| *member == before[0]));
         Ok(())
     })
 }

@@ -99,8 +99,8 @@ pub struct Keeper<R> {
     rejections: Rejections,
     backoff: Backoff,
     watching_since: Option<Instant>,
-    /// A lease of etcd that was granted and has no key yet.
-    spare: Option<LeaseId>,
+    /// The lease of etcd that we had last, whether our key hangs on it or not.
+    lease: Option<LeaseId>,
 }
 
 impl<R: Registry> Keeper<R> {
@@ -120,7 +120,7 @@ impl<R: Registry> Keeper<R> {
             rejections: Rejections::default(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(700)),
             watching_since: None,
-            spare: None,
+            lease: None,
         }
     }
 

@@ -78,7 +78,7 @@ impl<R: Registry> Keeper<R> {
         if let Some(entry) = listing.entries.iter().find(ours) {
             debug!(key = entry.name, "taking our lease back");
             self.registry.remove(entry).await?;
-            self.spare = entry.lease;
+            self.lease = entry.lease;
         }
         Ok(NoLease { reason, key: Some(rival.entry.name) })
     }
@@ -114,6 +114,7 @@ impl<R: Registry> Keeper<R> {
                 None => return Err(Interrupt::Relist("our lease has just expired")),
             },
         };
+        self.lease = entry.lease.or(self.lease);
         Ok(Held { own, lease: entry.lease, renew_at, revision })
     }
 
@@ -131,7 +132,6 @@ impl<R: Registry> Keeper<R> {
             let name = key_name(own.subnet);
             let value = claim::value(&own, config, &self.identity);
             if let Written::Done { revision } = self.registry.create(&name, &value, lease).await? {
-                self.spare = None;
                 self.say_if_moved(listing, &own);
                 return Ok(Held { own, lease: Some(lease), renew_at: self.renewal(ttl), revision });
             }
@@ -160,15 +160,16 @@ impl<R: Registry> Keeper<R> {
         }
     }
 
-    /// A lease of etcd without a key: that of a try that failed, if there was one. Left alone it would live for a day.
+    /// A lease of etcd for our key: that which we had, if its key is gone or was never made. Left alone it would live for
+    /// a day.
     async fn granted(&mut self) -> Result<(LeaseId, Duration), Interrupt> {
-        if let Some(lease) = self.spare
+        if let Some(lease) = self.lease
             && let Some(ttl) = self.registry.keep_alive(lease).await?
         {
             return Ok((lease, ttl));
         }
         let (lease, ttl) = self.registry.grant(TTL).await?;
-        self.spare = Some(lease);
+        self.lease = Some(lease);
         Ok((lease, ttl))
     }
 
@@ -177,6 +178,6 @@ impl<R: Registry> Keeper<R> {
     pub(super) fn renewal(&self, ttl: Duration) -> Duration {
         let third = (ttl / 3).mul_f64(0.85 + 0.3 * (self.settings.random)());
         let margin = ttl.saturating_sub(self.settings.renew_margin);
-        (self.settings.boot_time)() + third.min(margin).max(SOONEST_RENEWAL)
+        (self.settings.boot_time)() + third.min(margin.max(SOONEST_RENEWAL))
     }
 }

@@ -112,14 +112,16 @@ impl<R: Registry> Keeper<R> {
     /// A write to our key is fine if it says what we say: it was ours, or somebody restored a backup.
     fn check_own(&self, entry: &Entry, held: &Held) -> Result<(), Interrupt> {
         let own = &held.own;
-        if entry.lease != held.lease {
-            return Err(Interrupt::Relist("our key hangs on another lease of etcd now"));
-        }
         let lease = parse_lease(&entry.name, &entry.value, entry.revision);
         let owner = owner_of(&entry.value);
         let ours = |lease: &Lease| lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac;
         match (lease, owner.as_ref().and_then(|owner| owner.node_id.as_deref())) {
-            (Ok(lease), Some(node)) if ours(&lease) && node == self.identity.node.as_str() => Ok(()),
+            (Ok(lease), Some(node)) if ours(&lease) && node == self.identity.node.as_str() => {
+                match entry.lease == held.lease {
+                    true => Ok(()),
+                    false => Err(Interrupt::Relist("our key hangs on another lease of etcd now")),
+                }
+            }
             (Ok(lease), None) if ours(&lease) => Err(Interrupt::Relist("our lease has lost our name")),
             (Ok(_), _) => {
                 let by = owner.map(|owner| owner.to_string()).unwrap_or_default();

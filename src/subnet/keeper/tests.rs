@@ -349,3 +349,15 @@ fn says_which_keys_it_does_not_use() {
         assert_eq!(keys(&rig), ["8.8.8.0-24"]);
     });
 }
+
+#[test]
+fn a_key_that_is_made_again_hangs_on_the_same_lease_of_etcd() {
+    on_paused_time(async {
+        let mut rig = Rig::start(Memory::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        rig.memory.delete("10.5.1.0-24");
+        assert_eq!(rig.next().await, "leases ");
+        assert_eq!(rig.memory.world.borrow().leases.len(), 1, "the old one would live on for a day");
+    });
+}
