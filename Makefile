@@ -23,7 +23,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) $(RUST_ENV) KEEP=$(KEEP)
 CARGO := $(AS_USER) cargo
 ROOT_CARGO := $(AS_ROOT) cargo
 
-.PHONY: help build release setup demo test unit integration check bench clean
+.PHONY: help build release setup demo test unit integration check bench fuzz clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,22 @@ check: setup ## format, lints, documentation, licences of dependencies
 bench: release ## figures, beside a reference from the same run (root); BENCH="join bulk repair packets" for some
 	@$(CARGO) build --quiet --release --package integration --bins
 	@$(AS_ROOT) target/release/bench $(BENCH)
+
+# What cargo-fuzz passes to the compiler, without the sanitizers that only nightly has.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing
+FUZZ := config lease_key lease_value snapshot
+FUZZ_SECONDS := 30
+
+fuzz: setup ## look for input that breaks the parsers; FUZZ_SECONDS=30 for each
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --manifest-path integration/fuzz/Cargo.toml --release \
+		--target $$(rustc -vV | sed -n 's/host: //p') --target-dir target/fuzz
+	@for target in $(FUZZ); do \
+		mkdir -p target/fuzz/corpus/$$target && \
+		target/fuzz/*/release/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=target/fuzz/$$target- target/fuzz/corpus/$$target integration/fuzz/seeds/$$target || exit 1; \
+	done
 
 clean: ## remove what was built
 	$(CARGO) clean
