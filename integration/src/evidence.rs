@@ -22,7 +22,7 @@ const QUESTIONS: [&str; 10] = [
     "bridge fdb",
     "nft list ruleset",
     "iptables-save",
-    "tail -n +1 /run/flannel/*",
+    "tail -n +1 /run/flannel/*.env",
     "ss -Hulnp",
 ];
 

@@ -65,11 +65,13 @@ fn etcd_holds_what_flannel_would_write() -> Result<()> {
         let keys = lab.etcd.get_prefix(SUBNETS)?;
         ensure!(keys.len() == 1, "{keys:?}");
         let mac = lab.host(1).link("flannel.1")?.mac;
-        // The very bytes of flannel v0.20.2, but for the addresses.
+        // The very bytes of flannel v0.20.2, but for the addresses, and one key more.
         let expected = format!(
-            r#"{{"PublicIP":"10.99.1.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}}}"#
+            r#"{{"PublicIP":"10.99.1.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}"#
         );
-        ensure!(keys[0].value == expected, "{keys:?}");
+        let rest = keys[0].value.strip_prefix(&expected).and_then(|rest| rest.strip_prefix(r#","NodeID":""#));
+        let id = rest.and_then(|rest| rest.strip_suffix(r#""}"#)).context("no node id at the end")?;
+        ensure!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{keys:?}");
         let subnet = lab.host(1).subnet_env("FLANNEL_SUBNET")?;
         ensure!(keys[0].key == format!("{SUBNETS}{}", subnet.replace(".1/", ".0-")), "{keys:?} {subnet}");
         let left = lab.etcd.lease_seconds_left(keys[0].lease)?;
@@ -200,7 +202,7 @@ fn answers_for_its_health_over_http() -> Result<()> {
             })
         };
         expect("/healthz", "200 OK", "ok")?;
-        expect("/readyz", "503 Service Unavailable", "waiting for a lease")?;
+        expect("/readyz", "503 Service Unavailable", "waiting for a network config")?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         daemon.wait_ready()?;
         expect("/readyz", "200 OK", "ready")
