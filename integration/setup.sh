@@ -14,6 +14,9 @@ readonly NEEDS=(
     "iptables  iptables"
     "ping      iputils-ping"
     "iperf3    iperf3"
+    "nginx     nginx-light"
+    "wrk       wrk"
+    "curl      curl"
     "nsenter   util-linux"
     "ps        procps"
 )
@@ -37,19 +40,31 @@ has_systemd() {
     [[ -d /run/systemd/system ]]
 }
 
-# Debian starts a server as soon as its package is installed. The lab starts its own etcd, and one
-# on the machine would be a surprise. A runtime mask keeps systemd from starting it: it lies in /run
-# and concerns this one unit only, unlike a policy-rc.d, which is a file that changes the installation
-# of every package and may exist already. The mask goes in any case; the unit stays disabled.
-keep_etcd_from_starting() {
-    has_systemd || return 0
-    as_root systemctl --quiet mask --runtime etcd.service
-    trap 'as_root systemctl --quiet unmask --runtime etcd.service' EXIT
+# Debian starts a server as soon as its package is installed. The lab starts its own etcd and nginx, and one
+# on the machine would be a surprise. A runtime mask keeps systemd from starting them: it lies in /run
+# and concerns these units only, unlike a policy-rc.d, which is a file that changes the installation
+# of every package and may exist already. The mask goes in any case; the units stay disabled.
+keep_from_starting() {
+    has_systemd && [[ $# -gt 0 ]] || return 0
+    as_root systemctl --quiet mask --runtime "$@"
+    # shellcheck disable=SC2064 # the units as they are now
+    trap "as_root systemctl --quiet unmask --runtime $*" EXIT
 }
 
-leave_etcd_disabled() {
-    has_systemd || return 0
-    as_root systemctl --quiet disable etcd.service
+leave_disabled() {
+    has_systemd && [[ $# -gt 0 ]] || return 0
+    as_root systemctl --quiet disable "$@"
+}
+
+# The units of the servers among some packages.
+servers() {
+    local package
+    for package in "$@"; do
+        case $package in
+            etcd-server) echo etcd.service ;;
+            nginx-light) echo nginx.service ;;
+        esac
+    done
 }
 
 # Without systemd, RUNLEVEL=1 tells invoke-rc.d that this is not the time to start servers.
@@ -71,11 +86,11 @@ main() {
     fi
     echo "setup: installing ${missing[*]}"
     as_root apt-get update --quiet=2
-    local with_etcd=false
-    if [[ " ${missing[*]} " == *" etcd-server "* ]]; then with_etcd=true; fi
-    if $with_etcd; then keep_etcd_from_starting; fi
+    local units
+    mapfile -t units < <(servers "${missing[@]}")
+    keep_from_starting "${units[@]}"
     install "${missing[@]}"
-    if $with_etcd; then leave_etcd_disabled; fi
+    leave_disabled "${units[@]}"
     echo "setup: done"
 }
 

@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Result, ensure};
 
 /// Programs that the lab starts. `setup.sh` holds the packages they come from.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 14] = [
     "bridge",
     "etcd",
     "etcdctl",
@@ -14,10 +14,12 @@ const PROGRAMS: [&str; 12] = [
     "iptables-save",
     "mount",
     "nft",
+    "nginx",
     "nsenter",
     "ping",
     "setpriv",
     "unshare",
+    "wrk",
 ];
 
 /// Checks that the lab can work here.
