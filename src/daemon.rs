@@ -41,7 +41,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::new().context("failed to listen for signals")?;
-    let etcd = Etcd::new(access::load(&options.etcd)?, &options.etcd.prefix);
+    let etcd = Etcd::new(access::load(&options.etcd)?, access::source(&options.etcd), &options.etcd.prefix);
     let health_listener = health::bind(options.healthz).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
