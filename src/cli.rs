@@ -13,7 +13,7 @@ use clap::Parser;
 
 use crate::envfile::{docker_opts_path, socket_path};
 use crate::iface::Selectors;
-use crate::secret::{Credentials, Secret};
+use crate::secret::Secret;
 use crate::vxlan::peers::Peering;
 use commands::StatusFlags;
 use flags::{Flags, Peers};
@@ -76,7 +76,25 @@ pub struct EtcdOptions {
     /// PEM file with the authorities that we trust.
     pub cafile: Option<PathBuf>,
     /// User and password.
-    pub credentials: Option<Credentials>,
+    pub login: Option<Login>,
+}
+
+/// Who we say we are.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Name of the user.
+    pub user: String,
+    /// How the password is known.
+    pub password: Password,
+}
+
+/// A password, or where it is.
+#[derive(Debug, Clone)]
+pub enum Password {
+    /// Given as such.
+    Given(Secret),
+    /// The content of this file.
+    File(PathBuf),
 }
 
 /// The daemon does not start.
@@ -222,19 +240,32 @@ fn etcd_options(flags: &Flags) -> Result<EtcdOptions, Stop> {
             "--etcd-certfile and --etcd-keyfile go together: a certificate is of no use without its key\n",
         ));
     }
-    let credentials = match (&flags.etcd_username, &flags.etcd_password) {
-        (None, None) => None,
-        (Some(user), Some(password)) => Some(Credentials { user: user.clone(), password: Secret(password.clone()) }),
-        (Some(_), None) | (None, Some(_)) => return Err(usage("--etcd-username and --etcd-password go together\n")),
-    };
     Ok(EtcdOptions {
         endpoints,
         prefix: flags.etcd_prefix.clone(),
         keyfile: flags.etcd_keyfile.clone(),
         certfile: flags.etcd_certfile.clone(),
         cafile: flags.etcd_cafile.clone(),
-        credentials,
+        login: login(flags)?,
     })
+}
+
+fn login(flags: &Flags) -> Result<Option<Login>, Stop> {
+    let password = match (&flags.etcd_password, &flags.etcd_password_file) {
+        (None, None) => None,
+        (Some(password), None) => Some(Password::Given(Secret(password.clone()))),
+        (None, Some(file)) => Some(Password::File(file.clone())),
+        (Some(_), Some(_)) => {
+            return Err(usage("give one of --etcd-password and --etcd-password-file, in the environment too\n"));
+        }
+    };
+    match (&flags.etcd_username, password) {
+        (None, None) => Ok(None),
+        (Some(user), Some(password)) => Ok(Some(Login { user: user.clone(), password })),
+        (Some(_), None) | (None, Some(_)) => {
+            Err(usage("--etcd-username goes together with --etcd-password-file or --etcd-password\n"))
+        }
+    }
 }
 
 /// Checks an endpoint; without a scheme it is http, as for etcd's own clients.

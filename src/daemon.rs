@@ -53,7 +53,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::new().context("failed to listen for signals")?;
     let node = node_id(&options)?;
-    let etcd = Etcd::new(access::load(&options.etcd)?, &options.etcd.prefix);
+    let etcd = Etcd::new(access::load(&options.etcd)?, access::source(&options.etcd), &options.etcd.prefix);
     let health_listener = health::bind(options.healthz).await?;
     let control_listener = control::bind(&options.socket).await?;
     let (netlink, driver) = netlink::open()?;

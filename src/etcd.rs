@@ -1,22 +1,32 @@
 //! Owns all talk with etcd (v3 API): implements [`Registry`]. The only place that knows etcd. Decides nothing about
 //! leases; decides which endpoint to ask.
 
+mod access;
+mod certificate;
+mod connect;
+mod diagnose;
 mod endpoints;
+mod failure;
+mod list;
 mod watch;
 
 use std::time::Duration;
 
-use etcd_client::{Compare, CompareOp, GetOptions, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+};
 
 use crate::subnet::registry::{Entry, Error, LeaseId, Listing, Registry, TimeToLive, Written};
-pub use endpoints::{Access, Tls};
-use endpoints::{Cause, Endpoints};
+pub use access::{Access, Files, Source, Tls, Unusable};
+use endpoints::Endpoints;
+use failure::{Cause, Failure};
 pub use watch::EtcdWatch;
 
-/// Keys in one page of the list. A lease has 200 bytes: a page is 1 MB, below etcd's limit of 4 MB for an answer.
-const PAGE: i64 = 5000;
-/// Largest answer that we accept, in bytes: others may have written large values.
-const LARGEST_ANSWER: usize = 64 << 20;
+/// Largest answer that we accept, in bytes: above what etcd is recommended to store in one value (10 MiB). What is larger
+/// is refused before it is received.
+const LARGEST_ANSWER: usize = 16 << 20;
+/// So much of a value is kept. Longer ones are no leases, and all of them must fit into memory.
+const LONGEST_KEPT: usize = 64 << 10;
 
 /// The leases of one network, in etcd.
 pub struct Etcd {
@@ -54,7 +64,7 @@ impl Keys {
     fn entry(&self, kv: &KeyValue) -> Option<Entry> {
         Some(Entry {
             name: self.name(kv.key())?,
-            value: kv.value().to_vec(),
+            value: kv.value().get(..LONGEST_KEPT).unwrap_or(kv.value()).to_vec(),
             revision: kv.mod_revision(),
             lease: Some(kv.lease()).filter(|lease| *lease != 0),
         })
@@ -62,50 +72,23 @@ impl Keys {
 }
 
 impl Etcd {
-    /// Prepares to talk to etcd; nothing is sent yet.
-    pub fn new(access: Access, prefix: &str) -> Self {
-        Self { endpoints: Endpoints::new(access), keys: Keys::new(prefix) }
+    /// Prepares to talk to etcd; nothing is sent yet. `source` tells what `access` has become when it is refused.
+    pub fn new(access: Access, source: Source, prefix: &str) -> Self {
+        let keys = Keys::new(prefix);
+        Self { endpoints: Endpoints::new(access, source, &keys.all), keys }
     }
 
-    /// The configuration and the first page of leases, at one revision.
-    async fn first_page(&self) -> Result<(Listing, Option<Vec<u8>>), Error> {
-        let page = GetOptions::new().with_prefix().with_limit(PAGE);
-        let config = TxnOp::get(self.keys.config.clone(), None);
-        let subnets = TxnOp::get(self.keys.subnets.clone(), Some(page));
-        let both = Txn::new().and_then([config, subnets]);
-        let answer = self.txn(&format!("list \"{}\"", self.keys.all), both).await?;
-        let mut listing = Listing { revision: revision(&answer), config: None, entries: Vec::new() };
-        let mut next = None;
-        for response in answer.op_responses() {
-            let TxnOpResponse::Get(found) = response else { continue };
-            for kv in found.kvs() {
-                match self.keys.entry(kv) {
-                    Some(entry) => listing.entries.push(entry),
-                    None => listing.config = Some(kv.value().to_vec()),
-                }
-            }
-            next = if found.more() { found.kvs().last().map(|kv| after(kv.key())) } else { None };
-        }
-        Ok((listing, next))
-    }
-
-    /// One more page of the same revision; answers where the next one starts.
-    async fn more(&self, listing: &mut Listing, from: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
-        let end = end_of_prefix(&self.keys.subnets);
-        let page = GetOptions::new().with_range(end).with_limit(PAGE).with_revision(listing.revision);
-        let request = async |client: etcd_client::Client| {
-            client.kv_client().max_decoding_message_size(LARGEST_ANSWER).get(from.clone(), Some(page.clone())).await
+    async fn range(&self, from: &[u8], options: GetOptions) -> Result<GetResponse, Failure> {
+        let request = async |client: Client| {
+            client.kv_client().max_decoding_message_size(LARGEST_ANSWER).get(from, Some(options.clone())).await
         };
-        let found = self.endpoints.call(&format!("list \"{}\"", self.keys.subnets), request).await?;
-        listing.entries.extend(found.kvs().iter().filter_map(|kv| self.keys.entry(kv)));
-        Ok(if found.more() { found.kvs().last().map(|kv| after(kv.key())) } else { None })
+        self.endpoints.try_call(request).await
     }
 
-    async fn txn(&self, operation: &str, txn: Txn) -> Result<TxnResponse, Error> {
-        let request = async |client: etcd_client::Client| {
-            client.kv_client().max_decoding_message_size(LARGEST_ANSWER).txn(txn.clone()).await
-        };
-        self.endpoints.call(operation, request).await
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
+        let request =
+            async |client: Client| client.kv_client().max_decoding_message_size(LARGEST_ANSWER).txn(txn.clone()).await;
+        self.endpoints.try_call(request).await
     }
 }
 
@@ -113,17 +96,18 @@ impl Registry for Etcd {
     type Watch = EtcdWatch;
 
     async fn list(&self) -> Result<Listing, Error> {
-        let (mut listing, mut next) = self.first_page().await?;
-        while let Some(from) = next {
-            next = self.more(&mut listing, from).await?;
-        }
-        Ok(listing)
+        list::all(self).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
         let key = self.keys.of(name);
-        let request = async |mut client: etcd_client::Client| client.get(key.clone(), None).await;
-        let found = self.endpoints.call(&format!("get \"{key}\""), request).await?;
+        let found = match self.range(key.as_bytes(), GetOptions::new()).await {
+            Err(failure) if failure.cause.is_too_large() => {
+                self.range(key.as_bytes(), GetOptions::new().with_keys_only()).await
+            }
+            found => found,
+        };
+        let found = found.map_err(|failure| failure.during(&format!("get \"{key}\"")))?;
         Ok(found.kvs().first().and_then(|kv| self.keys.entry(kv)))
     }
 
@@ -133,13 +117,13 @@ impl Registry for Etcd {
 
     async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), Error> {
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let request = async |mut client: etcd_client::Client| client.lease_grant(seconds, None).await;
+        let request = async |mut client: Client| client.lease_grant(seconds, None).await;
         let granted = self.endpoints.call("get a lease from etcd", request).await?;
         Ok((granted.id(), seconds_of(granted.ttl())))
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Option<Duration>, Error> {
-        let request = async |mut client: etcd_client::Client| {
+        let request = async |mut client: Client| {
             // The first answer only says that the lease is there; the library keeps its time to live to itself.
             let (mut keeper, mut answers) = client.lease_keep_alive(lease).await?;
             keeper.keep_alive().await?;
@@ -167,7 +151,7 @@ impl Registry for Etcd {
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
         let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
         let txn = Txn::new().when([absent]).and_then([put]).or_else([TxnOp::get(key.clone(), None)]);
-        let answer = self.txn(&format!("create \"{key}\""), txn).await?;
+        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("create \"{key}\"")))?;
         Ok(if answer.succeeded() {
             Written::Done { revision: revision(&answer) }
         } else {
@@ -181,7 +165,7 @@ impl Registry for Etcd {
         let unchanged = Compare::mod_revision(key.clone(), CompareOp::Equal, read.revision);
         let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
         let txn = Txn::new().when([unchanged]).and_then([put]).or_else([TxnOp::get(key.clone(), None)]);
-        let answer = self.txn(&format!("update \"{key}\""), txn).await?;
+        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("update \"{key}\"")))?;
         Ok(if answer.succeeded() {
             Written::Done { revision: revision(&answer) }
         } else {
@@ -193,7 +177,7 @@ impl Registry for Etcd {
         let key = self.keys.of(&read.name);
         let unchanged = Compare::mod_revision(key.clone(), CompareOp::Equal, read.revision);
         let txn = Txn::new().when([unchanged]).and_then([TxnOp::delete(key.clone(), None)]);
-        let answer = self.txn(&format!("delete \"{key}\""), txn).await?;
+        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("delete \"{key}\"")))?;
         Ok(if answer.succeeded() { Written::Done { revision: revision(&answer) } } else { Written::Lost })
     }
 }

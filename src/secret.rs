@@ -13,7 +13,7 @@ impl fmt::Debug for Secret {
 }
 
 /// Who we say we are.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Name of the user.
     pub user: String,

@@ -207,7 +207,7 @@ pub fn parse_lease(name: &str, value: &[u8], revision: i64) -> Result<Lease, Rej
 
 fn found(value: &[u8]) -> Result<Found, Rejection> {
     if value.len() > LONGEST_VALUE {
-        return Err(Rejection::Value(format!("{} bytes, expected at most {LONGEST_VALUE}", value.len())));
+        return Err(Rejection::Value(format!("longer than {LONGEST_VALUE} bytes")));
     }
     serde_json::from_slice(value).map_err(|error| Rejection::Value(error.to_string()))
 }

@@ -126,7 +126,7 @@ fn hostile() -> Vec<(String, String, &'static str)> {
         ("garbage".to_owned(), "failed to read the value"),
         (r#"{"PublicIP":[],"BackendType":{},"NodeID":{"a":[]}}"#.to_owned(), "failed to read the value"),
         ("[".repeat(2000), "failed to read the value"),
-        ("x".repeat(1_400_000), "1400000 bytes"),
+        ("x".repeat(1_400_000), "longer than 4096 bytes"),
         (r#"{"PublicIP":"10.98.0.9","BackendType":"udp","BackendData":null}"#.to_owned(), "backend is \"udp\""),
     ];
     let values = (100..).zip(values).map(|(n, (value, why))| (key(&format!("10.5.{n}.0-24")), value, why));

@@ -56,9 +56,12 @@ pub(super) struct Flags {
     /// User, where etcd has authentication turned on
     #[arg(long, value_name = "NAME", help_heading = "etcd")]
     pub(super) etcd_username: Option<String>,
-    /// The user's password; better in the environment, where other users do not see it
+    /// The user's password; better in a file or in the environment, where other users do not see it
     #[arg(long, value_name = "TEXT", help_heading = "etcd")]
     pub(super) etcd_password: Option<String>,
+    /// File that holds the user's password; read again when etcd refuses it
+    #[arg(long, value_name = "FILE", help_heading = "etcd")]
+    pub(super) etcd_password_file: Option<PathBuf>,
 
     /// Name of this host among the members; without it, one that is derived from /etc/machine-id
     #[arg(long, value_name = "NAME", value_parser = node_id, help_heading = "This host")]

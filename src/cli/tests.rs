@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::*;
 
 fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
@@ -106,7 +108,10 @@ fn refuses_what_cannot_be_used() {
     check_refused(&["--etcd-endpoints="], &[], "expected URLs such as");
     check_refused(&["--etcd-endpoints=http://user:secret@a:2379"], &[], "expected URLs such as");
     check_refused(&["--etcd-certfile=a"], &[], "go together");
-    check_refused(&["--etcd-username=a"], &[], "go together");
+    check_refused(&["--etcd-username=a"], &[], "goes together");
+    check_refused(&["--etcd-password-file=a"], &[], "goes together");
+    let both = ["--etcd-username=a", "--etcd-password-file=b"];
+    check_refused(&both, &[("FLANNELD_ETCD_PASSWORD", "hunter2")], "give one of");
     check_refused(&[], &[("FLANNELD_IP_MASQ", "maybe")], "in the environment variable FLANNELD_IP_MASQ");
 }
 
@@ -123,6 +128,13 @@ fn teaches_when_asked() {
         assert!(help.contains(heading), "{help}");
     }
     assert!(!help.contains("kube"), "{help}");
+}
+
+#[test]
+fn takes_a_password_from_a_file() {
+    let options = parse_with(&["--etcd-username=a"], &[("FLANNELD_ETCD_PASSWORD_FILE", "/etc/pw")]);
+    let login = options.expect("a good environment").etcd.login.expect("a user");
+    assert!(matches!(&login.password, Password::File(file) if file == Path::new("/etc/pw")), "{login:?}");
 }
 
 #[test]

@@ -1,109 +1,49 @@
-//! Owns the connections to the members of etcd: stays with one that works, goes on to the next when it fails, and
-//! gives every request a time limit.
+//! Owns the connections to the members of etcd: stays with one that works, goes on to the next when it fails, gives every
+//! request a time limit, and takes up files that were renewed.
 //!
-//! One client for each endpoint: the library balances over several, and then asks dead ones as well.
+//! One client for each endpoint: the library balances over several, and then asks dead ones as well. A client connects
+//! again by itself, but shows for ever the certificate it was made with; so it is thrown away when it fails.
 
 use std::cell::{Cell, RefCell};
-use std::error::Error as _;
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::rc::Rc;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error as EtcdError, Identity, TlsOptions};
+use etcd_client::{Client, Error as EtcdError};
+use tracing::{debug, info, warn};
 
-use crate::secret::{Credentials, Secret};
+use super::access::{Access, Source};
+use super::connect;
+use super::diagnose::{self, Known};
+use super::failure::{Cause, DEADLINE, Failure};
 use crate::subnet::registry;
-
-/// How long one request may take, connecting included.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
-/// An idle connection is probed after this time, so that a watch on a frozen member ends.
-const PROBE: Duration = Duration::from_secs(5);
-/// How long a probe may take.
-const PROBE_ANSWER: Duration = Duration::from_secs(3);
-/// gRPC codes for which another member may do better: cancelled, unknown, deadline exceeded, internal, unavailable.
-/// (<https://grpc.io/docs/guides/status-codes>)
-const TRY_ANOTHER: [i32; 5] = [1, 2, 4, 13, 14];
-
-/// How to reach etcd and be let in.
-#[derive(Debug, Clone, Default)]
-pub struct Access {
-    /// URLs of the members, at least one.
-    pub endpoints: Vec<String>,
-    /// Certificates and key.
-    pub tls: Tls,
-    /// User and password, if etcd asks for them.
-    pub credentials: Option<Credentials>,
-}
-
-/// PEM texts for TLS.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Authorities that we trust; those of the system if there is none.
-    pub ca: Option<Vec<u8>>,
-    /// Our own certificate and its key.
-    pub identity: Option<(Vec<u8>, Secret)>,
-}
-
-/// How a request failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{endpoint}: {}", describe(cause))]
-pub(super) struct Failure {
-    endpoint: String,
-    pub(super) cause: Cause,
-}
-
-/// What came back.
-#[derive(Debug)]
-pub(super) enum Cause {
-    /// etcd, or the way to it, said no.
-    Etcd(EtcdError),
-    /// Nothing in time.
-    Late,
-}
-
-impl Failure {
-    /// The failure as the core sees it: what was tried, and what came back.
-    pub(super) fn during(self, operation: &str) -> registry::Error {
-        registry::Error { operation: operation.to_owned(), source: Box::new(self) }
-    }
-
-    fn another_may_do_better(&self) -> bool {
-        match &self.cause {
-            Cause::Late | Cause::Etcd(EtcdError::TransportError(_) | EtcdError::IoError(_)) => true,
-            Cause::Etcd(EtcdError::GRpcStatus(status)) => TRY_ANOTHER.contains(&i32::from(status.code())),
-            Cause::Etcd(_) => false,
-        }
-    }
-}
-
-/// The words of etcd without the packaging of the libraries in between.
-fn describe(cause: &Cause) -> String {
-    match cause {
-        Cause::Late => format!("no answer within {} s", DEADLINE.as_secs()),
-        Cause::Etcd(EtcdError::GRpcStatus(status)) => {
-            let causes = status.source().map(crate::error::chain).unwrap_or_default();
-            // The message often is the innermost cause already.
-            match causes.is_empty() || causes.contains(status.message()) {
-                true => status.message().to_owned(),
-                false => format!("{}: {causes}", status.message()),
-            }
-        }
-        Cause::Etcd(error) => crate::error::chain(error),
-    }
-}
 
 /// See the module.
 pub(super) struct Endpoints {
-    access: Access,
-    options: ConnectOptions,
+    source: Source,
+    access: RefCell<Rc<Access>>,
+    /// `PREFIX/`, for what is said about permissions.
+    prefix: String,
     /// Made when first used: with a user, making one asks etcd for a token.
     clients: RefCell<Vec<Option<Client>>>,
     /// The one that worked last.
     current: Cell<usize>,
+    /// Whether the current client has had an answer: then its certificates are not what is wrong.
+    proven: Cell<bool>,
+    /// Why the files could not be read again, so that it is said once.
+    unreadable: RefCell<Option<String>>,
+    /// What was said of failures since the last answer. The caller says once that etcd is away, and the cause may show
+    /// later: at first it is but a connection that ended.
+    said: RefCell<BTreeSet<String>>,
 }
 
 impl Endpoints {
-    pub(super) fn new(access: Access) -> Self {
+    pub(super) fn new(access: Access, source: Source, prefix: &str) -> Self {
         let clients = RefCell::new(access.endpoints.iter().map(|_| None).collect());
-        Self { options: options(&access), access, clients, current: Cell::new(0) }
+        warn_if_expired(&access, &source);
+        let access = RefCell::new(Rc::new(access));
+        let (current, proven) = (Cell::new(0), Cell::new(false));
+        let (unreadable, said) = (RefCell::default(), RefCell::default());
+        Self { source, access, prefix: prefix.to_owned(), clients, current, proven, unreadable, said }
     }
 
     /// Makes a request, on each member once at most. It must be one that may be made twice.
@@ -120,33 +60,109 @@ impl Endpoints {
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
     ) -> Result<T, Failure> {
-        let mut members = self.access.endpoints.len();
+        let mut members = self.clients.borrow().len();
+        let mut may_mend = true;
         loop {
             let failure = match self.ask_current(&request).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    self.proven.set(true);
+                    self.said.take();
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
+            if std::mem::take(&mut may_mend) && self.mend(&failure.cause) {
+                continue;
+            }
+            self.say_cause(&failure);
             members = members.saturating_sub(1);
-            if !failure.another_may_do_better() {
+            if !failure.cause.is_of_member() {
                 return Err(failure);
             }
             self.rotate();
             if members == 0 {
                 return Err(failure);
             }
-            tracing::debug!(%failure, "asking another member of etcd");
+            debug!(%failure, "asking another member of etcd");
         }
     }
 
-    /// Turns to the next member, after one has failed.
+    /// Turns to the next member, after one has failed. The connection that has failed is not used again.
     pub(super) fn rotate(&self) {
-        self.current.set((self.current.get() + 1) % self.access.endpoints.len().max(1));
+        self.forget_current();
+        self.proven.set(false);
+        self.current.set((self.current.get() + 1) % self.clients.borrow().len().max(1));
+    }
+
+    /// Reads the files again. Answers whether they hold something new, which is then used from now on.
+    pub(super) fn renew(&self) -> bool {
+        let read = match (self.source.read)() {
+            Ok(read) => read,
+            Err(reason) => {
+                self.say_unreadable(reason);
+                return false;
+            }
+        };
+        self.unreadable.take();
+        let before = self.access.borrow().clone();
+        if read == *before {
+            return false;
+        }
+        info!(what = read.renewed_since(&before), "files for etcd were renewed; using the new ones");
+        warn_if_expired(&read, &self.source);
+        self.access.replace(Rc::new(read));
+        self.clients.borrow_mut().fill(None);
+        true
+    }
+
+    /// Files may be half written at this moment: those that were read before stay in use.
+    fn say_unreadable(&self, reason: String) {
+        match self.unreadable.borrow().as_ref() == Some(&reason) {
+            true => debug!(reason, "files for etcd still cannot be used"),
+            false => {
+                warn!(reason, "files for etcd cannot be used as they are now; going on with what they held before")
+            }
+        }
+        self.unreadable.replace(Some(reason));
+    }
+
+    fn say_cause(&self, failure: &Failure) {
+        let Some(hint) = &failure.hint else { return };
+        if self.said.borrow_mut().insert(hint.clone()) {
+            warn!(etcd = failure.endpoint, "{hint}");
+        }
+    }
+
+    /// Whether something is different now, so that the same member may do better.
+    fn mend(&self, cause: &Cause) -> bool {
+        if cause.is_old_token() {
+            self.forget_current();
+            return true;
+        }
+        cause.new_files_may_help() && self.renew()
+    }
+
+    fn forget_current(&self) {
+        if let Some(place) = self.clients.borrow_mut().get_mut(self.current.get()) {
+            *place = None;
+        }
     }
 
     /// What went wrong outside a call, on the current member.
-    pub(super) fn failure(&self, cause: Cause) -> Failure {
-        let endpoint = self.access.endpoints.get(self.current.get()).cloned().unwrap_or_default();
-        Failure { endpoint, cause }
+    fn failure(&self, cause: Cause) -> Failure {
+        let hint = self.hint(&cause.words());
+        Failure { endpoint: self.url(), cause, hint }
+    }
+
+    /// What an error of the current member probably means.
+    pub(super) fn hint(&self, words: &str) -> Option<String> {
+        let (endpoint, access) = (self.url(), self.access.borrow().clone());
+        let (proven, now) = (self.proven.get(), (self.source.now)());
+        diagnose::hint(words, &Known { endpoint: &endpoint, access: &access, prefix: &self.prefix, proven, now })
+    }
+
+    fn url(&self) -> String {
+        self.access.borrow().endpoints.get(self.current.get()).cloned().unwrap_or_default()
     }
 
     async fn ask_current<T>(&self, request: impl AsyncFn(Client) -> Result<T, EtcdError>) -> Result<T, Failure> {
@@ -163,8 +179,10 @@ impl Endpoints {
         if let Some(client) = made {
             return Ok(client);
         }
-        let url = self.access.endpoints.get(current).cloned().unwrap_or_default();
-        let client = Client::connect([url], Some(self.options.clone())).await?;
+        self.renew();
+        self.proven.set(false);
+        let access = self.access.borrow().clone();
+        let client = connect::client(&self.url(), &access).await?;
         if let Some(place) = self.clients.borrow_mut().get_mut(current) {
             *place = Some(client.clone());
         }
@@ -172,41 +190,34 @@ impl Endpoints {
     }
 }
 
-fn options(access: &Access) -> ConnectOptions {
-    let mut options = ConnectOptions::new()
-        .with_connect_timeout(DEADLINE)
-        .with_keep_alive(PROBE, PROBE_ANSWER)
-        .with_keep_alive_while_idle(true)
-        .with_require_leader(true);
-    if access.endpoints.iter().any(|url| url.starts_with("https://")) {
-        options = options.with_tls(tls(&access.tls));
-    }
-    if let Some(Credentials { user, password }) = &access.credentials {
-        // Tokens expire; the library asks for a new one when etcd refuses the old.
-        options = options.with_user(user, &password.0).with_auto_token_refresh(true);
-    }
-    options
-}
-
-fn tls(tls: &Tls) -> TlsOptions {
-    let options = match &tls.ca {
-        Some(ca) => TlsOptions::new().ca_certificate(Certificate::from_pem(ca)),
-        None => TlsOptions::new().with_native_roots(),
-    };
-    match &tls.identity {
-        Some((certificate, key)) => options.identity(Identity::from_pem(certificate, &key.0)),
-        None => options,
+fn warn_if_expired(access: &Access, source: &Source) {
+    if let Some(expired) = diagnose::expired(access, (source.now)()) {
+        warn!("{expired}");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::{Credentials, Secret};
+    use std::time::SystemTime;
+
+    fn with_password(password: &str) -> Access {
+        let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
+        let credentials = Some(Credentials { user: "flannel".to_owned(), password: Secret(password.to_owned()) });
+        Access { endpoints, credentials, ..Access::default() }
+    }
+
+    /// Endpoints whose files hold what `disk` says.
+    fn endpoints(disk: &Rc<RefCell<Result<Access, String>>>) -> Endpoints {
+        let disk = disk.clone();
+        let source = Source { read: Box::new(move || disk.borrow().clone()), now: || SystemTime::UNIX_EPOCH };
+        Endpoints::new(with_password("old"), source, "/net/")
+    }
 
     #[test]
     fn goes_round_the_members() {
-        let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
-        let endpoints = Endpoints::new(Access { endpoints, ..Access::default() });
+        let endpoints = endpoints(&Rc::new(RefCell::new(Ok(with_password("old")))));
         let mut seen = Vec::new();
         for _ in 0..3 {
             seen.push(endpoints.failure(Cause::Late).to_string());
@@ -215,5 +226,19 @@ mod tests {
         assert_eq!(seen[0], "http://a:1: no answer within 5 s");
         assert_eq!(seen[1], "http://b:1: no answer within 5 s");
         assert_eq!(seen[2], seen[0]);
+    }
+
+    #[test]
+    fn takes_up_what_was_renewed_once_and_keeps_what_it_had_while_files_are_broken() {
+        let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
+        let endpoints = endpoints(&disk);
+        assert!(!endpoints.renew());
+        *disk.borrow_mut() = Err("half written".to_owned());
+        assert!(!endpoints.renew());
+        assert_eq!(**endpoints.access.borrow(), with_password("old"));
+        *disk.borrow_mut() = Ok(with_password("new"));
+        assert!(endpoints.renew());
+        assert!(!endpoints.renew());
+        assert_eq!(**endpoints.access.borrow(), with_password("new"));
     }
 }

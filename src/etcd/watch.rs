@@ -4,6 +4,7 @@
 use etcd_client::{Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
 
 use super::endpoints::Endpoints;
+use super::failure::in_parentheses;
 use super::{Keys, LARGEST_ANSWER};
 use crate::subnet::registry::{Change, Error, Watch};
 
@@ -18,17 +19,30 @@ pub struct EtcdWatch {
 enum Ended {
     #[error("revisions before {0} are compacted")]
     Compacted(i64),
-    #[error("etcd cancelled it: {0:?}")]
-    Cancelled(String),
+    #[error("etcd cancelled it: {reason:?}{}", in_parentheses(hint.as_deref()))]
+    Cancelled { reason: String, hint: Option<String> },
     #[error("the stream ended")]
     Closed,
     #[error("{}", crate::error::chain(.0))]
     Etcd(EtcdError),
 }
 
+impl Ended {
+    /// With what an error of the member probably means.
+    fn explained(self, endpoints: &Endpoints) -> Self {
+        match self {
+            Self::Cancelled { reason, .. } => Self::Cancelled { hint: endpoints.hint(&reason), reason },
+            Self::Compacted(_) | Self::Closed | Self::Etcd(_) => self,
+        }
+    }
+}
+
 /// Starts a watch that sees everything from revision `from` on.
 pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Result<EtcdWatch, Error> {
-    let options = WatchOptions::new().with_prefix().with_start_revision(from);
+    // A watch is what keeps a connection for long: the latest certificate is good for longest.
+    endpoints.renew();
+    // Changes that together are above the limit come in parts.
+    let options = WatchOptions::new().with_prefix().with_start_revision(from).with_fragment();
     let request = async |client: etcd_client::Client| {
         let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
         let mut stream = client.watch(keys.all.clone(), Some(options.clone())).await?;
@@ -40,6 +54,7 @@ pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Resul
     match answer.map_or(Err(Ended::Closed), |answer| check(&answer)) {
         Ok(()) => Ok(EtcdWatch { stream, keys }),
         Err(ended) => {
+            let ended = ended.explained(endpoints);
             endpoints.rotate();
             Err(Error { operation, source: Box::new(ended) })
         }
@@ -86,7 +101,7 @@ fn check(answer: &WatchResponse) -> Result<(), Ended> {
         return Err(Ended::Compacted(answer.compact_revision()));
     }
     if answer.canceled() {
-        return Err(Ended::Cancelled(answer.cancel_reason().to_owned()));
+        return Err(Ended::Cancelled { reason: answer.cancel_reason().to_owned(), hint: None });
     }
     Ok(())
 }

@@ -153,12 +153,13 @@ impl<R: Registry> Keeper<R> {
             }
         }
         let since = (self.settings.wall_time)();
-        self.standing.send_if_modified(|standing| match standing.contact {
-            Contact::Away { .. } => false,
-            Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => {
-                standing.contact = Contact::Away { since, reason: error };
-                true
-            }
+        self.standing.send_if_modified(|standing| {
+            let since = match &standing.contact {
+                Contact::Away { since, .. } => *since,
+                Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => since,
+            };
+            let away = Contact::Away { since, reason: error };
+            std::mem::replace(&mut standing.contact, away.clone()) != away
         });
         sleep(self.backoff.next((self.settings.random)())).await;
     }

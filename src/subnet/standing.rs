@@ -30,7 +30,7 @@ pub enum Contact {
     Away {
         /// Since when.
         since: SystemTime,
-        /// What came back first.
+        /// What came back last.
         reason: String,
     },
 }

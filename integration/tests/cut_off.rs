@@ -1,0 +1,62 @@
+//! How soon a host knows what it missed while no packet passed between it and etcd. Needs root.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use integration::underlay::ADDRESS;
+use integration::{CONFIG, CONFIG_KEY, Member, QUICK, eventually, in_lab};
+
+/// What counts as at once after the end of a disturbance.
+const SOON: Duration = Duration::from_secs(2);
+
+/// Each is just after etcd's kernel has repeated in vain what was lost: 0.2, 0.6, 1.4, 3.0, 6.2 seconds after the first
+/// try, so that waiting for the next repetition takes longest.
+const CUTS: [f64; 3] = [1.5, 3.2, 6.4];
+
+#[test]
+fn knows_within_two_seconds_what_it_missed_while_it_was_cut_off() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let _daemon = lab.host(1).flanneld().start_ready()?;
+        for (number, cut) in (100..).zip(CUTS) {
+            let vtep = [10, 5, number, 0].into();
+            let peer = Member { subnet: format!("10.5.{number}.0/24"), vtep, ..Member::invented(number.into()) };
+            let (key, value) = peer.lease();
+            lab.underlay.cut(lab.host(1).address(), ADDRESS)?;
+            lab.etcd.put(&key, &value)?;
+            // Not for luck: how long the cut lasts is what is tested.
+            sleep(Duration::from_secs_f64(cut));
+            lab.underlay.heal()?;
+            let healed = Instant::now();
+            eventually(QUICK, "the new peer", || {
+                let routes = lab.host(1).routes("flannel.1")?;
+                ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
+                Ok(())
+            })?;
+            let took = healed.elapsed();
+            ensure!(took < SOON, "{took:?} after a cut of {cut} s");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dead_network_is_noticed_soon_and_tried_again_and_again() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        lab.underlay.cut(lab.host(1).address(), ADDRESS)?;
+        let fails = |times: usize, within: Duration| {
+            eventually(within, format_args!("failure {times}"), || {
+                let log = daemon.log()?;
+                ensure!(log.matches(" fails us").count() >= times, "{log}");
+                Ok(())
+            })
+        };
+        // By the kernel: HTTP/2 would take up to 8 s.
+        fails(1, Duration::from_secs(5))?;
+        // Each try ends after a second, not after the 5 s of a request, and the next one begins within 1.5 s.
+        fails(5, Duration::from_secs(12))
+    })
+}

@@ -1,0 +1,160 @@
+//! Users, passwords, tokens and roles.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use integration::{
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, FlanneldCommand, Lab, Member, QUICK, SLOW, eventually, in_lab,
+};
+
+use super::says;
+
+/// As in docs/etcd.md: what the daemon needs, and no more.
+const MINIMAL_ROLE: [&str; 3] = [
+    "role add flannel",
+    "role grant-permission flannel --prefix=true read /coreos.com/network/",
+    "role grant-permission flannel --prefix=true readwrite /coreos.com/network/subnets/",
+];
+
+/// Turns authentication on, for the users root:secret and flannel:hunter2, who has a role.
+fn turn_on(etcd: &Etcd, role: &[&str]) -> Result<()> {
+    etcd.put(CONFIG_KEY, CONFIG)?;
+    let users = ["user add root:secret", "user grant-role root root"];
+    let flannel = ["user add flannel:hunter2", "user grant-role flannel flannel", "auth enable"];
+    for line in users.iter().chain(role).chain(&flannel) {
+        etcd.ctl(&line.split(' ').collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+fn as_root(etcd: &Etcd, args: &[&str]) -> Result<String> {
+    etcd.ctl(&[&["--user=root:secret"], args].concat())
+}
+
+fn change_password(lab: &Lab, password: &str) -> Result<()> {
+    let endpoint = format!("--endpoints={}", lab.etcd.endpoint());
+    let line = ["env", "ETCDCTL_API=3", "etcdctl", &endpoint, "--user=root:secret", "user", "passwd", "flannel"];
+    lab.underlay.finish(&[&line[..], &["--interactive=false"]].concat(), password)?.success().map(drop)
+}
+
+fn daemon<'a>(lab: &'a Lab, etcd: &Etcd) -> FlanneldCommand<'a> {
+    lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).arg("--etcd-username=flannel")
+}
+
+#[test]
+fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> {
+    in_lab(1, |lab| {
+        turn_on(&lab.etcd, &MINIMAL_ROLE)?;
+        let file = lab.dir().join("password");
+        fs::write(&file, "hunter3\n")?;
+        let daemon =
+            daemon(lab, &lab.etcd).arg(&format!("--etcd-password-file={}", file.display())).arg("-v=10").start()?;
+        let name = file.display().to_string();
+        says(&daemon, &["invalid user ID or password", "user \"flannel\"", "the password in", &name])?;
+        fs::write(&file, "hunter2\n")?;
+        daemon.wait_ready()?;
+        says(&daemon, &["files for etcd were renewed", "password"])?;
+        // etcd takes back the tokens of a user whose password changes.
+        fs::write(&file, "hunter4")?;
+        change_password(lab, "hunter4")?;
+        lose_our_key(&lab.etcd)?;
+        let log = daemon.log()?;
+        ensure!(!["hunter2", "hunter3", "hunter4"].iter().any(|password| log.contains(password)), "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn takes_the_password_from_the_environment() -> Result<()> {
+    in_lab(1, |lab| {
+        turn_on(&lab.etcd, &MINIMAL_ROLE)?;
+        let daemon = |password: &str| daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", password).arg("-v=10");
+        let wrong = daemon("hunter3").start()?;
+        says(&wrong, &["invalid user ID or password", "--etcd-password"])?;
+        wrong.kill()?;
+        let nobody = lab.host(1).flanneld().start()?;
+        says(&nobody, &["etcd has authentication on", "--etcd-username"])?;
+        nobody.kill()?;
+        let daemon = daemon("hunter2").start_ready()?;
+        ensure!(!daemon.log()?.contains("hunter2") && !wrong.log()?.contains("hunter3"));
+        Ok(())
+    })
+}
+
+#[test]
+fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
+    in_lab(1, |lab| {
+        // Without the right to write leases.
+        turn_on(&lab.etcd, &MINIMAL_ROLE[..2])?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start()?;
+        let needs =
+            "user \"flannel\" needs to read \"/coreos.com/network/\" and write \"/coreos.com/network/subnets/\"";
+        says(&daemon, &["failed to create \"/coreos.com/network/subnets/10.5.", "permission denied", needs])?;
+        let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
+        as_root(&lab.etcd, &grant)?;
+        daemon.wait_ready()
+    })
+}
+
+#[test]
+fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
+    in_lab(1, |lab| {
+        // Enough to list, not to watch: the watch is on all below the prefix.
+        let config_only = "role grant-permission flannel read /coreos.com/network/config";
+        turn_on(&lab.etcd, &[MINIMAL_ROLE[0], MINIMAL_ROLE[2], config_only])?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start()?;
+        says(
+            &daemon,
+            &["failed to watch", "permission denied", "user \"flannel\" needs to read \"/coreos.com/network/\""],
+        )
+    })
+}
+
+#[test]
+fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
+    in_lab(1, |lab| {
+        let args = ["--auth-token=simple", "--auth-token-ttl=1", "--logger=zap"].map(str::to_owned).to_vec();
+        let etcd = lab.start_etcd(EtcdOptions { args, ..EtcdOptions::new("tokens", 3379) })?;
+        // A lease that is there already and ends soon is renewed soon.
+        let own = Member { public_ip: lab.host(1).address().to_string(), ..member(100) };
+        let (key, value) = own.lease();
+        let lease = etcd.grant_lease(15)?;
+        etcd.put_with_lease(&key, &value, lease)?;
+        turn_on(&etcd, &MINIMAL_ROLE)?;
+        let daemon = daemon(lab, &etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start_ready()?;
+        eventually(SLOW, "the end of the token", || {
+            let log = etcd.log();
+            ensure!(
+                log.lines().any(|line| line.contains("deleted a simple token") && line.contains("flannel")),
+                "{log}"
+            );
+            Ok(())
+        })?;
+        let (key, value) = member(201).lease();
+        as_root(&etcd, &["put", "--", &key, &value])?;
+        eventually(QUICK, "the new peer", || {
+            let routes = lab.host(1).routes("flannel.1")?;
+            ensure!(routes.contains_key("10.5.201.0/24"), "{routes:?}");
+            Ok(())
+        })?;
+        says(&daemon, &["renewed the lease"])?;
+        lose_our_key(&etcd)
+    })
+}
+
+/// A member of the network of [`CONFIG`].
+fn member(number: u8) -> Member {
+    let vtep = [10, 5, number, 0].into();
+    Member { subnet: format!("10.5.{number}.0/24"), vtep, ..Member::invented(number.into()) }
+}
+
+/// Deletes the keys of all members and waits until the daemon has made its own anew: that takes a list and a write.
+fn lose_our_key(etcd: &Etcd) -> Result<()> {
+    const SUBNETS: &str = "/coreos.com/network/subnets/";
+    as_root(etcd, &["del", "--prefix", "--", SUBNETS])?;
+    eventually(QUICK, "our lease", || {
+        let keys = as_root(etcd, &["get", "--prefix", "--keys-only", "--", SUBNETS])?;
+        ensure!(keys.contains(SUBNETS), "no key");
+        Ok(())
+    })
+}
