@@ -24,8 +24,9 @@ use crate::etcd::Etcd;
 use crate::identity::NodeId;
 use crate::iface::External;
 use crate::netlink::{self, Netlink};
-use crate::roster::run::{Keep, Place};
-use crate::roster::{self, snapshot::Snapshot};
+use crate::roster;
+use crate::roster::run::Keep;
+use crate::roster::snapshot::{Place, Snapshot};
 use crate::status::Report;
 use crate::subnet::claim::{Identity, Past};
 use crate::subnet::keeper::{Channels, Keeper, Settings};
@@ -71,11 +72,12 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     if let Some(listener) = control_listener {
         tasks.spawn_local(control::serve(listener, vitals.clone(), fixed(&options, &node)));
     }
+    let last_known = state::load(&state::path(&options), &options.etcd.prefix, &node);
     let external = tokio::select! {
-        external = external::wait_for(&netlink, &options) => external,
+        external = external::wait_for(&netlink, &options, last_known.as_ref()) => external,
         name = stop.received() => return stopped(name),
     };
-    start(&mut tasks, &options, Parts { node, external, etcd, netlink }, tell, vitals.membership);
+    start(&mut tasks, &options, Parts { node, external, etcd, netlink, last_known }, tell, vitals.membership);
     tokio::select! {
         name = stop.received() => stopped(name),
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
@@ -88,6 +90,7 @@ struct Parts {
     external: External,
     etcd: Etcd,
     netlink: Netlink,
+    last_known: Option<Snapshot>,
 }
 
 /// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
@@ -99,10 +102,8 @@ fn start(
     tell: Tell,
     joined: watch::Receiver<Option<Membership>>,
 ) {
-    let Parts { node, external, etcd, netlink } = parts;
+    let Parts { node, external, etcd, netlink, last_known } = parts;
     let prefix = options.etcd.prefix.clone();
-    let snapshot_path = state::path(options);
-    let last_known = state::load(&snapshot_path, &prefix, &node);
     let (updates, heard) = mpsc::channel(UPDATES);
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
     let (ask, questions) = mpsc::channel(QUESTIONS);
@@ -115,7 +116,7 @@ fn start(
     let settings = Settings { renew_margin: options.renew_margin, random, boot_time, wall_time };
     let keeper = Keeper::new(etcd, identity, settings, Channels { updates, standing: tell.standing, questions });
 
-    let place = Place { prefix, node, hardware: external.mac };
+    let place = Place { prefix, node, interface: external.name.clone(), hardware: external.mac };
     let (membership, summary) = (tell.membership, tell.summary);
     let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary };
     let roster = Keep::new(place, last_known, options.removal_grace, channels);
@@ -126,7 +127,7 @@ fn start(
     tasks.spawn_local(endless("the roster of peers", roster.run()));
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
     tasks.spawn_local(endless("the publisher", publisher.run()));
-    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(snapshot_path, snapshots)));
+    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(state::path(options), snapshots)));
 }
 
 /// A task that must not end by itself while the daemon runs.

@@ -216,6 +216,28 @@ fn a_boot_while_etcd_is_away_comes_up_from_the_last_known_state() -> Result<()> 
 }
 
 #[test]
+fn a_boot_without_etcd_and_without_names_takes_the_interface_of_the_last_run() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        host.sh("echo '10.99.0.1 etcd.example' >> /etc/hosts")?;
+        let start = || {
+            let by_name = "--etcd-endpoints=http://etcd.example:2379";
+            lab.host(1).flanneld().without("--iface").arg(by_name).start_ready()
+        };
+        let daemon = start()?;
+        eventually(SLOW, "the snapshot", || host.read(SNAPSHOT).map(drop))?;
+        daemon.stop()?;
+        lab.etcd.stop()?;
+        host.sh("ip link del flannel.1; grep -v etcd.example /etc/hosts > /run/hosts; cat /run/hosts > /etc/hosts")?;
+        let daemon = start()?;
+        ensure!(daemon.log()?.contains("taking the external interface of the last run"), "{}", daemon.log()?);
+        ensure!(host.link("flannel.1").is_ok());
+        Ok(())
+    })
+}
+
+#[test]
 fn a_snapshot_that_is_damaged_or_anothers_is_not_used() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;

@@ -5,22 +5,28 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::cli::{Options, host_of};
-use crate::iface::{self, External, Routed, Ways};
+use crate::iface::{self, External, Routed, Selectors, Ways};
 use crate::netlink::Netlink;
+use crate::roster::snapshot::Snapshot;
 
 /// An address that is nobody's (RFC 5737): the way there is the default route.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Time between two looks while there is no interface: at boot it may take a while.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the way to etcd may remain unknown if the last run knew it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the name of an etcd host may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(3);
 
-/// The external interface, as soon as there is one. Says once why there is none.
-pub(super) async fn wait_for(netlink: &Netlink, options: &Options) -> External {
+/// The external interface, as soon as there is one. Says once why there is none. That of the last run will do when nothing
+/// is named and the way to etcd remains unknown: a start must not need the names that etcd's hosts have.
+pub(super) async fn wait_for(netlink: &Netlink, options: &Options, last_known: Option<&Snapshot>) -> External {
     let mut said = String::new();
+    let patience = Instant::now() + PATIENCE;
     loop {
         match find(netlink, options).await {
             Ok(external) => {
@@ -37,7 +43,19 @@ pub(super) async fn wait_for(netlink: &Netlink, options: &Options) -> External {
             }
         }
         tokio::time::sleep(AGAIN).await;
+        if let Some(snapshot) = last_known.filter(|_| options.selectors.is_empty() && Instant::now() > patience)
+            && let Ok(external) = of_last_run(netlink, snapshot).await
+        {
+            let (interface, address) = (&external.name, external.address);
+            warn!(interface, %address, "taking the external interface of the last run");
+            return external;
+        }
     }
+}
+
+async fn of_last_run(netlink: &Netlink, snapshot: &Snapshot) -> anyhow::Result<External> {
+    let selectors = Selectors { ifaces: vec![snapshot.interface.clone()], ..Selectors::default() };
+    Ok(iface::choose(&selectors, &netlink.interfaces().await?, &Ways::default())?)
 }
 
 async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<External> {

@@ -7,10 +7,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Place, Snapshot};
 use super::{Decision, Roster};
-use crate::addr::MacAddr;
-use crate::identity::NodeId;
 use crate::subnet::standing::{Contact, Standing};
 use crate::subnet::update::{Membership, Update};
 
@@ -20,17 +18,6 @@ const FIRST_ANSWER: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(2);
 /// Time between two snapshots: 60,000 leases are 9 MB.
 const SELDOM: Duration = Duration::from_secs(15);
-
-/// Whose roster it is.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// Prefix of the keys of the overlay.
-    pub prefix: String,
-    /// Our name.
-    pub node: NodeId,
-    /// Address of the external interface's hardware.
-    pub hardware: Option<MacAddr>,
-}
 
 /// Whom the roster hears and tells.
 pub struct Channels {
@@ -173,9 +160,7 @@ impl Keep {
         self.saved_at = Some(Instant::now());
         let Some(membership) = self.roster.membership().cloned() else { return };
         let leases = self.roster.peers().cloned().collect();
-        let Place { prefix, node, hardware } = &self.place;
-        let snapshot = Snapshot::new(prefix, node, *hardware, membership, leases);
-        self.channels.snapshot.send_replace(Some(snapshot));
+        self.channels.snapshot.send_replace(Some(Snapshot::new(&self.place, membership, leases)));
     }
 }
 

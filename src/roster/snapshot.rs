@@ -16,6 +16,19 @@ use crate::subnet::{Lease, vet};
 /// Raised whenever the JSON changes its meaning.
 const FORMAT: u32 = 1;
 
+/// Whose state it is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Prefix of the keys of the overlay.
+    pub prefix: String,
+    /// Our name.
+    pub node: NodeId,
+    /// Name of the external interface.
+    pub interface: String,
+    /// Address of its hardware.
+    pub hardware: Option<MacAddr>,
+}
+
 /// The last known state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -24,7 +37,9 @@ pub struct Snapshot {
     pub prefix: String,
     /// Whose state it is.
     pub node_id: String,
-    /// Address of the external interface's hardware: what a copied disk does not take along.
+    /// Name of the external interface.
+    pub interface: String,
+    /// Address of its hardware: what a copied disk does not take along.
     pub hardware: Option<MacAddr>,
     /// What we were.
     pub membership: Membership,
@@ -59,15 +74,9 @@ struct Header {
 
 impl Snapshot {
     /// What is to be kept.
-    pub fn new(
-        prefix: &str,
-        node: &NodeId,
-        hardware: Option<MacAddr>,
-        membership: Membership,
-        leases: Vec<Lease>,
-    ) -> Self {
-        let (prefix, node_id) = (prefix.to_owned(), node.as_str().to_owned());
-        Self { format: FORMAT, prefix, node_id, hardware, membership, leases }
+    pub fn new(place: &Place, membership: Membership, leases: Vec<Lease>) -> Self {
+        let Place { prefix, node, interface, hardware } = place.clone();
+        Self { format: FORMAT, prefix, node_id: node.as_str().to_owned(), interface, hardware, membership, leases }
     }
 
     /// The text for the disk.
@@ -157,7 +166,8 @@ mod tests {
         };
         let leases = vec![lease("10.5.40.0/24", 40), lease("8.8.8.0/24", 8)];
         let hardware = Some(MacAddr([2, 9, 9, 9, 9, 9]));
-        Snapshot::new(PREFIX, &NodeId::named("a"), hardware, Membership { own, config }, leases)
+        let (prefix, node, interface) = (PREFIX.to_owned(), NodeId::named("a"), "eth0".to_owned());
+        Snapshot::new(&Place { prefix, node, interface, hardware }, Membership { own, config }, leases)
     }
 
     #[test]

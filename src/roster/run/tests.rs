@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::NodeId;
 use crate::roster::tests::{lease, membership};
 use std::time::SystemTime;
 use tokio::task::LocalSet;
@@ -19,9 +20,8 @@ impl Rig {
         let (membership, _) = watch::channel(None);
         let (save, snapshot) = watch::channel(None);
         let (summary, _) = watch::channel(Summary::default());
-        let place = Place { prefix: "/test".to_owned(), node: NodeId::named("a"), hardware: None };
         let channels = Channels { updates: heard, standing: stands, kernel: tell, membership, snapshot: save, summary };
-        tokio::task::spawn_local(Keep::new(place, last_known, Duration::from_secs(60), channels).run());
+        tokio::task::spawn_local(Keep::new(place(), last_known, Duration::from_secs(60), channels).run());
         Self { updates, standing, kernel, snapshot }
     }
 
@@ -39,9 +39,13 @@ impl Rig {
     }
 }
 
+fn place() -> Place {
+    let (prefix, node, interface) = ("/test".to_owned(), NodeId::named("a"), "eth0".to_owned());
+    Place { prefix, node, interface, hardware: None }
+}
+
 fn last_known() -> Option<Snapshot> {
-    let leases = (1..=5).map(lease).collect();
-    Some(Snapshot::new("/test", &NodeId::named("a"), None, membership(), leases))
+    Some(Snapshot::new(&place(), membership(), (1..=5).map(lease).collect()))
 }
 
 fn on_paused_time(test: impl Future<Output = ()>) {
