@@ -134,11 +134,16 @@ fn takes_over_from_go_flannel_with_its_lease_and_its_device() -> Result<()> {
         lab.etcd.load(&[own.lease(), peer.lease()], Some(lease))?;
         lab.host(1).sh(LEFT_BY_FLANNEL)?;
         let (revision, index) = (lab.etcd.revision()?, lab.host(1).link("flannel.1")?.index);
-        let _daemon = lab.host(1).flanneld().start_ready()?;
+        let daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
         let members = lab.wait_for_mesh(&[1])?;
-        ensure!(members == [peer, own], "{members:?}");
+        ensure!(members == [peer, own.clone()], "{members:?}");
         ensure!(lab.host(1).link("flannel.1")?.index == index, "the device stays");
-        ensure!(lab.etcd.revision()? == revision, "the lease is taken over as it is");
+        // One write, which adds our name; the next start finds it there.
+        let value = lab.etcd.get(&own.lease().0)?;
+        ensure!(value == Some(own.lease().1.replace("}}", r#"},"NodeID":"alpha"}"#)), "{value:?}");
+        daemon.kill()?;
+        let _daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
+        ensure!(lab.etcd.revision()? == revision + 1, "the lease is taken over as it is");
         let nat = lab.host(1).sh("iptables -t nat -S")?;
         ensure!(!nat.contains("FLANNEL-POSTRTG"), "nftables masquerades now: {nat}");
         Ok(())
@@ -158,7 +163,7 @@ fn takes_over_from_flannel_0_5_5_which_routed_the_whole_network() -> Result<()> 
              ip link set flannel.1 up",
         )?;
         let index = lab.host(1).link("flannel.1")?.index;
-        let _daemon = lab.host(1).flanneld().start_ready()?;
+        let _daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
         lab.wait_for_mesh(&[1])?;
         let link = lab.host(1).link("flannel.1")?;
         ensure!(link.index == index && link.addresses_v4() == ["10.5.92.0/32"], "{link:?}");
@@ -167,7 +172,8 @@ fn takes_over_from_flannel_0_5_5_which_routed_the_whole_network() -> Result<()> 
             value
                 == old
                     .replace(r#","BackendType""#, r#","PublicIPv6":null,"BackendType""#)
-                    .replace(r#""VtepMAC""#, r#""VNI":1,"VtepMAC""#),
+                    .replace(r#""VtepMAC""#, r#""VNI":1,"VtepMAC""#)
+                    .replace("}}", r#"},"NodeID":"alpha"}"#),
             "{value}"
         );
         Ok(())
