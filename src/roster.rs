@@ -3,7 +3,8 @@
 //! `snapshot` is its form on the disk.
 //!
 //! An etcd that was emptied, or restored from an old backup, says that everybody is gone. They are not: each daemon puts
-//! its own lease back within moments. Until then nobody should be cut off.
+//! its own lease back within moments. Until then nobody should be cut off. When our own lease was lost as well, even one
+//! that is missing counts as such: the others may have been quicker.
 
 pub mod run;
 pub mod snapshot;
@@ -33,6 +34,8 @@ pub struct Roster {
     leaving: BTreeMap<Ipv4Network, Duration>,
     /// The same by their PublicIP.
     addresses: BTreeMap<Ipv4Addr, Ipv4Network>,
+    /// Whether who is missing in the next list may well be there.
+    doubt: bool,
     /// Until when removals are held.
     held_until: Option<Duration>,
     /// Peers that left lately, and when that began.
@@ -68,6 +71,7 @@ impl Roster {
             peers,
             leaving: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            doubt: false,
             held_until: None,
             left: None,
         }
@@ -97,6 +101,10 @@ impl Roster {
     pub fn take(&mut self, update: Update, now: Duration) -> (Vec<Update>, Option<Decision>) {
         match update {
             Update::Joined(membership) => (self.join(membership), None),
+            Update::Doubt => {
+                self.doubt = true;
+                (Vec::new(), None)
+            }
             Update::Leases(leases) => self.list(leases, now),
             Update::Changes(changes) => self.change(changes, now),
         }
@@ -230,7 +238,9 @@ impl Roster {
         self.left = self.left.filter(|(_, since)| *since + self.grace > now);
         let left = self.left.map_or(0, |(left, _)| left);
         let (gone, of) = (self.leaving.len() + left, count + left);
-        if self.grace.is_zero() || of < FEW || gone * 2 <= of || self.leaving.is_empty() {
+        let doubt = std::mem::take(&mut self.doubt);
+        let many = of >= FEW && gone * 2 > of;
+        if self.grace.is_zero() || self.leaving.is_empty() || !(many || doubt) {
             return None;
         }
         self.held_until = Some(now + self.grace);

@@ -166,11 +166,9 @@ impl Keep {
 
 fn say(decision: Decision) {
     match decision {
-        Decision::Hold { gone, of } => warn!(
-            gone,
-            of,
-            "most peers have vanished from etcd at once; keeping them for a while, in case it was emptied or restored"
-        ),
+        Decision::Hold { gone, of } => {
+            warn!(gone, of, "peers have vanished from etcd at once; keeping them for a while, in case it lost keys");
+        }
         Decision::AllBack => info!("all peers that had vanished from etcd are back"),
         Decision::Remove { gone } => warn!(gone, "removing the peers that have not come back to etcd"),
     }

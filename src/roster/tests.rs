@@ -57,6 +57,7 @@ fn roster(count: u8) -> Roster {
 fn text(updates: &[Update]) -> String {
     let each = |update: &Update| match update {
         Update::Joined(_) => "joined".to_owned(),
+        Update::Doubt => "doubt".to_owned(),
         Update::Leases(leases) => format!("{} leases", leases.len()),
         Update::Changes(changes) => {
             let change = |(net, lease): &(Ipv4Network, Option<Lease>)| {
@@ -109,6 +110,18 @@ fn a_list_without_most_of_them_keeps_them_too_and_is_over_when_all_are_back() {
     assert_eq!((decision, roster.due(), roster.kept()), (Some(Decision::AllBack), None, 0));
     let (_, decision) = roster.take(leases(1..=8), at(4000));
     assert_eq!(decision, None);
+}
+
+#[test]
+fn even_one_is_kept_when_our_own_lease_was_lost_too() {
+    let mut roster = roster(8);
+    assert_eq!(roster.take(Update::Doubt, at(1000)), (vec![], None));
+    let (updates, decision) = roster.take(leases(2..=8), at(1000));
+    assert_eq!((text(&updates).as_str(), decision), ("8 leases", Some(Decision::Hold { gone: 1, of: 8 })));
+    let (_, decision) = roster.take(leases(1..=8), at(2000));
+    assert_eq!(decision, Some(Decision::AllBack));
+    let (updates, decision) = roster.take(leases(2..=8), at(3000));
+    assert_eq!((text(&updates).as_str(), decision), ("7 leases", None), "the doubt was about one list");
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub struct Keeper<R> {
     rejections: Rejections,
     backoff: Backoff,
     watching_since: Option<Instant>,
+    /// Whether etcd has lost the lease that we had, and nobody else has it.
+    doubt: bool,
     /// The lease of etcd that we had last, whether our key hangs on it or not.
     lease: Option<LeaseId>,
 }
@@ -120,6 +122,7 @@ impl<R: Registry> Keeper<R> {
             rejections: Rejections::default(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(700)),
             watching_since: None,
+            doubt: false,
             lease: None,
         }
     }
@@ -262,6 +265,9 @@ impl<R: Registry> Keeper<R> {
         self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
         let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
         let leases = others.filter_map(|entry| self.admit(entry, config, own)).collect();
+        if std::mem::take(&mut self.doubt) {
+            self.send(Update::Doubt).await?;
+        }
         self.send(Update::Leases(leases)).await
     }
 

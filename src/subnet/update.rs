@@ -15,11 +15,13 @@ pub struct Membership {
     pub config: NetworkConfig,
 }
 
-/// What changed, in the order in which it happened. The first is always `Joined`, the second `Leases`.
+/// What changed, in the order in which it happened. The first is always `Joined`, followed by `Leases`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
     /// We hold this lease now.
     Joined(Membership),
+    /// The store seems to have lost keys: ours was among them. Who is missing in the next list may well be there.
+    Doubt,
     /// These are all the others; whoever is not among them is gone.
     Leases(Vec<Lease>),
     /// Leases that came, changed, or went (`None`).

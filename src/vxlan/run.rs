@@ -151,6 +151,8 @@ impl<K: Kernel> Runner<K> {
                 self.apply(&ops).await;
             }
             (Update::Leases(_) | Update::Changes(_), None) => debug!("leases before a lease of our own"),
+            // The roster has drawn its conclusions.
+            (Update::Doubt, _) => {}
         }
     }
 

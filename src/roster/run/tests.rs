@@ -29,6 +29,7 @@ impl Rig {
         let update = tokio::time::timeout(Duration::from_secs(3600), self.kernel.recv()).await;
         match update.expect("an update within the hour").expect("the roster runs") {
             Update::Joined(membership) => format!("joined {}", membership.own.subnet),
+            Update::Doubt => "doubt".to_owned(),
             Update::Leases(leases) => format!("{} leases", leases.len()),
             Update::Changes(changes) => format!("{} changes", changes.len()),
         }

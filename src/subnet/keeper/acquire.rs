@@ -132,6 +132,7 @@ impl<R: Registry> Keeper<R> {
             let name = key_name(own.subnet);
             let value = claim::value(&own, config, &self.identity);
             if let Written::Done { revision } = self.registry.create(&name, &value, lease).await? {
+                self.doubt = self.identity.past.subnet == Some(own.subnet);
                 self.say_if_moved(listing, &own);
                 return Ok(Held { own, lease: Some(lease), renew_at: self.renewal(ttl), revision });
             }

@@ -54,6 +54,7 @@ impl Rig {
         let update = tokio::time::timeout(hour, self.updates.recv()).await.expect("an update within the hour");
         match update.expect("the keeper runs") {
             Update::Joined(membership) => format!("joined {}", membership.own.subnet),
+            Update::Doubt => "doubt".to_owned(),
             Update::Leases(leases) => format!("leases {}", subnets(leases.iter().map(|lease| (lease.subnet, true)))),
             Update::Changes(changes) => {
                 format!("changes {}", subnets(changes.iter().map(|(subnet, lease)| (*subnet, lease.is_some()))))
@@ -90,6 +91,7 @@ fn follows_the_others() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "doubt");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("10.5.40.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
@@ -198,8 +200,10 @@ fn comes_back_with_the_same_subnet_after_its_key_was_deleted() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "doubt", "it had a lease before, and etcd has none");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.delete("10.5.9.0-24");
+        assert_eq!(rig.next().await, "doubt");
         assert_eq!(rig.next().await, "leases ");
         assert_eq!(rig.memory.names(), ["10.5.9.0-24"]);
     });
@@ -210,6 +214,7 @@ fn takes_another_subnet_when_its_own_went_to_another_host() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
+        assert_eq!(rig.next().await, "doubt");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("10.5.9.0-24", OTHER, Some(99));
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
@@ -357,7 +362,7 @@ fn a_key_that_is_made_again_hangs_on_the_same_lease_of_etcd() {
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.delete("10.5.1.0-24");
-        assert_eq!(rig.next().await, "leases ");
+        assert_eq!((rig.next().await, rig.next().await), ("doubt".to_owned(), "leases ".to_owned()));
         assert_eq!(rig.memory.world.borrow().leases.len(), 1, "the old one would live on for a day");
     });
 }
