@@ -60,7 +60,7 @@ check: setup ## format, lints, documentation, licences of dependencies
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; licences and sources of dependencies were not checked"; fi
 
-bench: release ## figures, beside a reference from the same run (root); BENCH="join bulk repair packets" for some
+bench: release ## figures, beside a reference from the same run (root); BENCH="join bulk repair packets rules" for some
 	@$(CARGO) build --quiet --release --package integration --bins
 	@$(AS_ROOT) target/release/bench $(BENCH)
 

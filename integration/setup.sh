@@ -14,6 +14,7 @@ readonly NEEDS=(
     "iptables  iptables"
     "ping      iputils-ping"
     "iperf3    iperf3"
+    "ethtool   ethtool"
     "nginx     nginx-light"
     "wrk       wrk"
     "curl      curl"

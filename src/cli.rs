@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use crate::addr::Vni;
 use crate::envfile::{docker_opts_path, socket_path};
 use crate::iface::Selectors;
+use crate::masq::choice::Asked;
 use crate::secret::Secret;
 use crate::vxlan::peers::Peering;
-use commands::StatusFlags;
-use flags::{Flags, Peers};
+use commands::{CleanupFlags, StatusFlags};
+use flags::{Firewall, Flags, Offload, Peers};
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EX_USAGE: u8 = 64;
@@ -40,8 +42,14 @@ pub struct Options {
     pub random_fully: bool,
     /// Whether to allow forwarding from and to the overlay.
     pub forward_rules: bool,
+    /// Which tool is to carry the rules.
+    pub firewall: Asked,
+    /// Time between two looks at rules of which the kernel does not tell.
+    pub iptables_resync: Duration,
     /// Whether packets to unused addresses of our subnet are dropped.
     pub blackhole: bool,
+    /// Whether the kernel makes the checksums of inner packets itself.
+    pub checksums_in_software: bool,
     /// Path of subnet.env.
     pub subnet_file: PathBuf,
     /// Path of the options for Docker.
@@ -111,6 +119,8 @@ pub enum Stop {
 pub enum Command {
     /// Be the daemon: no command was named.
     Run(Box<Options>),
+    /// `flanneld cleanup`: remove what a daemon has left on this host.
+    Cleanup(CleanupOptions),
     /// `flanneld status`: say how the daemon on this host is.
     Status(StatusOptions),
 }
@@ -124,12 +134,32 @@ pub struct StatusOptions {
     pub json: bool,
 }
 
+/// What is to be removed from this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanupOptions {
+    /// Prefix of the keys in etcd, which tells instances apart.
+    pub prefix: String,
+    /// VNI, for an instance whose device is gone and whose VNI is not the usual one.
+    pub vni: Option<Vni>,
+    /// Path of subnet.env.
+    pub subnet_file: PathBuf,
+    /// Path of the options for Docker.
+    pub docker_opts_file: PathBuf,
+    /// Path of the last known state; none if it is to stay.
+    pub snapshot: Option<PathBuf>,
+    /// Socket on which a daemon that runs would answer.
+    pub socket: PathBuf,
+    /// Whether to go on although it runs.
+    pub force: bool,
+}
+
 /// Reads the command line (without the program's name), then the environment for what it does not say.
 ///
 /// # Errors
 /// [`Stop`], with a text for the operator.
 pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command, Stop> {
     match args.split_first() {
+        Some((name, rest)) if name == "cleanup" => Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into())),
         Some((name, rest)) if name == "status" => Ok(Command::Status(read::<StatusFlags>(rest, env)?.into())),
         Some(_) | None => options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options))),
     }
@@ -220,7 +250,14 @@ fn options(flags: Flags) -> Result<Options, Stop> {
         ip_masq: flags.ip_masq,
         random_fully: !flags.ip_masq_fully_random_disable,
         forward_rules: flags.iptables_forward_rules,
+        firewall: match flags.firewall {
+            Firewall::Auto => Asked::Auto,
+            Firewall::Nftables => Asked::Nftables,
+            Firewall::Iptables => Asked::Iptables,
+        },
+        iptables_resync: Duration::from_secs(flags.iptables_resync.into()),
         blackhole: flags.ip_blackhole_route,
+        checksums_in_software: flags.tx_checksum_offload == Offload::Off,
         docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
         socket: socket_path(&flags.subnet_file),
         subnet_file: flags.subnet_file,

@@ -37,6 +37,8 @@ pub struct NetworkConfig {
     pub subnet_max: Ipv4Addr,
     /// How packets cross between hosts.
     pub vxlan: VxlanConfig,
+    /// Whether the rules of the packet filter are to be in nftables; the host decides if it is not said.
+    pub nftables: Option<bool>,
 }
 
 /// The `Backend` key.
@@ -123,8 +125,7 @@ pub fn parse(json: &[u8]) -> Result<Parsed, ConfigError> {
     let mut fields = Fields::parse("", json)?;
     check_families(&mut fields)?;
     let ipv4 = range::read(&mut fields, &IPV4)?;
-    // nftables is used wherever it is there, whatever this key says; a wrong type is still worth a word.
-    fields.boolean("EnableNFTables")?;
+    let nftables = fields.boolean("EnableNFTables")?;
     let (vxlan, mut warnings) = backend(fields.object("Backend")?)?;
     warnings.extend(fields.unknown());
     let config = NetworkConfig {
@@ -133,6 +134,7 @@ pub fn parse(json: &[u8]) -> Result<Parsed, ConfigError> {
         subnet_min: ipv4.min_v4(),
         subnet_max: ipv4.max_v4(),
         vxlan,
+        nftables,
     };
     Ok(Parsed { config, warnings })
 }

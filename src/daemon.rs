@@ -4,7 +4,9 @@ mod access;
 mod control;
 mod external;
 mod health;
+mod preconditions;
 mod publish;
+mod rules;
 mod state;
 mod vitals;
 
@@ -16,7 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::cli::Options;
 use crate::envfile;
@@ -61,9 +63,6 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn_local(endless("the netlink connection", driver));
     info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    if !netlink.forwards() {
-        warn!("net.ipv4.ip_forward is 0: this host passes no packets between pods and other hosts; set it to 1");
-    }
     let (tell, vitals) = vitals::channels();
     tasks.spawn_local(health::announce(vitals.clone()));
     if let Some(listener) = health_listener {
@@ -77,6 +76,8 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         external = external::wait_for(&netlink, &options, last_known.as_ref()) => external,
         name = stop.received() => return stopped(name),
     };
+    let found = preconditions::of_host(&netlink, &external).await;
+    tasks.spawn_local(said(preconditions::of_network(found, local(&options, &external), vitals.membership.clone())));
     start(&mut tasks, &options, Parts { node, external, etcd, netlink, last_known }, tell, vitals.membership);
     tokio::select! {
         name = stop.received() => stopped(name),
@@ -122,12 +123,20 @@ fn start(
     let roster = Keep::new(place, last_known, options.removal_grace, channels);
 
     let runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
+    let rules = rules::Rules::new(options, external.clone(), joined.clone(), tell.published.clone());
     let publisher = publish::Publisher::new(options, external, joined, tell.published);
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
     tasks.spawn_local(endless("the publisher", publisher.run()));
+    tasks.spawn_local(endless("the keeper of the rules", rules.run()));
     tasks.spawn_local(endless("the keeper of the snapshot", state::keep(state::path(options), snapshots)));
+}
+
+/// A task that has said all it has to say when it ends.
+async fn said(task: impl Future<Output = ()>) -> anyhow::Result<()> {
+    task.await;
+    std::future::pending().await
 }
 
 /// A task that must not end by itself while the daemon runs.
@@ -211,5 +220,6 @@ fn wall_time() -> SystemTime {
 fn local(options: &Options, external: &External) -> Local {
     let alias = format!("{OWNER}{}", options.etcd.prefix);
     let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
-    Local { external: external.clone(), alias, blackhole, peering, idle }
+    let checksums_in_software = options.checksums_in_software;
+    Local { external: external.clone(), alias, blackhole, checksums_in_software, peering, idle }
 }

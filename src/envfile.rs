@@ -62,6 +62,11 @@ pub fn previous_subnet(subnet_env: &str) -> Option<Ipv4Network> {
     Ipv4Network::new(gateway.network(), gateway.prefix()).ok()
 }
 
+/// The whole overlay, as an earlier run wrote it into subnet.env.
+pub fn network(subnet_env: &str) -> Option<Ipv4Network> {
+    subnet_env.lines().find_map(|line| line.trim().strip_prefix("FLANNEL_NETWORK=")?.parse().ok())
+}
+
 /// Where the options for Docker go when nothing is said: beside subnet.env, under a name of their own for each
 /// instance on a host.
 pub fn docker_opts_path(subnet_file: &Path) -> PathBuf {

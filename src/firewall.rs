@@ -1,123 +1,272 @@
-//! Owns putting rules into the kernel through `nft` and `iptables-restore`: the only place that starts a process.
-//! Which rules, is `masq`'s; this file decides only which tool carries them.
-#![expect(clippy::disallowed_methods, reason = "this is the adapter that runs the tools of the packet filter")]
+//! Owns putting rules into the kernel through `nft` and `iptables-restore`, and looking whether they are there. Which
+//! rules, and in which tool, is `masq`'s. Starts processes only when it is called.
 
-use std::io;
-use std::process::Stdio;
-use std::time::Duration;
+mod tool;
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
+use tracing::{debug, info};
 
-use crate::masq::iptables::Part;
-use crate::masq::{Wanted, iptables, nft};
-
-/// How long a tool may take, waiting for its lock included.
-const DEADLINE: Duration = Duration::from_secs(15);
+use crate::addr::Vni;
+use crate::masq::choice::{self, Asked, Backend, Choice, Seen, Variant, choose};
+use crate::masq::{Carries, RuleSet, Wanted, iptables, nft};
+use tool::run;
 
 /// Rules that could not be put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Neither tool is there.
-    #[error("neither \"nft\" nor \"iptables-restore\" is installed; install nftables, or use --ip-masq=false")]
-    NoTool,
-    /// A tool could not be run.
-    #[error("failed to run \"{command}\"")]
-    Run {
-        /// The command.
-        command: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A tool said no.
-    #[error("\"{command}\" failed: {output}")]
-    Refused {
-        /// The command.
-        command: String,
-        /// What it said.
-        output: String,
+    /// No tool can carry them.
+    #[error(transparent)]
+    Choice(#[from] choice::Error),
+    /// A tool could not be run, or said no.
+    #[error(transparent)]
+    Tool(#[from] tool::Error),
+    /// They are not what was put there: this version writes them in another way, or somebody was quicker.
+    #[error("{backend} does not show the rules that it has just been given: {difference}")]
+    NotKept {
+        /// Who carries them.
+        backend: String,
+        /// What is missing.
+        difference: String,
     },
 }
 
-/// Which tools carry the rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Carried {
-    /// `nftables`, `iptables` or `nothing`.
-    pub masquerade: &'static str,
-    /// `iptables` or `nothing`.
-    pub forward: &'static str,
+/// What a look at the rules has led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Who carries what; none where nothing is wanted.
+    pub choice: Option<Choice>,
+    /// Where rules had to be changed.
+    pub changed: Vec<String>,
 }
 
-/// Puts the rules in place, and takes away those of an earlier run that are not wanted any more.
-///
-/// Masquerading goes into an nftables table of our own, which nobody else's flush of iptables touches; through iptables
-/// where nft is missing or fails (a kernel without nf_tables, say). The accept for forwarding must go through iptables:
-/// a DROP of Docker's in iptables is not overridden by an accept in another table. Where there is no iptables, there is
-/// no such DROP.
-///
-/// # Errors
-/// No tool can carry what is wanted.
-pub async fn install(wanted: &Wanted) -> Result<Carried, Error> {
-    let nft = run(&["nft", "-f", "-"], &nft::script(wanted)).await;
-    let by_nft = matches!(nft, Ok(Some(_)));
-    let part = if by_nft { Part::ForwardOnly } else { Part::Everything };
-    let by_iptables = match through_iptables(wanted, part).await {
-        Err(_) if !wanted.forward && (by_nft || !wanted.masquerade) => false,
-        other => other?,
-    };
-    if wanted.masquerade && !by_nft && !by_iptables {
-        return Err(nft.err().unwrap_or(Error::NoTool));
-    }
-    let masquerade = match (wanted.masquerade, by_nft) {
-        (true, true) => "nftables",
-        (true, false) => "iptables",
-        (false, _) => "nothing",
-    };
-    let forward = if wanted.forward && by_iptables { "iptables" } else { "nothing" };
-    Ok(Carried { masquerade, forward })
+/// One iptables and its programs.
+#[derive(Debug, Clone)]
+struct Programs {
+    variant: Variant,
+    save: &'static str,
+    restore: &'static str,
 }
 
-/// Answers whether iptables is there.
-async fn through_iptables(wanted: &Wanted, part: Part) -> Result<bool, Error> {
-    let Some(saved) = run(&["iptables-save"], "").await? else {
-        return Ok(false);
-    };
-    match iptables::script(wanted, part, &saved) {
-        None => Ok(true),
-        Some(script) => Ok(run(&["iptables-restore", "--wait", "--noflush"], &script).await?.is_some()),
-    }
+/// The packet filter of this host, and what we know of it.
+#[derive(Debug, Default)]
+pub struct Firewall {
+    /// Which iptables there are; not asked yet at first.
+    programs: Option<Vec<Programs>>,
+    usual: Option<Variant>,
+    /// Our table as nft showed it after it was made. Versions of nft differ in their words.
+    table: Option<(RuleSet, String)>,
+    /// Whether nft has made our table once.
+    nft_works: bool,
+    /// Why nft could not make our table.
+    nft_fails: Option<String>,
 }
 
-/// Runs a tool, feeds it `input`, answers what it prints; `None` if the tool is not installed.
-async fn run(command: &[&str], input: &str) -> Result<Option<String>, Error> {
-    let failed = |source| Error::Run { command: command.join(" "), source };
-    let spawned = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match spawned {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(failed)?,
-    };
-    let stdin = child.stdin.take();
-    let talk = async {
-        if let Some(mut stdin) = stdin {
-            // A tool that reads nothing closes its end; its exit status says what is wrong.
-            _ = stdin.write_all(input.as_bytes()).await;
+impl Firewall {
+    /// Looks at the rules and puts them right. What an earlier run left in another tool goes, after the new is in place.
+    ///
+    /// # Errors
+    /// No tool can carry what is wanted.
+    pub async fn ensure(&mut self, wanted: &Wanted, asked: Asked, config: Option<bool>) -> Result<Outcome, Error> {
+        let mut seen = self.look(wanted.vni).await?;
+        let choice = match wanted.is_nothing() {
+            true => None,
+            false => self.choose(wanted, asked, config, &mut seen).await?,
+        };
+        let by_nft = choice.as_ref().is_some_and(|choice| choice.masquerade == Backend::Nftables);
+        let mut changed = Vec::new();
+        if std::mem::take(&mut seen.made) {
+            changed.push(Backend::Nftables.to_string());
         }
-        child.wait_with_output().await
-    };
-    let output = match tokio::time::timeout(DEADLINE, talk).await {
-        Ok(output) => output.map_err(failed)?,
-        Err(_) => return Err(failed(io::Error::new(io::ErrorKind::TimedOut, format!("no end after {DEADLINE:?}")))),
-    };
-    if output.status.success() {
-        return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
+        for (variant, saved) in &seen.host.saved {
+            let carries = choice.as_ref().map_or_else(Carries::default, |choice| choice.carries(*variant));
+            if self.restore(*variant, &wanted.rules(carries), saved).await? {
+                changed.push(variant.to_string());
+            }
+        }
+        if !by_nft && seen.table.is_some() {
+            run(&["nft", "-f", "-"], &nft::script(&RuleSet::none(wanted.vni))).await?;
+            self.table = None;
+            changed.push(Backend::Nftables.to_string());
+        }
+        Ok(Outcome { choice, changed })
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Error::Refused { command: command.join(" "), output: format!("{said} ({})", output.status) })
+
+    /// Chooses, and puts the table in place where nftables is the choice: whether it can, shows then.
+    async fn choose(
+        &mut self,
+        wanted: &Wanted,
+        asked: Asked,
+        config: Option<bool>,
+        seen: &mut Found,
+    ) -> Result<Option<Choice>, Error> {
+        loop {
+            let choice = match choose(asked, config, &seen.host) {
+                // Forwarding alone is there to pass the rules of others: without any tool there are none.
+                Err(choice::Error::Nothing(_)) if !wanted.masquerade => return Ok(None),
+                other => other?,
+            };
+            if choice.masquerade != Backend::Nftables {
+                return Ok(Some(choice));
+            }
+            let rules = wanted.rules(Carries { masquerade: true, forward: false });
+            match self.put_table(&rules, seen.table.as_deref()).await {
+                Ok(made) => {
+                    seen.made = made;
+                    return Ok(Some(choice));
+                }
+                Err(error) if asked == Asked::Auto && config.is_none() && !self.nft_works => {
+                    let reason = crate::error::chain(&error);
+                    self.nft_fails = Some(reason.clone());
+                    seen.host.no_nft = Some(reason);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Makes our table anew unless it is as we left it. Answers whether it did.
+    async fn put_table(&mut self, rules: &RuleSet, found: Option<&str>) -> Result<bool, Error> {
+        let known = self.table.as_ref().filter(|(known, _)| known == rules).map(|(_, text)| text.as_str());
+        if known.is_some() && known == found {
+            return Ok(false);
+        }
+        run(&["nft", "-f", "-"], &nft::script(rules)).await?;
+        let listing = run(&list(rules.vni).each_ref().map(String::as_str), "").await?.unwrap_or_default();
+        let (expected, shown) = (nft::count(rules), nft::listed(&listing));
+        if expected != shown {
+            let difference = format!("{shown} instead of {expected}");
+            return Err(Error::NotKept { backend: Backend::Nftables.to_string(), difference });
+        }
+        self.nft_works = true;
+        self.table = Some((rules.clone(), listing));
+        Ok(true)
+    }
+
+    /// Puts chains of one iptables right, and looks whether they are. Answers whether there was something to do.
+    async fn restore(&self, variant: Variant, rules: &RuleSet, saved: &str) -> Result<bool, Error> {
+        let Some(script) = iptables::script(rules, saved) else { return Ok(false) };
+        let Some(programs) = self.programs.iter().flatten().find(|programs| programs.variant == variant) else {
+            return Ok(false);
+        };
+        run(&[programs.restore, "--wait", "--noflush"], &script).await?;
+        let saved = run(&[programs.save], "").await?.unwrap_or_default();
+        match iptables::script(rules, &saved) {
+            None => Ok(true),
+            Some(again) => Err(Error::NotKept { backend: variant.to_string(), difference: again.replace('\n', "; ") }),
+        }
+    }
+
+    /// Whether rules may change without the kernel saying so: those of iptables-legacy.
+    pub fn needs_polling(&self) -> bool {
+        tool::legacy_is_in_use() && self.has(Variant::Legacy)
+    }
+
+    fn has(&self, variant: Variant) -> bool {
+        self.programs.iter().flatten().any(|programs| programs.variant == variant)
+    }
+
+    async fn look(&mut self, vni: Vni) -> Result<Found, Error> {
+        if self.programs.is_none() {
+            self.find_programs().await?;
+        }
+        let (table, no_nft) = match run(&list(vni).each_ref().map(String::as_str), "").await {
+            Ok(Some(listing)) => (Some(listing), None),
+            Ok(None) => (None, Some("nft is not installed".to_owned())),
+            Err(tool::Error::Refused { output, .. }) if output.contains("No such file or directory") => (None, None),
+            // What has worked once is there; somebody changes rules while they are being read, say.
+            Err(error) if self.nft_works => return Err(error.into()),
+            Err(error) => (None, Some(crate::error::chain(&error))),
+        };
+        let no_nft = no_nft.or_else(|| self.nft_fails.clone());
+        let mut saved = Vec::new();
+        for programs in self.programs.iter().flatten() {
+            // Without a table there is no rule, and no need for a process.
+            let blank = programs.variant == Variant::Legacy && !tool::legacy_is_in_use();
+            let text = if blank { None } else { run(&[programs.save], "").await? };
+            saved.push((programs.variant, text.unwrap_or_default()));
+        }
+        Ok(Found { host: Seen { no_nft, usual: self.usual, saved }, table, made: false })
+    }
+
+    /// Finds out once which iptables there are: by their names, and what the plain name means.
+    async fn find_programs(&mut self) -> Result<(), Error> {
+        const NAMES: [(&str, &str); 3] = [
+            ("iptables-nft-save", "iptables-nft-restore"),
+            ("iptables-legacy-save", "iptables-legacy-restore"),
+            ("iptables-save", "iptables-restore"),
+        ];
+        let mut found: Vec<Programs> = Vec::new();
+        for (save, restore) in NAMES {
+            let Ok(Some(version)) = run(&[save, "--version"], "").await else { continue };
+            let variant = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
+            if save == "iptables-save" {
+                self.usual = Some(variant);
+            }
+            if !found.iter().any(|programs| programs.variant == variant) && works(variant, save).await {
+                found.push(Programs { variant, save, restore });
+            }
+        }
+        self.usual = self.usual.filter(|usual| found.iter().any(|programs| programs.variant == *usual));
+        debug!(?found, usual = ?self.usual, "iptables on this host");
+        self.programs = Some(found);
+        Ok(())
+    }
+
+    /// Removes all rules of one instance, from wherever they are. Tries everything; answers what it removed, and what failed.
+    pub async fn remove(&mut self, vni: Vni) -> (Vec<String>, Vec<Error>) {
+        let (mut removed, mut failed) = (Vec::new(), Vec::new());
+        let seen = match self.look(vni).await {
+            Ok(seen) => seen,
+            Err(error) => return (removed, vec![error]),
+        };
+        let none = RuleSet::none(vni);
+        for (variant, saved) in &seen.host.saved {
+            match self.restore(*variant, &none, saved).await {
+                Ok(true) => {
+                    removed.push(format!("rules in {variant}"));
+                    failed.extend(self.remove_emptied(*variant, saved).await.err());
+                }
+                Ok(false) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        if seen.table.is_some() {
+            match run(&["nft", "-f", "-"], &nft::script(&none)).await {
+                Ok(_) => removed.push(format!("nftables table ip {}", nft::table(vni))),
+                Err(error) => failed.push(error.into()),
+            }
+        }
+        (removed, failed)
+    }
+
+    /// iptables-nft makes a table when its first rule comes, and leaves it empty when the last one goes. Tables of
+    /// iptables-legacy stay for as long as the kernel runs.
+    async fn remove_emptied(&self, variant: Variant, before: &str) -> Result<(), Error> {
+        let programs = self.programs.iter().flatten().find(|programs| programs.variant == variant);
+        let Some(programs) = programs.filter(|_| variant == Variant::Nft) else { return Ok(()) };
+        let after = run(&[programs.save], "").await?.unwrap_or_default();
+        for table in iptables::emptied(before, &after) {
+            info!(table, "removing the table of iptables that is empty now");
+            run(&["nft", "delete", "table", "ip", table], "").await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a look has found.
+struct Found {
+    host: Seen,
+    /// Our table in nftables, if it is there.
+    table: Option<String>,
+    /// Whether our table was made since.
+    made: bool,
+}
+
+/// The command that shows our table.
+fn list(vni: Vni) -> [String; 5] {
+    ["nft", "list", "table", "ip", &nft::table(vni)].map(str::to_owned)
+}
+
+/// A program may be there for a part of the packet filter that the kernel does not have.
+async fn works(variant: Variant, save: &str) -> bool {
+    variant == Variant::Legacy || run(&[save], "").await.is_ok()
 }

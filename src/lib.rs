@@ -19,15 +19,16 @@
 //! | [`subnet`] | leases: their form, whose a subnet is, how we come to one and keep it |
 //! | [`roster`] | what we believe of the other hosts, also when etcd is away or was emptied |
 //! | [`vxlan`] | what the kernel should hold, and the operations that lead there |
-//! | [`masq`], [`envfile`], [`readiness`], [`status`] | rules, files, readiness and state as data |
+//! | [`masq`], [`envfile`], [`readiness`], [`status`], [`preflight`] | rules, files, readiness, state and preconditions as data |
 //! | [`etcd`], [`netlink`], [`firewall`], [`envfile::write`], [`status::ask`] | the adapters: each alone touches one piece of the outside |
-//! | [`daemon`] | the order in which all this happens; knows all others |
+//! | [`daemon`], [`cleanup`] | the order in which all this happens, and how it is undone; know all others |
 //!
 //! The core owns its ports ([`subnet::registry::Registry`], [`vxlan::kernel::Kernel`]); adapters implement them and do
 //! not know each other. `docs/architecture.md` says more.
 
 pub mod addr;
 pub mod backoff;
+pub mod cleanup;
 pub mod cli;
 pub mod config;
 pub mod daemon;
@@ -40,6 +41,7 @@ pub mod iface;
 pub mod log;
 pub mod masq;
 pub mod netlink;
+pub mod preflight;
 pub mod readiness;
 pub mod roster;
 pub mod secret;

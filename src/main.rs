@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use flanneld::cli::{self, Command, EX_USAGE, Options, Stop};
+use flanneld::cli::{self, CleanupOptions, Command, EX_USAGE, Options, Stop};
 
 fn main() -> ExitCode {
     match parse() {
         Ok(Command::Run(options)) => run(*options),
+        Ok(Command::Cleanup(options)) => shown(cleanup(&options)),
         Ok(Command::Status(options)) => shown(flanneld::status::ask::show(&options)),
         Err(Stop::Text(text)) => {
             print!("{text}");
@@ -35,6 +36,11 @@ fn run(options: Options) -> ExitCode {
         Ok(runtime) => runtime.block_on(flanneld::daemon::run(options)),
         Err(error) => Err(anyhow::Error::from(error).context("failed to start the runtime")),
     })
+}
+
+fn cleanup(options: &CleanupOptions) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(flanneld::cleanup::run(options))
 }
 
 fn exit(ended: anyhow::Result<()>) -> ExitCode {

@@ -1,10 +1,14 @@
-//! Owns which packets are masqueraded and which are let through, as a list of rules that says nothing about nftables or
-//! iptables. `nft` and `iptables` below turn it into their texts. Pure.
+//! Owns which packets are masqueraded, let through and left untracked, as lists of rules that say nothing about nftables
+//! or iptables. `nft` and `iptables` below turn them into their texts, `choice` says which of the two carries them. Pure.
 //!
-//! Source of the rules: flannel v0.28 `pkg/trafficmngr/iptables`.
+//! Source of the rules for masquerading and forwarding: flannel v0.28 `pkg/trafficmngr/iptables`.
 
+pub mod change;
+pub mod choice;
 pub mod iptables;
 pub mod nft;
+
+use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
@@ -14,16 +18,21 @@ use crate::addr::Vni;
 pub const KUBE_MARK: u32 = 0x4000;
 /// Multicast (RFC 5771): its source must stay, the answers go to it.
 const MULTICAST: &str = "224.0.0.0/4";
+/// The first port that a program without privileges may bind. NAT keeps a port below it below it
+/// (net/netfilter/nf_nat_core.c, `nf_nat_l4proto_unique_tuple`).
+const UNPRIVILEGED: u16 = 1024;
 
 /// What a rule does with the packets that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Leaves them to the rules of others.
     Return,
-    /// Gives them the address of this host as source.
-    Masquerade,
+    /// Gives them the address of this host as source, and a port out of these.
+    Masquerade(Option<Ports>),
     /// Lets them through.
     Accept,
+    /// Keeps them out of connection tracking, and so out of every NAT.
+    NoTrack,
 }
 
 /// An address range, or everything but that range.
@@ -35,6 +44,24 @@ pub enum Range {
     NotIn(Ipv4Network),
 }
 
+/// Port numbers, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// The smallest.
+    pub first: u16,
+    /// The largest.
+    pub last: u16,
+}
+
+/// A condition that only UDP packets meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Udp {
+    /// They go to this port.
+    To(u16),
+    /// They come from one of these.
+    From(Ports),
+}
+
 /// One rule; all conditions must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rule {
@@ -44,8 +71,28 @@ pub struct Rule {
     pub source: Option<Range>,
     /// Where they go to.
     pub destination: Option<Range>,
+    /// Only UDP, and only these ports.
+    pub udp: Option<Udp>,
     /// What becomes of them.
     pub verdict: Verdict,
+}
+
+/// Where in the kernel a list of rules is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// For packets that come in, before connection tracking.
+    RawPrerouting,
+    /// For packets that start here, before connection tracking.
+    RawOutput,
+    /// For packets that leave, when their source may be changed.
+    Postrouting,
+    /// For packets that pass from one interface to another.
+    Forward,
+}
+
+impl Hook {
+    /// All of them. What may be missing in a kernel comes last: a failure there leaves the others in place.
+    pub const ALL: [Self; 4] = [Self::Postrouting, Self::Forward, Self::RawPrerouting, Self::RawOutput];
 }
 
 /// What this host's part of the overlay asks of the packet filter.
@@ -57,6 +104,10 @@ pub struct Wanted {
     pub network: Ipv4Network,
     /// Our own subnet.
     pub subnet: Ipv4Network,
+    /// Address of the outer packets on this host.
+    pub local: Ipv4Addr,
+    /// UDP port of the outer packets.
+    pub port: u16,
     /// Whether packets that leave or enter the overlay are masqueraded.
     pub masquerade: bool,
     /// Whether masqueraded packets get a random port: without, two connections that start at once may choose the same
@@ -66,7 +117,71 @@ pub struct Wanted {
     pub forward: bool,
 }
 
+/// Which part of the rules one table, or one kind of iptables, carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Carries {
+    /// Masquerading, and keeping the outer packets out of it.
+    pub masquerade: bool,
+    /// Forwarding.
+    pub forward: bool,
+}
+
+/// The rules for one instance, by the place where they are asked. Without any it says what is to be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleSet {
+    /// Whose they are.
+    pub vni: Vni,
+    /// See [`Wanted::random_fully`].
+    pub random_fully: bool,
+    raw_prerouting: Vec<Rule>,
+    raw_output: Vec<Rule>,
+    postrouting: Vec<Rule>,
+    forward: Vec<Rule>,
+}
+
+impl RuleSet {
+    /// No rules.
+    pub fn none(vni: Vni) -> Self {
+        let (raw_prerouting, raw_output) = (Vec::new(), Vec::new());
+        let (postrouting, forward) = (Vec::new(), Vec::new());
+        Self { vni, random_fully: false, raw_prerouting, raw_output, postrouting, forward }
+    }
+
+    /// The rules at one place, in their order.
+    pub fn at(&self, hook: Hook) -> &[Rule] {
+        match hook {
+            Hook::RawPrerouting => &self.raw_prerouting,
+            Hook::RawOutput => &self.raw_output,
+            Hook::Postrouting => &self.postrouting,
+            Hook::Forward => &self.forward,
+        }
+    }
+}
+
 impl Wanted {
+    /// The part of the rules that `carries` names.
+    pub fn rules(&self, carries: Carries) -> RuleSet {
+        let mut set = RuleSet { random_fully: self.random_fully, ..RuleSet::none(self.vni) };
+        if carries.masquerade && self.masquerade {
+            set.postrouting = self.masquerade_rules();
+        }
+        if carries.masquerade && !self.is_nothing() {
+            let outer = Range::In(self.local.into());
+            set.raw_prerouting = vec![self.untracked(None, Some(outer))];
+            set.raw_output = vec![self.untracked(Some(outer), None)];
+        }
+        if carries.forward && self.forward {
+            let overlay = Some(Range::In(self.network));
+            set.forward = vec![rule(overlay, None, Verdict::Accept), rule(None, overlay, Verdict::Accept)];
+        }
+        set
+    }
+
+    /// Whether the operator wants us to leave the packet filter alone.
+    pub fn is_nothing(&self) -> bool {
+        !self.masquerade && !self.forward
+    }
+
     /// The rules for packets that leave this host, in their order.
     ///
     /// - Packets that kube-proxy has marked are its own business.
@@ -75,57 +190,57 @@ impl Wanted {
     /// - Pods reach the world under the address of their host.
     /// - A client that comes from outside through this host to a pod of another host is masqueraded: the answer must
     ///   come back through this host, which has translated the address that the client asked for.
-    pub fn masquerade_rules(&self) -> Vec<Rule> {
-        if !self.masquerade {
-            return Vec::new();
-        }
+    fn masquerade_rules(&self) -> Vec<Rule> {
         let (all, mine) = (self.network, self.subnet);
         let multicast = MULTICAST.parse().expect("the constant is a network");
-        let rule = |source, destination, verdict| Rule {
-            marked: false,
-            source: Some(source),
-            destination: Some(destination),
-            verdict,
-        };
-        vec![
-            Rule { marked: true, source: None, destination: None, verdict: Verdict::Return },
-            rule(Range::In(mine), Range::In(all), Verdict::Return),
-            rule(Range::In(all), Range::In(mine), Verdict::Return),
-            rule(Range::NotIn(all), Range::In(mine), Verdict::Return),
-            rule(Range::In(all), Range::NotIn(multicast), Verdict::Masquerade),
-            rule(Range::NotIn(all), Range::In(all), Verdict::Masquerade),
-        ]
+        let keep = |source, destination| rule(Some(source), Some(destination), Verdict::Return);
+        let mut rules = vec![
+            Rule { marked: true, ..rule(None, None, Verdict::Return) },
+            keep(Range::In(mine), Range::In(all)),
+            keep(Range::In(all), Range::In(mine)),
+            keep(Range::NotIn(all), Range::In(mine)),
+        ];
+        rules.extend(self.masquerade(Range::In(all), Range::NotIn(multicast)));
+        rules.extend(self.masquerade(Range::NotIn(all), Range::In(all)));
+        rules
     }
 
-    /// The rules for packets that this host forwards.
-    pub fn forward_rules(&self) -> Vec<Rule> {
-        if !self.forward {
-            return Vec::new();
-        }
-        let rule = |source, destination| Rule { marked: false, source, destination, verdict: Verdict::Accept };
-        let overlay = Some(Range::In(self.network));
-        vec![rule(overlay, None), rule(None, overlay)]
+    /// UDP apart: an answer to the VXLAN port of this host is taken for an outer packet, and is never translated back.
+    /// Only ports on the same side of 1024 can become that port; the others are left as NAT makes them.
+    fn masquerade(&self, source: Range, destination: Range) -> [Rule; 2] {
+        let plain = rule(Some(source), Some(destination), Verdict::Masquerade(None));
+        let (from, to) = (alike(self.port), other_ports(self.port));
+        [Rule { udp: Some(Udp::From(from)), verdict: Verdict::Masquerade(Some(to)), ..plain }, plain]
+    }
+
+    /// The outer packets, one way. A mark of kube-proxy's on the inner packet is on the outer one as well, whose source it
+    /// would have masqueraded; what is not tracked is never translated. Both conditions together match nothing else: not a
+    /// VXLAN that pods run among themselves.
+    fn untracked(&self, source: Option<Range>, destination: Option<Range>) -> Rule {
+        Rule { udp: Some(Udp::To(self.port)), ..rule(source, destination, Verdict::NoTrack) }
+    }
+}
+
+fn rule(source: Option<Range>, destination: Option<Range>, verdict: Verdict) -> Rule {
+    Rule { marked: false, source, destination, udp: None, verdict }
+}
+
+/// The ports among which NAT would choose `port`.
+fn alike(port: u16) -> Ports {
+    match port {
+        UNPRIVILEGED.. => Ports { first: UNPRIVILEGED, last: u16::MAX },
+        _ => Ports { first: 0, last: UNPRIVILEGED - 1 },
+    }
+}
+
+/// The larger part of the unprivileged ports that `port` leaves on one side of it.
+fn other_ports(port: u16) -> Ports {
+    let (below, above) = (port.saturating_sub(UNPRIVILEGED), u16::MAX - port.max(UNPRIVILEGED - 1));
+    match below > above {
+        true => Ports { first: UNPRIVILEGED, last: port - 1 },
+        false => Ports { first: port.max(UNPRIVILEGED - 1) + 1, last: u16::MAX },
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    pub(crate) fn wanted() -> Wanted {
-        Wanted {
-            vni: Vni::DEFAULT,
-            network: "10.5.0.0/16".parse().expect("a network in a test"),
-            subnet: "10.5.96.0/24".parse().expect("a network in a test"),
-            masquerade: true,
-            random_fully: true,
-            forward: true,
-        }
-    }
-
-    #[test]
-    fn wants_nothing_when_told_so() {
-        let wanted = Wanted { masquerade: false, forward: false, ..wanted() };
-        assert!(wanted.masquerade_rules().is_empty() && wanted.forward_rules().is_empty());
-    }
-}
+pub(crate) mod tests;

@@ -1,12 +1,15 @@
 //! Owns all talk with the kernel: the only place that knows rtnetlink and interface indexes. Implements
 //! [`Kernel`]; decides nothing.
 
+mod attributes;
 mod bulk;
 mod decode;
 mod encode;
+mod ethtool;
 mod listen;
 mod misses;
 mod monitor;
+mod nftables;
 mod sysctl;
 
 use std::io;
@@ -22,12 +25,15 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 use rtnetlink::RouteMessageBuilder;
 
 use crate::iface::{Interface, Routed};
+use crate::preflight::{Neighbours, Settings};
 use crate::vxlan::kernel::{Age, Error, Event, Failure, Kernel};
 use crate::vxlan::plan::Op;
-use crate::vxlan::state::{Entries, State, Sysctl};
+use crate::vxlan::state::{Device, Entries, State, Sysctl};
 use bulk::Bulk;
+use ethtool::Ethtool;
 use misses::Misses;
 use monitor::Monitor;
+pub use nftables::RuleChanges;
 
 /// How long any question to the kernel may take; a dump of 60,000 entries takes 0.1 s.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -43,6 +49,7 @@ pub struct Netlink {
     bulk: Bulk,
     misses: Misses,
     monitor: Monitor,
+    ethtool: Ethtool,
     /// Index of the device that was looked at last.
     device: Option<u32>,
 }
@@ -57,7 +64,7 @@ pub fn open() -> Result<(Netlink, impl Future<Output = ()>), Error> {
     let bulk = Bulk::open().map_err(failed)?;
     let misses = Misses::open().map_err(failed)?;
     let monitor = Monitor::open(bulk.port()).map_err(failed)?;
-    Ok((Netlink { handle, bulk, misses, monitor, device: None }, connection))
+    Ok((Netlink { handle, bulk, misses, monitor, ethtool: Ethtool::default(), device: None }, connection))
 }
 
 impl Netlink {
@@ -85,9 +92,28 @@ impl Netlink {
         Ok(way.and_then(|(index, source)| Some(Routed { interface: name_of(index)?, source })))
     }
 
-    /// Whether this host passes packets on from one interface to another.
-    pub fn forwards(&self) -> bool {
-        sysctl::read("net/ipv4/ip_forward").is_none_or(|value| value != 0)
+    /// All vxlan devices of this host.
+    pub async fn vxlans(&self) -> Result<Vec<Device>, Error> {
+        let links = self.ask("list interfaces", self.handle.link().get().execute().try_collect::<Vec<_>>()).await?;
+        Ok(links.iter().filter_map(|message| decode::device(message, name_of)).collect())
+    }
+
+    /// Settings of this host that the overlay depends on.
+    pub fn settings(&self, external: &str) -> Settings {
+        let rp_filter = |interface: &str| sysctl::read(&format!("net/ipv4/conf/{interface}/rp_filter"));
+        Settings {
+            external: external.to_owned(),
+            ip_forward: sysctl::read("net/ipv4/ip_forward"),
+            rp_filter_all: rp_filter("all"),
+            rp_filter_external: rp_filter(external),
+            rp_filter_default: rp_filter("default"),
+            bridge_nf: sysctl::read("net/bridge/bridge-nf-call-iptables"),
+        }
+    }
+
+    /// What may be in the way of a vxlan device of ours.
+    pub async fn preflight(&self) -> Result<Neighbours, Error> {
+        Ok(Neighbours { vxlans: self.vxlans().await?, udp_ports: sysctl::udp_ports() })
     }
 
     async fn link(&self, name: &str) -> Result<Option<LinkMessage>, Error> {
@@ -207,6 +233,7 @@ impl Kernel for Netlink {
             up: link.up,
             addresses: self.addresses(link.index).await?.into_iter().collect(),
             sysctls: sysctls.collect(),
+            tx_checksum: self.ethtool.tx_checksum(device),
             entries: self.entries(link.index).await?,
         })
     }
@@ -219,6 +246,12 @@ impl Kernel for Netlink {
                 self.flush(device, &mut gathered, &mut failures);
                 let written = sysctl::write(&setting.path(device), *value);
                 failures.extend(written.err().map(|source| failure(op, device, source)));
+                continue;
+            }
+            if let Op::SetTxChecksum(on) = op {
+                self.flush(device, &mut gathered, &mut failures);
+                let set = self.ethtool.set_tx_checksum(device, *on);
+                failures.extend(set.err().map(|source| failure(op, device, source)));
                 continue;
             }
             gathered.push(op);

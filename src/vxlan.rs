@@ -40,6 +40,8 @@ pub struct Local {
     pub alias: String,
     /// Whether packets to addresses of our own subnet that no pod has are dropped here.
     pub blackhole: bool,
+    /// Whether the kernel makes the checksums of inner packets itself, for a network card that spoils them.
+    pub checksums_in_software: bool,
     /// When the entries for a peer are made.
     pub peering: Peering,
     /// How long a neighbour made on demand may be unused before it goes.
@@ -228,6 +230,7 @@ fn frame(membership: &Membership, local: &Local) -> State {
     let mut state = State { device: Some(device), up: true, ..State::default() };
     state.addresses.extend(Ipv4Network::new(own.vtep(), 32));
     state.sysctls.extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+    state.tx_checksum = local.checksums_in_software.then_some(false);
     if local.peering == Peering::OnDemand {
         let key = RouteKey { destination: config.network, metric: 0, protocol: PROTOCOL };
         state.entries.routes.insert(key, Hop::Link);

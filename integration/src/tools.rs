@@ -5,10 +5,11 @@ use std::env;
 use anyhow::{Result, ensure};
 
 /// Programs that the lab starts. `setup.sh` holds the packages they come from.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "bridge",
     "etcd",
     "etcdctl",
+    "ethtool",
     "hostname",
     "ip",
     "iptables-save",

@@ -128,7 +128,7 @@ fn without_nft_the_rules_go_through_iptables() -> Result<()> {
         let _daemon = host.flanneld().env("PATH", "/run/tools").start_ready()?;
         let nat = host.sh("iptables -t nat -S")?;
         ensure!(nat.contains("-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG"), "{nat}");
-        ensure!(nat.matches("-A FLANNEL-POSTRTG").count() == 6, "{nat}");
+        ensure!(nat.matches("-A FLANNEL-POSTRTG").count() == 8, "{nat}");
         Ok(())
     })
 }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{SUBNET_FILE, StatusOptions};
-use crate::envfile::socket_path;
+use super::{CleanupOptions, SUBNET_FILE, StatusOptions};
+use crate::addr::Vni;
+use crate::envfile::{docker_opts_path, socket_path};
+use crate::roster::snapshot::file_name;
 
 /// Says how the daemon on this host is: its lease, its peers, what is missing, and which leases it does not use.
 #[derive(Debug, Parser)]
@@ -23,4 +25,60 @@ impl From<StatusFlags> for StatusOptions {
     fn from(flags: StatusFlags) -> Self {
         Self { socket: socket_path(&flags.subnet_file), json: flags.json }
     }
+}
+
+const CLEANUP: &str = "\
+Give it the options that the daemon was started with. It removes the vxlan device, if its alias says that it is ours, with
+routes, neighbours and FDB entries; our rules in nftables and iptables; subnet.env, the options for Docker, the socket and
+the last known state. It may be run again.
+
+It does not speak to etcd. The lease ends by itself within a day, and this host gets the same subnet again until then. To
+give it up at once:
+  etcdctl del /coreos.com/network/subnets/10.5.3.0-24";
+
+/// Removes what a daemon that was stopped has left on this host.
+#[derive(Debug, Parser)]
+#[command(name = "flanneld cleanup", version, max_term_width = 100, after_help = CLEANUP)]
+pub(super) struct CleanupFlags {
+    /// Prefix of all keys of this network
+    #[arg(long, value_name = "KEY", default_value = "/coreos.com/network")]
+    etcd_prefix: String,
+    /// VNI of the network; needed if it is not 1 and the device is gone
+    #[arg(long, value_name = "NUMBER", value_parser = vni)]
+    vni: Option<Vni>,
+    /// subnet.env of the daemon
+    #[arg(long, value_name = "FILE", default_value = SUBNET_FILE)]
+    subnet_file: PathBuf,
+    /// The options for Docker; beside subnet.env if not given
+    #[arg(long, value_name = "FILE")]
+    docker_opts_file: Option<PathBuf>,
+    /// Where the last known state is
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/flannel")]
+    state_dir: PathBuf,
+    /// Leave the last known state where it is, so that a daemon asks for the same subnet again
+    #[arg(long)]
+    keep_state: bool,
+    /// Go on although a daemon runs; it puts back what it needs
+    #[arg(long)]
+    force: bool,
+}
+
+impl From<CleanupFlags> for CleanupOptions {
+    fn from(flags: CleanupFlags) -> Self {
+        let snapshot = flags.state_dir.join(file_name(&flags.etcd_prefix));
+        Self {
+            docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
+            socket: socket_path(&flags.subnet_file),
+            snapshot: (!flags.keep_state).then_some(snapshot),
+            prefix: flags.etcd_prefix,
+            vni: flags.vni,
+            subnet_file: flags.subnet_file,
+            force: flags.force,
+        }
+    }
+}
+
+fn vni(text: &str) -> Result<Vni, String> {
+    let number = text.parse::<u32>().ok().and_then(|number| Vni::try_from(number).ok());
+    number.ok_or_else(|| "expected a number from 0 to 16777215".to_owned())
 }

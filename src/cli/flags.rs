@@ -10,6 +10,7 @@ use super::{ANYWHERE, SUBNET_FILE};
 
 const EXAMPLES: &str = "\
 Commands:
+  flanneld cleanup   removes what a daemon that was stopped has left on this host
   flanneld status    how the daemon on this host is, and which leases it does not use
 
 Every option can also be set in the environment: FLANNELD_ and the option in capitals, with _ for -,
@@ -86,6 +87,10 @@ pub(super) struct Flags {
     /// Address under which other hosts reach this one, if it is not the interface's own (behind NAT)
     #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
     pub(super) public_ip: Option<Ipv4Addr>,
+    /// off: the kernel makes the checksums of packets between pods itself. For network cards that spoil them inside of
+    /// VXLAN (ping works, TCP does not); costs most of the throughput
+    #[arg(long, value_enum, value_name = "HOW", default_value = "keep", help_heading = "This host")]
+    pub(super) tx_checksum_offload: Offload,
     /// Accepted for flannel's sake: this version carries IPv4 only
     #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
     pub(super) public_ipv6: Option<Ipv6Addr>,
@@ -102,9 +107,13 @@ pub(super) struct Flags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) iptables_forward_rules: bool,
-    /// Accepted for flannel's sake: rules are not polled
-    #[arg(long, value_name = "SECONDS", help_heading = "Packet filter")]
-    pub(super) iptables_resync: Option<u32>,
+    /// What carries the rules. auto: what EnableNFTables in the network's config says, else nftables where it works. The
+    /// rules for forwarding are in iptables in any case, beside those that might drop
+    #[arg(long, value_enum, value_name = "TOOL", default_value = "auto", help_heading = "Packet filter")]
+    pub(super) firewall: Firewall,
+    /// Time between two looks at rules in iptables-legacy, of whose changes the kernel does not tell
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Packet filter")]
+    pub(super) iptables_resync: u32,
     /// Drop packets to addresses of our subnet that no pod has, instead of sending them to the default route
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
@@ -146,6 +155,21 @@ pub(super) struct Flags {
 pub(super) enum Peers {
     Eager,
     OnDemand,
+}
+
+/// Values of `--tx-checksum-offload`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Offload {
+    Keep,
+    Off,
+}
+
+/// Values of `--firewall`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Firewall {
+    Auto,
+    Nftables,
+    Iptables,
 }
 
 /// Options of flannel that belong to its Kubernetes mode: known so that they can be refused with a sentence.

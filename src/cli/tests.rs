@@ -7,7 +7,7 @@ fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     match parse(&args, &env)? {
         Command::Run(options) => Ok(*options),
-        other @ Command::Status(_) => panic!("{other:?}"),
+        other @ (Command::Status(_) | Command::Cleanup(_)) => panic!("{other:?}"),
     }
 }
 
@@ -141,4 +141,29 @@ fn takes_a_password_from_a_file() {
 fn does_not_show_the_password() {
     let options = options(&["--etcd-username=a", "--etcd-password=hunter2"]);
     assert!(!format!("{options:?}").contains("hunter2"));
+}
+
+#[test]
+fn cleanup_finds_the_files_that_the_daemon_with_the_same_options_makes() {
+    let args = ["cleanup", "--etcd-prefix=/blue", "-subnet-file=/run/flannel/blue.env", "--state-dir=/s"];
+    let parsed = parse(&args.map(str::to_owned), &BTreeMap::new()).expect("a command line that is accepted");
+    let Command::Cleanup(cleanup) = parsed else { panic!("{parsed:?}") };
+    let daemon = options(&args[1..]);
+    assert_eq!((cleanup.socket, cleanup.docker_opts_file), (daemon.socket, daemon.docker_opts_file));
+    assert_eq!(cleanup.snapshot.expect("the state goes too").parent(), Some(daemon.state_dir.as_path()));
+    assert!(cleanup.vni.is_none() && !cleanup.force);
+    let bad = ["cleanup".to_owned(), "--vni=16777216".to_owned()];
+    assert!(matches!(parse(&bad, &BTreeMap::new()), Err(Stop::Usage(text)) if text.contains("from 0 to 16777215")));
+}
+
+#[test]
+fn rules_are_wherever_they_fit_unless_told_otherwise() {
+    let default = options(&[]);
+    assert_eq!((default.firewall, default.iptables_resync), (Asked::Auto, Duration::from_secs(5)));
+    assert!(!default.checksums_in_software);
+    let told = options(&["--firewall=iptables", "--iptables-resync=30", "--tx-checksum-offload=off"]);
+    assert_eq!((told.firewall, told.iptables_resync), (Asked::Iptables, Duration::from_secs(30)));
+    assert!(told.checksums_in_software);
+    check_refused(&["--firewall=pf"], &[], "nftables");
+    check_refused(&["--iptables-resync=0"], &[], "0 is not in 1..");
 }

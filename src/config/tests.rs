@@ -144,3 +144,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_masquerades_is_said_or_not() {
+    let nftables = |json: &str| config(json).nftables;
+    assert_eq!(nftables(r#"{"Network":"10.5.0.0/16"}"#), None);
+    assert_eq!(nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":true}"#), Some(true));
+    assert_eq!(nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":false}"#), Some(false));
+}

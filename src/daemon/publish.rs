@@ -1,5 +1,5 @@
-//! Owns telling the rest of the host: files for other programs and rules for the packet filter, again whenever our lease
-//! changes, until it has worked.
+//! Owns telling the rest of the host what our lease is, in files for other programs: again whenever it changes, until it
+//! has worked.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,9 +10,7 @@ use tracing::{debug, info, warn};
 use crate::backoff::Backoff;
 use crate::cli::Options;
 use crate::envfile::{Env, write};
-use crate::firewall;
 use crate::iface::External;
-use crate::masq::Wanted;
 use crate::readiness::{Part, Published};
 use crate::subnet::update::Membership;
 
@@ -22,8 +20,6 @@ pub(super) struct Publisher {
     subnet_file: PathBuf,
     docker_opts_file: PathBuf,
     ip_masq: bool,
-    random_fully: bool,
-    forward_rules: bool,
     joined: watch::Receiver<Option<Membership>>,
     published: watch::Sender<Published>,
     backoff: Backoff,
@@ -41,8 +37,6 @@ impl Publisher {
             subnet_file: options.subnet_file.clone(),
             docker_opts_file: options.docker_opts_file.clone(),
             ip_masq: options.ip_masq,
-            random_fully: options.random_fully,
-            forward_rules: options.forward_rules,
             joined,
             published,
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
@@ -54,7 +48,7 @@ impl Publisher {
         loop {
             let membership = self.joined.borrow_and_update().clone();
             let done = match &membership {
-                Some(membership) => self.publish(membership).await,
+                Some(membership) => self.publish(membership),
                 None => true,
             };
             let again = self.delay(done);
@@ -75,12 +69,10 @@ impl Publisher {
     }
 
     /// Answers whether all of it worked.
-    async fn publish(&mut self, membership: &Membership) -> bool {
+    fn publish(&mut self, membership: &Membership) -> bool {
         let files = self.write_files(membership);
         self.published.send_modify(|published| published.files = files.clone());
-        let rules = self.install_rules(membership).await;
-        self.published.send_modify(|published| published.rules = rules.clone());
-        files == Part::Done && rules == Part::Done
+        files == Part::Done
     }
 
     /// subnet.env last: whoever waits for it finds the options for Docker as well.
@@ -106,25 +98,6 @@ impl Publisher {
             }
         }
         Part::Done
-    }
-
-    async fn install_rules(&self, membership: &Membership) -> Part {
-        let Membership { own, config } = membership;
-        let wanted = Wanted {
-            vni: config.vxlan.vni,
-            network: config.network,
-            subnet: own.subnet,
-            masquerade: self.ip_masq,
-            random_fully: self.random_fully,
-            forward: self.forward_rules,
-        };
-        match firewall::install(&wanted).await {
-            Ok(carried) => {
-                info!(masquerade = carried.masquerade, forward = carried.forward, "rules are in place");
-                Part::Done
-            }
-            Err(error) => self.failed(&self.published.borrow().rules, crate::error::chain(&error)),
-        }
     }
 
     /// Says a reason when it is new.

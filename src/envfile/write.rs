@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write \"{}\"", path.display())]
+#[error("failed to write or remove \"{}\"", path.display())]
 pub struct Error {
     path: PathBuf,
     #[source]
@@ -44,6 +44,18 @@ fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
     file.persist(path).map_err(|error| error.error)?;
     fs::File::open(directory)?.sync_all()?;
     Ok(true)
+}
+
+/// Removes a file; answers whether it was there.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<bool, Error> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error { path: path.to_owned(), source }),
+    }
 }
 
 /// The text of a file that another run may have written, if there is any.

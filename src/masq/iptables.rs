@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{KUBE_MARK, Range, Rule, Verdict, Wanted};
+use super::{Hook, KUBE_MARK, Ports, Range, Rule, RuleSet, Udp, Verdict};
 use crate::addr::Vni;
 
 /// A chain of our own and the place from which it is called.
@@ -16,47 +16,61 @@ struct Chain {
     lines: Vec<String>,
 }
 
-/// Which rules iptables is to carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    /// All of them.
-    Everything,
-    /// Only forwarding, because nftables masquerades.
-    ForwardOnly,
-}
+/// Tables of iptables that hold chains of ours.
+pub const TABLES: [&str; 3] = ["nat", "filter", "raw"];
 
 /// The script for `iptables-restore --noflush` that turns the rules `saved` into those wanted, or `None` if they are
 /// right. Chains and rules of others are not mentioned in it.
-pub fn script(wanted: &Wanted, part: Part, saved: &str) -> Option<String> {
-    let masquerade = match part {
-        Part::Everything => wanted.masquerade_rules(),
-        Part::ForwardOnly => Vec::new(),
-    };
-    let nat = chain("nat", "POSTROUTING", &name("FLANNEL-POSTRTG", wanted.vni), "flanneld masq");
-    let filter = chain("filter", "FORWARD", &name("FLANNEL-FWD", wanted.vni), "flanneld forward");
-    let text = [
-        repair(&nat.with(&masquerade, wanted.random_fully), saved),
-        repair(&filter.with(&wanted.forward_rules(), wanted.random_fully), saved),
-    ]
-    .concat();
+pub fn script(rules: &RuleSet, saved: &str) -> Option<String> {
+    let text: String = Hook::ALL.iter().map(|hook| repair(&chain(*hook, rules), saved)).collect();
     (!text.is_empty()).then_some(text)
 }
 
-/// flannel's own names for the usual VNI, so that what it left behind is taken over; others have the VNI behind them.
-fn name(base: &str, vni: Vni) -> String {
-    if vni == Vni::DEFAULT { base.to_owned() } else { format!("{base}-{vni}") }
+/// Tables of which nothing is left in `after` but chains of the kernel that let everything pass, and which were more than
+/// that `before`: they do nothing, and stand there because of rules that were ours.
+pub fn emptied(before: &str, after: &str) -> Vec<&'static str> {
+    let blank = |saved: &str, table: &str| {
+        let lines: Vec<&str> = lines_of(saved, table).collect();
+        !lines.is_empty() && lines.iter().all(|line| line.starts_with(':') && line.contains(" ACCEPT "))
+    };
+    TABLES.into_iter().filter(|table| blank(after, table) && !blank(before, table)).collect()
 }
 
-fn chain(table: &'static str, parent: &'static str, name: &str, comment: &'static str) -> Chain {
-    Chain { table, parent, name: name.to_owned(), comment, lines: Vec::new() }
+/// Whether iptables has this table.
+pub fn has_table(saved: &str, table: &str) -> bool {
+    saved.lines().any(|line| line.strip_prefix('*') == Some(table))
+}
+
+/// Whether rules of kube-proxy or Docker are there.
+pub fn has_cluster_chains(saved: &str) -> bool {
+    saved.lines().any(|line| line.starts_with(":KUBE-") || line.starts_with(":DOCKER"))
+}
+
+/// Chains and rules of one table.
+fn lines_of<'a>(saved: &'a str, wanted: &'a str) -> impl Iterator<Item = &'a str> {
+    let lines = saved.lines().map(str::trim_end).scan("", |table, line| {
+        *table = line.strip_prefix('*').unwrap_or(table);
+        Some((*table, line))
+    });
+    lines.filter(move |(table, line)| *table == wanted && line.starts_with([':', '-'])).map(|(_, line)| line)
+}
+
+/// The chain for one place. flannel's own names for the usual VNI, so that what it left behind is taken over; others
+/// have the VNI behind them.
+fn chain(hook: Hook, rules: &RuleSet) -> Chain {
+    let (table, parent, base, comment) = match hook {
+        Hook::RawPrerouting => ("raw", "PREROUTING", "FLANNEL-RAW-PRE", "flanneld notrack"),
+        Hook::RawOutput => ("raw", "OUTPUT", "FLANNEL-RAW-OUT", "flanneld notrack"),
+        Hook::Postrouting => ("nat", "POSTROUTING", "FLANNEL-POSTRTG", "flanneld masq"),
+        Hook::Forward => ("filter", "FORWARD", "FLANNEL-FWD", "flanneld forward"),
+    };
+    let name = if rules.vni == Vni::DEFAULT { base.to_owned() } else { format!("{base}-{}", rules.vni) };
+    let mut chain = Chain { table, parent, name, comment, lines: Vec::new() };
+    chain.lines = rules.at(hook).iter().map(|rule| chain.line(rule, rules.random_fully)).collect();
+    chain
 }
 
 impl Chain {
-    fn with(mut self, rules: &[Rule], random_fully: bool) -> Self {
-        self.lines = rules.iter().map(|rule| self.line(rule, random_fully)).collect();
-        self
-    }
-
     fn line(&self, rule: &Rule, random_fully: bool) -> String {
         let mut text = format!("-A {}", self.name);
         if let Some(range) = rule.source {
@@ -64,6 +78,9 @@ impl Chain {
         }
         if let Some(range) = rule.destination {
             _ = write!(text, " {}", operand("-d", range));
+        }
+        if let Some(ports) = rule.udp {
+            _ = write!(text, " -p udp -m udp {}", udp(ports));
         }
         if rule.marked {
             _ = write!(text, " -m mark --mark {KUBE_MARK:#x}/{KUBE_MARK:#x}");
@@ -78,12 +95,25 @@ impl Chain {
     }
 }
 
-fn target(verdict: Verdict, random_fully: bool) -> &'static str {
+fn target(verdict: Verdict, random_fully: bool) -> String {
     match verdict {
-        Verdict::Return => "RETURN",
-        Verdict::Accept => "ACCEPT",
-        Verdict::Masquerade if random_fully => "MASQUERADE --random-fully",
-        Verdict::Masquerade => "MASQUERADE",
+        Verdict::Return => "RETURN".to_owned(),
+        Verdict::Accept => "ACCEPT".to_owned(),
+        Verdict::NoTrack => "CT --notrack".to_owned(),
+        Verdict::Masquerade(ports) => masquerade(ports, random_fully),
+    }
+}
+
+fn masquerade(ports: Option<Ports>, random_fully: bool) -> String {
+    let ports = ports.map(|Ports { first, last }| format!(" --to-ports {first}-{last}")).unwrap_or_default();
+    let random = if random_fully { " --random-fully" } else { "" };
+    format!("MASQUERADE{ports}{random}")
+}
+
+fn udp(udp: Udp) -> String {
+    match udp {
+        Udp::To(port) => format!("--dport {port}"),
+        Udp::From(Ports { first, last }) => format!("--sport {first}:{last}"),
     }
 }
 
@@ -106,14 +136,7 @@ struct Found<'a> {
 
 fn find<'a>(chain: &Chain, saved: &'a str) -> Found<'a> {
     let mut found = Found { declared: false, lines: Vec::new(), jumps: Vec::new(), behind_others: false };
-    let mut table = "";
-    for line in saved.lines().map(str::trim_end) {
-        if let Some(name) = line.strip_prefix('*') {
-            table = name;
-        } else if table == chain.table {
-            note(chain, line, &mut found);
-        }
-    }
+    lines_of(saved, chain.table).for_each(|line| note(chain, line, &mut found));
     found
 }
 
@@ -155,96 +178,4 @@ fn repair(chain: &Chain, saved: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::tests::wanted;
-    use super::*;
-
-    /// As flannel v0.20.2 leaves it.
-    const FLANNEL: &str = r#"# Generated by iptables-save v1.8.9 (nf_tables)
-*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:FLANNEL-FWD - [0:0]
--A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
--A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
-COMMIT
-*nat
-:POSTROUTING ACCEPT [0:0]
-:FLANNEL-POSTRTG - [0:0]
--A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
--A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
-COMMIT
-"#;
-
-    const FORWARD: &str = r#"*filter
-:FLANNEL-FWD - [0:0]
--A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
--I FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
-COMMIT
-"#;
-
-    const MASQUERADE: &str = r#"*nat
-:FLANNEL-POSTRTG - [0:0]
--A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.96.0/24 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.0.0/16 -d 10.5.96.0/24 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.96.0/24 -m comment --comment "flanneld masq" -j RETURN
--A FLANNEL-POSTRTG -s 10.5.0.0/16 ! -d 224.0.0.0/4 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
--A FLANNEL-POSTRTG ! -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j MASQUERADE --random-fully
--I POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
-COMMIT
-"#;
-
-    fn check(part: Part, saved: &str, expected: Option<&str>) {
-        assert_eq!(script(&wanted(), part, saved).as_deref(), expected);
-    }
-
-    #[test]
-    fn makes_both_chains_where_there_is_nothing() {
-        check(Part::Everything, "", Some(&[MASQUERADE, FORWARD].concat()));
-    }
-
-    #[test]
-    fn takes_over_what_flannel_left() {
-        let moved = MASQUERADE
-            .replace("-I POST", "-D POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n-I POST");
-        check(Part::Everything, FLANNEL, Some(&moved));
-    }
-
-    #[test]
-    fn leaves_alone_what_is_right() {
-        check(Part::ForwardOnly, FLANNEL.split("*nat").next().unwrap_or_default(), None);
-    }
-
-    #[test]
-    fn removes_the_masquerading_of_flannel_where_nftables_does_it() {
-        let expected = "*nat\n-D POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n-F FLANNEL-POSTRTG\n-X FLANNEL-POSTRTG\nCOMMIT\n";
-        check(Part::ForwardOnly, FLANNEL, Some(expected));
-    }
-
-    #[test]
-    fn puts_its_jump_first_again() {
-        let behind = FLANNEL.replace("-A FORWARD -m", "-A FORWARD -j REJECT\n-A FORWARD -m");
-        let behind = behind.split("*nat").next().unwrap_or_default();
-        let expected =
-            FORWARD.replace("-I FOR", "-D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-I FOR");
-        check(Part::ForwardOnly, behind, Some(&expected));
-    }
-
-    #[test]
-    fn two_instances_do_not_push_each_other_away() {
-        let other = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD-7\n-A FORWARD -m";
-        let second = FLANNEL.replace("-A FORWARD -m", other);
-        check(Part::ForwardOnly, second.split("*nat").next().unwrap_or_default(), None);
-    }
-
-    #[test]
-    fn does_not_mistake_the_chains_of_others_for_its_own() {
-        let other = FLANNEL.replace("FLANNEL-FWD", "FLANNEL-FWD-7").replace("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-7");
-        check(Part::ForwardOnly, &other, Some(FORWARD));
-    }
-}
+mod tests;

@@ -52,7 +52,7 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::SetUp => Request::change(RouteNetlinkMessage::SetLink(up(device))),
         Op::AddAddress(net) => Request::put(RouteNetlinkMessage::NewAddress(address(device, *net))),
         Op::DelAddress(net) => Request::change(RouteNetlinkMessage::DelAddress(address(device, *net))),
-        Op::SetSysctl(..) => return None,
+        Op::SetSysctl(..) | Op::SetTxChecksum(_) => return None,
         Op::PutFdb(mac, ip) => Request::put(RouteNetlinkMessage::NewNeighbour(fdb(device, *mac, *ip))),
         Op::DelFdb(mac, ip) => Request::change(RouteNetlinkMessage::DelNeighbour(fdb(device, *mac, *ip))),
         Op::PutNeighbour(ip, mac) => {

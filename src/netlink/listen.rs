@@ -2,7 +2,7 @@
 
 use std::io;
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, SocketAddr, TokioSocket};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockFilter, SockRef};
@@ -71,10 +71,21 @@ pub(super) struct Listener {
 impl Listener {
     /// Opens the socket; must be called inside a runtime. `buffer` is room in bytes; a message takes 832 and more.
     pub(super) fn open(groups: &[u32], only: Only, buffer: usize) -> io::Result<Self> {
-        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        Self::open_on(NETLINK_ROUTE, groups, Some(only), buffer)
+    }
+
+    /// The same for a group of the packet filter, whose messages are not routing netlink's: unfiltered.
+    pub(super) fn open_netfilter(group: u32, buffer: usize) -> io::Result<Self> {
+        Self::open_on(NETLINK_NETFILTER, &[group], None, buffer)
+    }
+
+    fn open_on(protocol: isize, groups: &[u32], only: Option<Only>, buffer: usize) -> io::Result<Self> {
+        let mut socket = TokioSocket::new(protocol)?;
         setsockopt(socket.socket_ref(), sockopt::RcvBufForce, &buffer)?;
         // The filter stands before the first message can come.
-        SockRef::from(socket.socket_ref()).attach_filter(&only.program())?;
+        if let Some(only) = only {
+            SockRef::from(socket.socket_ref()).attach_filter(&only.program())?;
+        }
         socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
         groups.iter().try_for_each(|group| socket.socket_ref().add_membership(*group))?;
         Ok(Self { socket })

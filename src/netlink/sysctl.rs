@@ -1,9 +1,11 @@
-//! Owns reading and writing kernel settings below `/proc/sys`, which are those of our network namespace.
-#![expect(clippy::disallowed_methods, reason = "/proc/sys is this adapter's outside")]
+//! Owns reading and writing kernel settings below `/proc/sys`, and its list of UDP sockets: those of our network namespace.
+#![expect(clippy::disallowed_methods, reason = "/proc is this adapter's outside")]
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+
+use crate::preflight;
 
 /// The value of a setting, or `None` if this kernel does not have it.
 pub(super) fn read(path: &str) -> Option<i32> {
@@ -16,6 +18,11 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// UDP ports that somebody listens on.
+pub(super) fn udp_ports() -> Vec<u16> {
+    fs::read_to_string("/proc/net/udp").map(|text| preflight::udp_ports(&text)).unwrap_or_default()
 }
 
 fn full(path: &str) -> PathBuf {

@@ -83,6 +83,7 @@ pub(crate) fn apply(state: &mut State, op: &Op) -> io::Result<()> {
         Op::AddAddress(address) => _ = state.addresses.insert(address),
         Op::DelAddress(address) => _ = state.addresses.remove(&address),
         Op::SetSysctl(sysctl, value) => _ = state.sysctls.insert(sysctl, value),
+        Op::SetTxChecksum(on) => state.tx_checksum = Some(on),
         Op::PutFdb(mac, ip) => _ = entries.fdb.insert(mac, ip),
         Op::DelFdb(mac, _) => _ = entries.fdb.remove(&mac),
         Op::PutNeighbour(ip, mac) => _ = entries.neighbours.insert(ip, mac),

@@ -33,6 +33,8 @@ pub enum Op {
     DelAddress(Ipv4Network),
     /// Sets a kernel setting of the device.
     SetSysctl(Sysctl, i32),
+    /// Leaves the checksums of inner packets to the hardware, or has the kernel make them.
+    SetTxChecksum(bool),
     /// Adds or replaces the FDB entry of an Ethernet address.
     PutFdb(MacAddr, Ipv4Addr),
     /// Removes an FDB entry.
@@ -66,6 +68,7 @@ impl Op {
             | Self::SetUp
             | Self::AddAddress(_)
             | Self::SetSysctl(..)
+            | Self::SetTxChecksum(_)
             | Self::PutFdb(..)
             | Self::PutNeighbour(..)
             | Self::DoubtNeighbour(..)
@@ -98,6 +101,9 @@ impl fmt::Display for Command<'_> {
             Op::AddAddress(address) => write!(f, "ip address add {address} dev {dev}"),
             Op::DelAddress(address) => write!(f, "ip address del {address} dev {dev}"),
             Op::SetSysctl(sysctl, value) => write!(f, "echo {value} > /proc/sys/{}", sysctl.path(dev)),
+            Op::SetTxChecksum(on) => {
+                write!(f, "ethtool -K {dev} tx-checksum-ip-generic {}", if *on { "on" } else { "off" })
+            }
             Op::PutFdb(mac, ip) => write!(f, "bridge fdb replace {mac} dev {dev} dst {ip} self permanent"),
             Op::DelFdb(mac, ip) => write!(f, "bridge fdb del {mac} dev {dev} dst {ip} self"),
             Op::PutNeighbour(ip, mac) => write!(f, "ip neigh replace {ip} lladdr {mac} dev {dev} nud permanent"),
@@ -148,6 +154,9 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
             // The kernel takes no alias while it makes a device (rtnl_create_link).
             ops.push(Op::SetAlias(wanted.alias.clone()));
         }
+    }
+    if let Some(on) = desired.tx_checksum.filter(|on| basis.tx_checksum != Some(*on)) {
+        ops.push(Op::SetTxChecksum(on));
     }
     ops.extend(desired.addresses.difference(&basis.addresses).copied().map(Op::AddAddress));
     ops.extend(basis.addresses.difference(&desired.addresses).copied().map(Op::DelAddress));

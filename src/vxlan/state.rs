@@ -145,6 +145,8 @@ pub struct State {
     pub addresses: BTreeSet<Ipv4Network>,
     /// Its settings; one that this kernel does not have is missing.
     pub sysctls: BTreeMap<Sysctl, i32>,
+    /// Whether the checksums of inner packets are left to the hardware. As a wish: `None` leaves it as it is.
+    pub tx_checksum: Option<bool>,
     /// FDB, neighbours and routes.
     pub entries: Entries,
 }

@@ -17,6 +17,7 @@ fn membership() -> Membership {
 fn local() -> Local {
     let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
     Local {
+        checksums_in_software: false,
         external,
         alias: "flanneld".to_owned(),
         blackhole: false,
@@ -45,6 +46,19 @@ fn put(lease: Lease) -> (Ipv4Network, Option<Lease>) {
 
 fn commands(ops: &[Op]) -> Vec<String> {
     ops.iter().map(|op| op.command("flannel.1").to_string()).collect()
+}
+
+#[test]
+fn checksums_are_left_alone_unless_the_operator_wants_them_made_here() {
+    let keep = Overlay::new(&membership(), &local()).desired();
+    let off = Overlay::new(&membership(), &Local { checksums_in_software: true, ..local() }).desired();
+    let network = Overlay::new(&membership(), &local()).network();
+    let op = plan::Op::SetTxChecksum(false);
+    let on = State { tx_checksum: Some(true), ..keep.clone() };
+    assert!(plan::plan(&keep, &on, network).is_empty());
+    assert_eq!(plan::plan(&off, &on, network), std::slice::from_ref(&op));
+    assert!(plan::plan(&off, &State { tx_checksum: Some(false), ..keep }, network).is_empty());
+    assert!(plan::plan(&off, &State::default(), network).contains(&op), "on a device that is made again");
 }
 
 #[test]

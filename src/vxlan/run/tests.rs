@@ -28,7 +28,14 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (sender, health) = watch::channel(Health::Waiting);
         let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
-        let local = Local { external, alias: String::new(), blackhole: false, peering, idle: Duration::from_secs(600) };
+        let local = Local {
+            external,
+            alias: String::new(),
+            blackhole: false,
+            checksums_in_software: false,
+            peering,
+            idle: Duration::from_secs(600),
+        };
         let (ask, questions) = mpsc::channel(4);
         tokio::task::spawn_local(Runner::new(kernel.clone(), local, sender, ask, || 0.0).run(receiver));
         Self { kernel, updates, questions, health }

@@ -13,6 +13,8 @@ pub(crate) enum Unit {
     Core,
     /// A number of things.
     Count,
+    /// Thousands of millions of bits in a second.
+    Rate,
 }
 
 /// What was measured, in the order in which it was first named.
@@ -55,10 +57,11 @@ impl Figures {
                 Unit::Memory => "MB",
                 Unit::Core => "% core",
                 Unit::Count => "",
+                Unit::Rate => "Gbit/s",
             };
             let ratio = match (unit, base) {
                 (Unit::Time, Some(base)) => format!("{:>6.2}x", median / base),
-                (Unit::Time | Unit::Memory | Unit::Core | Unit::Count, _) => String::new(),
+                (Unit::Time | Unit::Memory | Unit::Core | Unit::Count | Unit::Rate, _) => String::new(),
             };
             println!("{name:<70} {:>6} {median:>10.2} {p99:>10.2} {ratio:>7} {unit_name}", values.len());
         }

@@ -3,13 +3,14 @@
 //! differ: what is programmed in bulk stands beside a reference of the same run, the same entries by `ip -batch` and
 //! `bridge -batch`, and the limit of bare netlink. Needs root. Judges nothing.
 //!
-//! `bench [join|bulk|repair|packets]...`: these parts only.
+//! `bench [join|bulk|repair|packets|rules]...`: these parts only.
 
 mod bulk;
 mod figures;
 mod packets;
 mod raw;
 mod repair;
+mod rules;
 
 use anyhow::{Result, bail};
 use figures::Figures;
@@ -17,11 +18,12 @@ use figures::Figures;
 /// A part of the figures: its name, its title, the row that others are compared with, and what fills it.
 type Part = (&'static str, &'static str, &'static str, fn(&mut Figures) -> Result<()>);
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("join", "A host among 4000 peers", bulk::REFERENCE, bulk::join),
     ("bulk", "60,000 peers", bulk::REFERENCE, bulk::sixty_thousand),
     ("repair", "Repair, from the end of the damage until all is right", "", repair::all),
     ("packets", "First packets and floods", "", packets::all),
+    ("rules", "Rules of the packet filter, pod to pod on two hosts", rules::REFERENCE, rules::all),
 ];
 
 fn main() -> Result<()> {
@@ -32,7 +34,7 @@ fn main() -> Result<()> {
         return raw::program(count.parse()?);
     }
     if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
-        bail!("there is no part {unknown:?}: expected join, bulk, repair or packets");
+        bail!("there is no part {unknown:?}: expected join, bulk, repair, packets or rules");
     }
     let mut done = Vec::new();
     for (name, title, reference, fill) in PARTS {

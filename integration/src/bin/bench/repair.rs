@@ -10,7 +10,7 @@ use crate::figures::Figures;
 const TRIES: usize = 50;
 
 /// Name, damage, and a condition that holds when all is right; as a shell says it. `$SELF` and `$MAC` are ours.
-const KINDS: [(&str, &str, &str); 13] = [
+const KINDS: [(&str, &str, &str); 18] = [
     (
         "FDB entry deleted",
         "bridge fdb del 02:aa:00:00:00:28 dev flannel.1 dst 10.98.0.40 self",
@@ -51,6 +51,23 @@ const KINDS: [(&str, &str, &str); 13] = [
         "ip link show flannel.1 | grep -q $MAC && test $(ip neigh show dev flannel.1 | grep -c PERMANENT) = 10",
     ),
     ("MTU changed", "ip link set flannel.1 mtu 1400", "ip link show flannel.1 | grep -q 'mtu 1450'"),
+    ("nft delete table", "nft delete table ip flannel.1", "nft list table ip flannel.1 2>/dev/null | grep -q notrack"),
+    (
+        "nft flush chain",
+        "nft flush chain ip flannel.1 postrouting",
+        "nft list chain ip flannel.1 postrouting 2>/dev/null | grep -q fully-random",
+    ),
+    (
+        "nft flush ruleset",
+        "nft flush ruleset",
+        "nft list table ip flannel.1 2>/dev/null | grep -q notrack && iptables-save | grep -q 'A FORWARD.*FLANNEL-FWD'",
+    ),
+    ("iptables -F", "iptables -F", "iptables-save | grep -q 'A FORWARD.*FLANNEL-FWD'"),
+    (
+        "REJECT put before ours in FORWARD",
+        "iptables -I FORWARD -j REJECT",
+        "iptables-save | grep '^-A FORWARD' | head -1 | grep -q FLANNEL-FWD && iptables -D FORWARD -j REJECT",
+    ),
     ("ip link del", "ip link del flannel.1", "test $(ip route show proto 102 2>/dev/null | grep -c metric) = 10"),
 ];
 

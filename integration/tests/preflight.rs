@@ -1,0 +1,78 @@
+//! What the daemon says of a host that is not fit, and the checksums of a network card that is not. Needs root.
+
+use anyhow::{Result, ensure};
+use integration::{CONFIG, CONFIG_KEY, QUICK, eventually, in_lab};
+
+#[test]
+fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let sentences = [
+            "net.ipv4.ip_forward is 0",
+            "net.ipv4.conf.*.rp_filter is 1 (strict) for eth0 and our device",
+            "net.bridge.bridge-nf-call-iptables is 0",
+            "device vxlan.other has VNI 1 on UDP port 8472 already",
+        ];
+        host.sh("cd /proc/sys/net; echo 1 > ipv4/conf/all/rp_filter; echo 0 > ipv4/ip_forward
+             echo 0 > bridge/bridge-nf-call-iptables
+             ip link add vxlan.other type vxlan id 1 dstport 8472 dev eth0")?;
+        let daemon = host.flanneld().start()?;
+        eventually(QUICK, "all sentences, once each", || {
+            let log = daemon.log()?;
+            for sentence in sentences {
+                ensure!(log.matches(&format!("WARN {sentence}")).count() == 1, "{sentence}: {log}");
+            }
+            Ok(())
+        })?;
+        daemon.kill()?;
+        host.sh("cd /proc/sys/net; echo 0 > ipv4/conf/all/rp_filter; echo 0 > ipv4/conf/default/rp_filter
+             echo 0 > ipv4/conf/eth0/rp_filter; echo 1 > ipv4/ip_forward; echo 1 > bridge/bridge-nf-call-iptables
+             ip link del vxlan.other")?;
+        let fit = host.flanneld().start_ready()?;
+        let log = fit.log()?;
+        ensure!(!log.contains("WARN"), "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn says_that_a_program_has_the_port() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let _other = host.start(&[&integration::tool("whoami")?, "serve", "8472"], &[], "other")?;
+        eventually(QUICK, "the other program", || host.sh("ss -Huln sport = :8472 | grep -q 8472"))?;
+        let daemon = host.flanneld().start()?;
+        eventually(QUICK, "the sentence", || {
+            let log = daemon.log()?;
+            ensure!(log.contains("WARN UDP port 8472 is taken by a program"), "{log}");
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn checksums_are_made_in_software_where_that_is_wanted_and_on_a_device_that_is_made_again() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let is = |value: &'static str| {
+            eventually(QUICK, format_args!("checksum offload {value}"), || {
+                let features = host.run(&["ethtool", "-k", "flannel.1"])?;
+                ensure!(features.contains(&format!("tx-checksum-ip-generic: {value}")), "{features}");
+                Ok(())
+            })
+        };
+        let keep = host.flanneld().start_ready()?;
+        is("on")?;
+        keep.kill()?;
+        let _off = host.flanneld().arg("--tx-checksum-offload=off").start_ready()?;
+        is("off")?;
+        host.sh("ip link del flannel.1")?;
+        is("off")?;
+        // Somebody turns it on again: the kernel tells, and it is put right.
+        host.sh("ethtool -K flannel.1 tx-checksum-ip-generic on")?;
+        is("off")
+    })
+}

@@ -1,0 +1,215 @@
+//! Owns that our rules are in the packet filter: puts them there when our lease comes or changes, and again whenever
+//! somebody takes them away. What they are is `masq`'s, who runs the tools `firewall`.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::addr::Vni;
+use crate::backoff::Backoff;
+use crate::cli::Options;
+use crate::firewall::{Firewall, Outcome};
+use crate::iface::External;
+use crate::masq::Wanted;
+use crate::masq::choice::{Asked, Choice};
+use crate::netlink::RuleChanges;
+use crate::readiness::{Part, Published};
+use crate::subnet::update::Membership;
+use crate::vxlan::pace::{Pace, Tell};
+
+const FIGHT: &str = "somebody keeps taking our rules away; putting them back slowly from now on";
+
+/// See the module.
+pub(super) struct Rules {
+    external: External,
+    asked: Asked,
+    ip_masq: bool,
+    random_fully: bool,
+    forward: bool,
+    /// Time between two looks at rules of which the kernel does not tell.
+    resync: Duration,
+    joined: watch::Receiver<Option<Membership>>,
+    published: watch::Sender<Published>,
+    firewall: Firewall,
+    /// None on a kernel that has no nftables.
+    changes: Option<RuleChanges>,
+    backoff: Backoff,
+    pace: Pace,
+    started: Instant,
+    /// When to look next, if there is a reason.
+    next_look: Option<Instant>,
+    /// What was put in place last.
+    known: Option<Wanted>,
+}
+
+impl Rules {
+    /// Must be called inside a runtime.
+    pub(super) fn new(
+        options: &Options,
+        external: External,
+        joined: watch::Receiver<Option<Membership>>,
+        published: watch::Sender<Published>,
+    ) -> Self {
+        let changes = RuleChanges::open();
+        if let Err(error) = &changes {
+            debug!(%error, "the kernel does not tell of changes of nftables; rules are polled");
+        }
+        Self {
+            external,
+            asked: options.firewall,
+            ip_masq: options.ip_masq,
+            random_fully: options.random_fully,
+            forward: options.forward_rules,
+            resync: options.iptables_resync,
+            joined,
+            published,
+            firewall: Firewall::default(),
+            changes: changes.ok(),
+            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+            pace: Pace::new(Duration::ZERO),
+            started: Instant::now(),
+            next_look: None,
+            known: None,
+        }
+    }
+
+    /// Runs until nobody can tell of leases any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let membership = self.joined.borrow_and_update().clone();
+            if let Some(membership) = &membership {
+                self.look(membership).await;
+            }
+            if !self.wait(membership.map(|membership| membership.config.vxlan.vni)).await {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a reason to look; answers false when there will be none.
+    async fn wait(&mut self, vni: Option<Vni>) -> bool {
+        loop {
+            let poll = Instant::now() + self.resync;
+            let next = self.next_look.unwrap_or(poll);
+            // Each arm is cancel-safe: a message stays in its queue, a time is a time.
+            tokio::select! {
+                changed = self.joined.changed() => return changed.is_ok(),
+                heard = heard(&mut self.changes, vni), if vni.is_some() => {
+                    if heard {
+                        let soon = Instant::now() + self.pace.delay(self.started.elapsed());
+                        self.next_look = Some(self.next_look.map_or(soon, |at| at.min(soon)));
+                    }
+                }
+                () = sleep_until(next) => {
+                    // What is polled for nothing is asked without a process.
+                    if self.next_look.is_some() || (vni.is_some() && self.must_poll()) {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    fn must_poll(&self) -> bool {
+        self.changes.is_none() || self.firewall.needs_polling()
+    }
+
+    /// Looks, and puts right what is not.
+    async fn look(&mut self, membership: &Membership) {
+        self.next_look = None;
+        // What was heard before a look is seen by it, our own last change included.
+        while heard(&mut self.changes, Some(membership.config.vxlan.vni)).now_or_never().is_some() {}
+        let wanted = self.wanted(membership);
+        let part = match self.firewall.ensure(&wanted, self.asked, membership.config.nftables).await {
+            Ok(outcome) => {
+                self.backoff.reset();
+                self.report(wanted, outcome);
+                Part::Done
+            }
+            Err(error) => self.failed(crate::error::chain(&error)),
+        };
+        self.published.send_if_modified(|published| std::mem::replace(&mut published.rules, part.clone()) != part);
+    }
+
+    fn wanted(&self, membership: &Membership) -> Wanted {
+        let Membership { own, config } = membership;
+        Wanted {
+            vni: config.vxlan.vni,
+            network: config.network,
+            subnet: own.subnet,
+            local: self.external.address,
+            port: config.vxlan.port,
+            masquerade: self.ip_masq,
+            random_fully: self.random_fully,
+            forward: self.forward,
+        }
+    }
+
+    /// One line for what is in place, when that is new, and one for each repair, but not for each of many.
+    fn report(&mut self, wanted: Wanted, outcome: Outcome) {
+        let Outcome { choice, changed } = outcome;
+        if self.known.as_ref() != Some(&wanted) {
+            tell(&wanted, choice.as_ref());
+            self.known = Some(wanted);
+        } else if !changed.is_empty() {
+            let changed = changed.join(", ");
+            match self.pace.repaired(self.started.elapsed()) {
+                Tell::Repair => info!(changed, "put our rules back"),
+                Tell::Nothing => debug!(changed, "put our rules back"),
+                Tell::Fight => warn!(changed, "{FIGHT}"),
+            }
+        }
+    }
+
+    /// Says a reason when it is new, and tries again after a while. Who takes our rules away faster than we can look at
+    /// them is met as slowly as one who is slower.
+    fn failed(&mut self, reason: String) -> Part {
+        let now = self.started.elapsed();
+        let tell = if self.known.is_some() { self.pace.repaired(now) } else { Tell::Repair };
+        let wait = self.backoff.next(super::random()).max(self.pace.delay(now));
+        self.next_look = Some(Instant::now() + wait);
+        let part = Part::Failed(reason.clone());
+        match tell {
+            Tell::Repair if self.published.borrow().rules != part => {
+                warn!(reason, "the rules are not in place; trying again");
+            }
+            Tell::Repair | Tell::Nothing => debug!(reason, "the rules are still not in place"),
+            Tell::Fight => warn!(reason, "{FIGHT}"),
+        }
+        part
+    }
+}
+
+/// Waits for changes; answers whether they may concern us. What was lost may have. Cancel-safe.
+async fn heard(changes: &mut Option<RuleChanges>, vni: Option<Vni>) -> bool {
+    let (Some(socket), Some(vni)) = (changes.as_mut(), vni) else {
+        return std::future::pending().await;
+    };
+    match socket.next().await {
+        Ok(Some(found)) => found.iter().any(|change| change.concerns(vni)),
+        Ok(None) => true,
+        Err(error) => {
+            warn!(%error, "failed to listen to changes of nftables; rules are polled from now on");
+            *changes = None;
+            true
+        }
+    }
+}
+
+fn tell(wanted: &Wanted, choice: Option<&Choice>) {
+    let Some(Choice { masquerade, forward, why, warning }) = choice else {
+        info!("no rules are wanted in the packet filter");
+        return;
+    };
+    let nothing = || "nothing".to_owned();
+    let names = |there: bool, names: Vec<String>| if there && !names.is_empty() { names.join(",") } else { nothing() };
+    let forward = names(wanted.forward, forward.iter().map(ToString::to_string).collect());
+    let masquerade = names(wanted.masquerade, vec![masquerade.to_string()]);
+    info!(masquerade, forward, subnet = %wanted.subnet, why, "rules are in place");
+    if let Some(warning) = warning {
+        warn!("{warning}");
+    }
+}
