@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     match parse() {
         Ok(Command::Run(options)) => run(*options),
         Ok(Command::Status(options)) => shown(flanneld::status::ask::show(&options)),
+        Ok(Command::DockerOpts(options)) => shown(flanneld::envfile::convert::run(&options)),
         Err(Stop::Text(text)) => {
             print!("{text}");
             ExitCode::SUCCESS

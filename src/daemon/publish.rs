@@ -1,9 +1,10 @@
 //! Owns telling the rest of the host: files for other programs and rules for the packet filter, again whenever our lease
-//! changes, until it has worked.
+//! changes or SIGHUP asks for it, until it has worked.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -26,6 +27,7 @@ pub(super) struct Publisher {
     forward_rules: bool,
     joined: watch::Receiver<Option<Membership>>,
     published: watch::Sender<Published>,
+    reload: Signal,
     backoff: Backoff,
 }
 
@@ -35,6 +37,7 @@ impl Publisher {
         external: External,
         joined: watch::Receiver<Option<Membership>>,
         published: watch::Sender<Published>,
+        reload: Signal,
     ) -> Self {
         Self {
             external,
@@ -45,6 +48,7 @@ impl Publisher {
             forward_rules: options.forward_rules,
             joined,
             published,
+            reload,
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
         }
     }
@@ -58,8 +62,10 @@ impl Publisher {
                 None => true,
             };
             let again = self.delay(done);
+            // Each arm is cancel-safe: a change and a signal stay until they are seen, a time is a time.
             tokio::select! {
                 changed = self.joined.changed() => if changed.is_err() { return },
+                Some(()) = self.reload.recv() => info!("SIGHUP: putting files and rules in place again"),
                 () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
             }
         }
