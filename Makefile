@@ -23,7 +23,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) $(RUST_ENV) KEEP=$(KEEP)
 CARGO := $(AS_USER) cargo
 ROOT_CARGO := $(AS_ROOT) cargo
 
-.PHONY: help build release setup demo test unit integration check bench fuzz clean
+.PHONY: help build release deb setup demo test unit integration check bench fuzz clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,11 @@ build: setup ## build the daemon for development
 release: setup ## build the daemon as it is shipped: target/release/flanneld
 	$(CARGO) build --release
 
+deb: release ## build the Debian package: target/debian/flanneld_VERSION_ARCHITECTURE.deb
+	$(CARGO) build --quiet --package integration --bin pages
+	$(AS_USER) target/debug/pages target/pages
+	@$(AS_USER) systemd/debian/build.sh target/release/flanneld target/pages target/debian
+
 setup: ## install what building and testing need (Debian packages), if anything is missing
 	@integration/setup.sh
 	@command -v cargo >/dev/null || { echo "setup: there is no Rust here; get it from https://rustup.rs" >&2; exit 1; }
@@ -42,7 +47,7 @@ demo: build ## three hosts on this machine, and packets across them; KEEP=1 leav
 	@$(CARGO) build --quiet --package integration --bin demo
 	@$(AS_ROOT) target/debug/demo
 
-test: setup unit integration ## everything: unit tests, then hosts with a real kernel and a real etcd (root)
+test: setup unit integration ## everything: unit tests, then hosts and booted nodes with a real kernel and etcd (root)
 
 unit: ## tests that need neither root nor network
 	$(CARGO) test --quiet
@@ -56,7 +61,10 @@ check: setup ## format, lints, documentation, licences of dependencies
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	$(AS_USER) env RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
-	bash -n integration/setup.sh
+	for script in integration/*.sh systemd/debian/build.sh vagrant/*.sh .ci/run; do bash -n $$script; done
+	for script in systemd/debian/post* systemd/debian/pre*; do sh -n $$script; done
+	@if command -v ruby >/dev/null; then ruby -c vagrant/Vagrantfile; \
+	else echo "check: ruby is not installed; the syntax of vagrant/Vagrantfile was not checked"; fi
 	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --log-level error check bans licenses sources; \
 	else echo "check: cargo-deny is not installed; licences and sources of dependencies were not checked"; fi
 

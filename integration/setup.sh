@@ -20,6 +20,10 @@ readonly NEEDS=(
     "curl      curl"
     "nsenter   util-linux"
     "ps        procps"
+    "debootstrap    debootstrap"
+    "systemd-nspawn systemd-container"
+    "dpkg-deb       dpkg"
+    "strip          binutils"
 )
 
 # On Debian, a user's PATH lacks the folders where iptables and nft lie.

@@ -12,12 +12,14 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::addr::Vni;
+use crate::envfile::docker::Form;
 use crate::envfile::{docker_opts_path, socket_path};
 use crate::iface::Selectors;
 use crate::masq::choice::Asked;
 use crate::secret::Secret;
 use crate::vxlan::peers::Peering;
-use commands::{CleanupFlags, StatusFlags};
+pub use commands::command;
+use commands::{CleanupFlags, DockerFlags, StatusFlags};
 use flags::{Firewall, Flags, Offload, Peers};
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
@@ -123,6 +125,8 @@ pub enum Command {
     Cleanup(CleanupOptions),
     /// `flanneld status`: say how the daemon on this host is.
     Status(StatusOptions),
+    /// `flanneld docker-opts`: write the options for Docker from subnet.env.
+    DockerOpts(DockerOptions),
 }
 
 /// How to show the state of the daemon.
@@ -153,6 +157,19 @@ pub struct CleanupOptions {
     pub force: bool,
 }
 
+/// Which options for Docker to write, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DockerOptions {
+    /// Path of subnet.env.
+    pub subnet_file: PathBuf,
+    /// The file to write; standard output if there is none.
+    pub output: Option<PathBuf>,
+    /// In which form.
+    pub form: Form,
+    /// Whether to say who masquerades.
+    pub ip_masq: bool,
+}
+
 /// Reads the command line (without the program's name), then the environment for what it does not say.
 ///
 /// # Errors
@@ -161,6 +178,7 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
     match args.split_first() {
         Some((name, rest)) if name == "cleanup" => Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into())),
         Some((name, rest)) if name == "status" => Ok(Command::Status(read::<StatusFlags>(rest, env)?.into())),
+        Some((name, rest)) if name == "docker-opts" => Ok(Command::DockerOpts(read::<DockerFlags>(rest, env)?.into())),
         Some(_) | None => options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options))),
     }
 }

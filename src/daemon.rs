@@ -9,13 +9,14 @@ mod publish;
 mod rules;
 mod state;
 mod vitals;
+mod watchdog;
 
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use nix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
@@ -55,6 +56,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = Stop::new().context("failed to listen for signals")?;
+    // From the first moment: without somebody who listens, SIGHUP would end the daemon.
+    let reload = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let node = node_id(&options)?;
     let etcd = Etcd::new(access::load(&options.etcd)?, access::source(&options.etcd), &options.etcd.prefix);
     let health_listener = health::bind(options.healthz).await?;
@@ -78,7 +81,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     };
     let found = preconditions::of_host(&netlink, &external).await;
     tasks.spawn_local(said(preconditions::of_network(found, local(&options, &external), vitals.membership.clone())));
-    start(&mut tasks, &options, Parts { node, external, etcd, netlink, last_known }, tell, vitals.membership);
+    start(&mut tasks, &options, Parts { node, external, etcd, netlink, last_known, reload }, tell, vitals.membership);
     tokio::select! {
         name = stop.received() => stopped(name),
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
@@ -92,6 +95,7 @@ struct Parts {
     etcd: Etcd,
     netlink: Netlink,
     last_known: Option<Snapshot>,
+    reload: Signal,
 }
 
 /// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
@@ -103,7 +107,7 @@ fn start(
     tell: Tell,
     joined: watch::Receiver<Option<Membership>>,
 ) {
-    let Parts { node, external, etcd, netlink, last_known } = parts;
+    let Parts { node, external, etcd, netlink, last_known, reload } = parts;
     let prefix = options.etcd.prefix.clone();
     let (updates, heard) = mpsc::channel(UPDATES);
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
@@ -122,9 +126,13 @@ fn start(
     let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary };
     let roster = Keep::new(place, last_known, options.removal_grace, channels);
 
-    let runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
+    let mut runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
+    if let Some((watchdog, heart, every)) = watchdog::asked_for() {
+        runner = runner.with_heart(heart, every);
+        tasks.spawn_local(watchdog.run(health::notify));
+    }
     let rules = rules::Rules::new(options, external.clone(), joined.clone(), tell.published.clone());
-    let publisher = publish::Publisher::new(options, external, joined, tell.published);
+    let publisher = publish::Publisher::new(options, external, joined, tell.published, reload);
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
@@ -159,8 +167,8 @@ fn stopped(signal: &str) -> anyhow::Result<()> {
 
 /// The two signals that mean "stop".
 struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Stop {

@@ -1,9 +1,10 @@
 //! Owns the text of the files for other programs: subnet.env, and the options for Docker. Pure; `write` alone
 //! touches the disk.
 
+pub mod convert;
+pub mod docker;
 pub mod write;
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -39,18 +40,8 @@ impl Env {
     /// The options for dockerd, for systemd's `EnvironmentFile=`, as flannel's `mk-docker-opts.sh` writes them.
     /// Docker must not masquerade when we do.
     pub fn docker_opts(&self) -> String {
-        let options = [
-            ("BIP", format!("--bip={}", self.gateway())),
-            ("MTU", format!("--mtu={}", self.mtu)),
-            ("IPMASQ", format!("--ip-masq={}", !self.ip_masq)),
-        ];
-        let mut text = String::new();
-        for (name, option) in &options {
-            _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
-        }
-        let all: Vec<&str> = options.iter().map(|(_, option)| option.as_str()).collect();
-        _ = writeln!(text, "DOCKER_OPTS=\"{}\"", all.join(" "));
-        text
+        let settings = docker::Settings { bip: self.gateway(), mtu: self.mtu, ip_masq: Some(!self.ip_masq) };
+        settings.render(&docker::Form::usual())
     }
 }
 

@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Ok(Command::Run(options)) => run(*options),
         Ok(Command::Cleanup(options)) => shown(cleanup(&options)),
         Ok(Command::Status(options)) => shown(flanneld::status::ask::show(&options)),
+        Ok(Command::DockerOpts(options)) => shown(flanneld::envfile::convert::run(&options)),
         Err(Stop::Text(text)) => {
             print!("{text}");
             ExitCode::SUCCESS

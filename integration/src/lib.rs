@@ -29,7 +29,9 @@
 //! - every wait and every command has a deadline ([`wait`], [`command`]);
 //! - a tool that is missing is an error that names it ([`tools`]); no test passes by skipping.
 
+mod cgroups;
 pub mod command;
+pub mod containers;
 pub mod etcd;
 pub mod evidence;
 pub mod flanneld;
@@ -39,11 +41,14 @@ pub mod kube;
 pub mod lab;
 pub mod netns;
 mod nginx;
+pub mod node;
 mod notify;
 pub mod overlay;
+pub mod package;
 pub mod ping;
 pub mod pod;
 pub mod process;
+pub mod rack;
 mod scratch;
 mod spawn;
 pub mod tools;
@@ -59,9 +64,11 @@ pub use kube::{Iptables, Mark, Service};
 pub use lab::{Lab, in_lab};
 pub use netns::Netns;
 pub use nginx::Nginx;
+pub use node::Node;
 pub use overlay::{CONFIG, CONFIG_KEY, Member, SUBNETS, WIDE_CONFIG};
 pub use ping::{Ping, PingReport};
 pub use pod::Pod;
 pub use process::Process;
+pub use rack::{Rack, in_rack};
 pub use underlay::Underlay;
 pub use wait::{QUICK, SLOW, eventually};

@@ -23,11 +23,19 @@ impl Ping {
     /// # Errors
     /// When it cannot be started.
     pub fn start(from: &Netns, target: impl ToString, interval: Duration) -> Result<Self> {
+        Self::start_with(target, interval, |argv, log| from.start(argv, &[], log))
+    }
+
+    /// The same from elsewhere: `start` is given the command line and a name for the log.
+    pub(crate) fn start_with(
+        target: impl ToString,
+        interval: Duration,
+        start: impl FnOnce(&[&str], &str) -> Result<Process>,
+    ) -> Result<Self> {
         let target = target.to_string();
         let interval = format!("{}", interval.as_secs_f64());
         // -D stamps each answer with the time of day.
-        let argv = ["ping", "-n", "-D", "-i", &interval, &target];
-        let process = from.start(&argv, &[], &format!("ping-{}", unique(&target)))?;
+        let process = start(&["ping", "-n", "-D", "-i", &interval, &target], &format!("ping-{}", unique(&target)))?;
         Ok(Self { process })
     }
 

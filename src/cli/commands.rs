@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
 
-use super::{CleanupOptions, SUBNET_FILE, StatusOptions};
+use super::flags::Flags;
+use super::{CleanupOptions, DockerOptions, SUBNET_FILE, StatusOptions};
 use crate::addr::Vni;
+use crate::envfile::docker::{COMBINED, Form};
 use crate::envfile::{docker_opts_path, socket_path};
 use crate::roster::snapshot::file_name;
 
@@ -81,4 +83,71 @@ impl From<CleanupFlags> for CleanupOptions {
 fn vni(text: &str) -> Result<Vni, String> {
     let number = text.parse::<u32>().ok().and_then(|number| Vni::try_from(number).ok());
     number.ok_or_else(|| "expected a number from 0 to 16777215".to_owned())
+}
+
+/// Writes the options for Docker from subnet.env, as flannel's mk-docker-opts.sh does, or as keys of daemon.json. Without
+/// -i and -c it writes both: a variable for each option, and one with all of them.
+#[derive(Debug, Parser)]
+#[command(name = "flanneld docker-opts", version, max_term_width = 100)]
+#[command(args_override_self = true)]
+pub(super) struct DockerFlags {
+    /// subnet.env to read
+    #[arg(short = 'f', long, value_name = "FILE", default_value = SUBNET_FILE)]
+    subnet_file: PathBuf,
+    /// File to write, - for standard output [default: /run/docker_opts.env; with --json standard output]
+    #[arg(short = 'd', long, value_name = "FILE")]
+    docker_env_file: Option<PathBuf>,
+    /// Write a variable for each option, such as DOCKER_OPT_MTU="--mtu=1450"
+    #[arg(short, long)]
+    individual: bool,
+    /// Write one variable with all options
+    #[arg(short, long)]
+    combined: bool,
+    /// Name of that variable
+    #[arg(short = 'k', long, value_name = "NAME", default_value = COMBINED, value_parser = variable_name)]
+    combined_key: String,
+    /// Leave --ip-masq out
+    #[arg(short = 'm', long)]
+    no_ip_masq: bool,
+    /// Write bip, mtu and ip-masq as in daemon.json
+    #[arg(long, conflicts_with_all = ["individual", "combined"])]
+    json: bool,
+}
+
+/// Where the script of flannel writes.
+const DOCKER_ENV_FILE: &str = "/run/docker_opts.env";
+
+impl From<DockerFlags> for DockerOptions {
+    fn from(flags: DockerFlags) -> Self {
+        let usual = (!flags.json).then(|| PathBuf::from(DOCKER_ENV_FILE));
+        let both = flags.individual == flags.combined;
+        let form = match flags.json {
+            true => Form::Json,
+            false => Form::Variables {
+                individual: flags.individual || both,
+                combined: (flags.combined || both).then_some(flags.combined_key),
+            },
+        };
+        let output = flags.docker_env_file.or(usual).filter(|path| path.as_os_str() != "-");
+        Self { subnet_file: flags.subnet_file, output, form, ip_masq: !flags.no_ip_masq }
+    }
+}
+
+/// What a shell and systemd take for the name of a variable.
+fn variable_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    match text.chars().all(plain) && text.starts_with(|c: char| !c.is_ascii_digit()) {
+        true => Ok(text.to_owned()),
+        false => Err("expected letters, digits and _, such as DOCKER_OPTS".to_owned()),
+    }
+}
+
+/// The whole command line, the commands included: for the manual and for the completion of shells.
+pub fn command() -> clap::Command {
+    let commands = [
+        ("status", StatusFlags::command()),
+        ("cleanup", CleanupFlags::command()),
+        ("docker-opts", DockerFlags::command()),
+    ];
+    commands.into_iter().fold(Flags::command(), |all, (name, command)| all.subcommand(command.name(name)))
 }

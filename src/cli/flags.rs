@@ -10,8 +10,9 @@ use super::{ANYWHERE, SUBNET_FILE};
 
 const EXAMPLES: &str = "\
 Commands:
-  flanneld cleanup   removes what a daemon that was stopped has left on this host
-  flanneld status    how the daemon on this host is, and which leases it does not use
+  flanneld status         how the daemon on this host is, and which leases it does not use
+  flanneld cleanup        removes what a daemon that was stopped has left on this host
+  flanneld docker-opts    options for dockerd from subnet.env, as mk-docker-opts.sh writes them
 
 Every option can also be set in the environment: FLANNELD_ and the option in capitals, with _ for -,
 as in FLANNELD_ETCD_ENDPOINTS. The command line wins. Go's spellings work too: -iface=eth0, --ip-masq=true.

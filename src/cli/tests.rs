@@ -7,7 +7,7 @@ fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     match parse(&args, &env)? {
         Command::Run(options) => Ok(*options),
-        other @ (Command::Status(_) | Command::Cleanup(_)) => panic!("{other:?}"),
+        other @ (Command::Status(_) | Command::Cleanup(_) | Command::DockerOpts(_)) => panic!("{other:?}"),
     }
 }
 
@@ -166,4 +166,59 @@ fn rules_are_wherever_they_fit_unless_told_otherwise() {
     assert!(told.checksums_in_software);
     check_refused(&["--firewall=pf"], &[], "nftables");
     check_refused(&["--iptables-resync=0"], &[], "0 is not in 1..");
+}
+
+fn docker_opts(args: &[&str]) -> DockerOptions {
+    let args: Vec<String> = ["docker-opts"].iter().chain(args).map(ToString::to_string).collect();
+    match parse(&args, &BTreeMap::new()) {
+        Ok(Command::DockerOpts(options)) => options,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn docker_opts_has_the_options_of_the_script() {
+    let plain = docker_opts(&[]);
+    assert_eq!(plain.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
+    assert_eq!((plain.output, plain.ip_masq), (Some(PathBuf::from("/run/docker_opts.env")), true));
+    assert_eq!(plain.form, Form::usual());
+    let individual = Form::Variables { individual: true, combined: None };
+    assert_eq!(docker_opts(&["-i"]).form, individual);
+    let combined = Form::Variables { individual: false, combined: Some("NETWORK".to_owned()) };
+    assert_eq!(docker_opts(&["-c", "-k", "NETWORK"]).form, combined);
+    assert_eq!(docker_opts(&["-ic"]).form, Form::usual());
+    let named = docker_opts(&["-f", "/a", "-d/b", "-m"]);
+    assert_eq!((named.subnet_file, named.output, named.ip_masq), ("/a".into(), Some("/b".into()), false));
+}
+
+#[test]
+fn docker_opts_prints_where_no_file_is_wanted() {
+    assert_eq!(docker_opts(&["-d", "-"]).output, None);
+    let json = docker_opts(&["--json"]);
+    assert_eq!((json.output, json.form), (None, Form::Json));
+    assert_eq!(
+        docker_opts(&["--json", "-d", "/etc/docker/daemon.json"]).output,
+        Some("/etc/docker/daemon.json".into())
+    );
+    let refused = parse(&["docker-opts".to_owned(), "-k".to_owned(), "A B".to_owned()], &BTreeMap::new());
+    assert!(matches!(refused, Err(Stop::Usage(text)) if text.contains("expected letters")));
+}
+
+/// The file that the package installs as /etc/default/flanneld.
+const DEFAULTS: &str = include_str!("../../systemd/flanneld.default");
+
+#[test]
+fn the_defaults_file_lists_every_option_as_a_comment() {
+    let options = command();
+    let visible = options.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(clap::Arg::get_long);
+    for variable in visible.map(variable) {
+        assert!(DEFAULTS.lines().any(|line| line.starts_with(&format!("#{variable}="))), "{variable} is missing");
+    }
+    for line in DEFAULTS.lines().filter(|line| !line.is_empty()) {
+        assert!(line.starts_with('#'), "a default that nobody chose: {line}");
+        let name = line.strip_prefix('#').and_then(|line| line.split_once('=')).map_or("", |(name, _)| name);
+        let known =
+            |name: &str| options.get_arguments().any(|arg| arg.get_long().map(variable).as_deref() == Some(name));
+        assert!(!name.starts_with("FLANNELD_") || known(name), "{name} is no option");
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn stopping() {
 }
 
 /// Without systemd there is nobody to tell.
-fn notify(states: &[NotifyState<'_>]) {
+pub(super) fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         debug!(%error, "failed to tell systemd");
     }

@@ -1,9 +1,10 @@
-//! Owns telling the rest of the host what our lease is, in files for other programs: again whenever it changes, until it
-//! has worked.
+//! Owns telling the rest of the host what our lease is, in files for other programs: again whenever it changes or SIGHUP
+//! asks for it, until it has worked.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
@@ -22,6 +23,7 @@ pub(super) struct Publisher {
     ip_masq: bool,
     joined: watch::Receiver<Option<Membership>>,
     published: watch::Sender<Published>,
+    reload: Signal,
     backoff: Backoff,
 }
 
@@ -31,6 +33,7 @@ impl Publisher {
         external: External,
         joined: watch::Receiver<Option<Membership>>,
         published: watch::Sender<Published>,
+        reload: Signal,
     ) -> Self {
         Self {
             external,
@@ -39,6 +42,7 @@ impl Publisher {
             ip_masq: options.ip_masq,
             joined,
             published,
+            reload,
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
         }
     }
@@ -52,8 +56,10 @@ impl Publisher {
                 None => true,
             };
             let again = self.delay(done);
+            // Each arm is cancel-safe: a change and a signal stay until they are seen, a time is a time.
             tokio::select! {
                 changed = self.joined.changed() => if changed.is_err() { return },
+                Some(()) = self.reload.recv() => info!("SIGHUP: putting files and rules in place again"),
                 () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
             }
         }

@@ -37,6 +37,12 @@ const REST: u32 = 4;
 /// Time between a loss of misses and the look for packets that wait.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// What shows others that the loop still turns, and the longest time between two beats.
+struct Heart {
+    beat: watch::Sender<()>,
+    every: Duration,
+}
+
 /// See the module.
 pub struct Runner<K> {
     kernel: K,
@@ -64,6 +70,7 @@ pub struct Runner<K> {
     pace: Pace,
     doubts: Doubts,
     questions: Questions,
+    heart: Option<Heart>,
     started: Instant,
 }
 
@@ -98,13 +105,28 @@ impl<K: Kernel> Runner<K> {
             pace: Pace::new(Duration::ZERO),
             doubts,
             questions: Questions::new(ask),
+            heart: None,
             started,
+        }
+    }
+
+    /// Has the loop say at each turn, and at least once in `every`, that it turns.
+    #[must_use]
+    pub fn with_heart(self, beat: watch::Sender<()>, every: Duration) -> Self {
+        Self { heart: Some(Heart { beat, every }), ..self }
+    }
+
+    fn beat(&self) {
+        if let Some(heart) = &self.heart {
+            heart.beat.send_replace(());
         }
     }
 
     /// Runs until no more updates can come. What it did to the kernel stays.
     pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
         loop {
+            self.beat();
+            let next_beat = self.heart.as_ref().map(|heart| Instant::now() + heart.every);
             let device = self.overlay.as_ref().map_or("", Overlay::device);
             // Each arm is cancel-safe: a message stays in its queue, a time is a time.
             tokio::select! {
@@ -120,6 +142,8 @@ impl<K: Kernel> Runner<K> {
                 () = sleep_until(self.ask_again_at.unwrap_or(self.next_look)), if self.ask_again_at.is_some() => {
                     self.answer_all().await;
                 }
+                // Nothing to do but the next turn.
+                () = sleep_until(next_beat.unwrap_or(self.next_look)), if next_beat.is_some() => {}
             }
         }
     }
@@ -220,6 +244,7 @@ impl<K: Kernel> Runner<K> {
         }
         let mut failures = Vec::new();
         for chunk in ops.chunks(CHUNK) {
+            self.beat();
             let Some(overlay) = &self.overlay else { return };
             let device = overlay.device();
             chunk.iter().for_each(|op| debug!("{}", op.command(device)));

@@ -27,15 +27,7 @@ impl Rig {
         let kernel = FakeKernel::default();
         let (updates, receiver) = mpsc::channel(8);
         let (sender, health) = watch::channel(Health::Waiting);
-        let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
-        let local = Local {
-            external,
-            alias: String::new(),
-            blackhole: false,
-            checksums_in_software: false,
-            peering,
-            idle: Duration::from_secs(600),
-        };
+        let local = local(peering);
         let (ask, questions) = mpsc::channel(4);
         tokio::task::spawn_local(Runner::new(kernel.clone(), local, sender, ask, || 0.0).run(receiver));
         Self { kernel, updates, questions, health }
@@ -67,6 +59,12 @@ impl Rig {
             tokio::task::yield_now().await;
         }
     }
+}
+
+fn local(peering: Peering) -> Local {
+    let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
+    let (alias, idle) = (String::new(), Duration::from_secs(600));
+    Local { external, alias, blackhole: false, checksums_in_software: false, peering, idle }
 }
 
 fn membership() -> Membership {
@@ -327,5 +325,24 @@ fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
         rig.send(Update::Leases(vec![lease(40)])).await;
         rig.settle().await;
         assert_eq!(rig.kernel.text(), format!("{}{PEER_40}", DEVICE.replace("10.5.99.0", "10.5.7.0")));
+    });
+}
+
+#[test]
+fn its_heart_beats_also_while_nothing_happens_and_not_after_its_end() {
+    on_paused_time(async {
+        let (updates, receiver) = mpsc::channel(8);
+        let (health, _healthy) = watch::channel(Health::Waiting);
+        let (ask, _questions) = mpsc::channel(4);
+        let (heart, mut beats) = watch::channel(());
+        let every = Duration::from_secs(5);
+        let runner = Runner::new(FakeKernel::default(), local(Peering::Eager), health, ask, || 0.0);
+        tokio::task::spawn_local(runner.with_heart(heart, every).run(receiver));
+        for _ in 0..20 {
+            let beat = tokio::time::timeout(every + Duration::from_millis(1), beats.changed()).await;
+            assert!(matches!(beat, Ok(Ok(()))), "{beat:?}");
+        }
+        drop(updates);
+        while beats.changed().await.is_ok() {}
     });
 }

@@ -1,0 +1,145 @@
+//! The lab of booted machines: nodes and an etcd on one network, made by the script that also makes Vagrant's machines. It
+//! owns them all, and shows their journals when a test fails.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::netns::Netns;
+use crate::node::{BOOT, Node};
+use crate::package;
+use crate::scratch::Scratch;
+use crate::tools;
+
+/// What a failing test wants to know of each machine. A unit or a device that is missing is part of the answer.
+const QUESTIONS: [&str; 9] = [
+    "systemctl --failed --no-pager; systemctl list-jobs --no-pager",
+    "systemctl status --no-pager --lines=0 flanneld docker etcd",
+    "journalctl --no-pager --boot --lines=150 -u flanneld -u flanneld-docker -u docker -u etcd",
+    "journalctl --no-pager --boot -p warning --lines=50",
+    "tail -n +1 /run/flannel/*.env /run/flanneld-docker.env",
+    "ip -d link; ip -4 address; ip -4 route; ip neigh; bridge fdb",
+    "nft list ruleset; iptables-save",
+    "docker ps -a",
+    "networkctl --no-pager",
+];
+
+/// Nodes and an etcd that share a network.
+#[derive(Debug)]
+pub struct Rack {
+    /// The machine with etcd, 192.168.50.10.
+    pub etcd: Node,
+    nodes: Vec<Node>,
+    /// The package of the daemon under test.
+    pub package: PathBuf,
+    // Last, so that it outlives all who write into it.
+    dir: Scratch,
+}
+
+/// Boots an etcd and `nodes` machines, runs a test with them, and shows their journals when it fails.
+///
+/// # Errors
+/// When they do not boot, or the test fails.
+pub fn in_rack(nodes: u8, test: impl FnOnce(&mut Rack) -> Result<()>) -> Result<()> {
+    let mut rack = Rack::new(nodes)?;
+    let outcome = rack.start().and_then(|()| test(&mut rack));
+    if outcome.is_err() {
+        rack.print_evidence();
+    }
+    outcome
+}
+
+impl Rack {
+    fn new(nodes: u8) -> Result<Self> {
+        tools::check()?;
+        package::check()?;
+        let base = package::node_image()?;
+        let dir = Scratch::new()?;
+        let package = package::package(dir.path(), "0.1.0")?;
+        let switch = Arc::new(Netns::new("switch", dir.path(), None)?);
+        switch.sh("ip link add br0 type bridge; ip link set br0 up")?;
+        let machine = |name: &str, last| Node::new(name, Ipv4Addr::new(192, 168, 50, last), &base, dir.path(), &switch);
+        let etcd = machine("etcd", 10)?;
+        let nodes = (1..=nodes).map(|number| machine(&format!("node{number}"), 10 + number)).collect::<Result<_>>()?;
+        Ok(Self { etcd, nodes, package, dir })
+    }
+
+    /// Boots all, then provisions etcd, then the nodes: as `vagrant up` does, only at once.
+    fn start(&mut self) -> Result<()> {
+        let script = package::provision_script()?;
+        let machines = std::iter::once(&mut self.etcd).chain(&mut self.nodes);
+        at_once(machines, |machine| {
+            machine.boot()?;
+            machine.put(&script, "/root/provision.sh")
+        })?;
+        self.etcd.sh_within(BOOT, &format!("bash /root/provision.sh etcd {}", self.etcd.address()))?;
+        let (package, etcd) = (&self.package, self.etcd.address());
+        at_once(self.nodes.iter_mut(), |node| {
+            node.put(package, "/root/flanneld.deb")?;
+            node.sh_within(BOOT, &format!("bash /root/provision.sh node /root/flanneld.deb {etcd}"))?;
+            node.wait_running()
+        })
+    }
+
+    /// Node `number`, counted from 1.
+    ///
+    /// # Panics
+    /// When there is no such node: that is an error of the test itself.
+    pub fn node(&self, number: usize) -> &Node {
+        &self.nodes[number - 1]
+    }
+
+    /// The same, to boot it or switch it off.
+    ///
+    /// # Panics
+    /// See [`Rack::node`].
+    pub fn node_mut(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number - 1]
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The directory of logs and disks; it goes with the rack.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Asks etcd by its own client.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn etcdctl(&self, words: &str) -> Result<String> {
+        self.etcd.sh(&format!("ETCDCTL_API=3 etcdctl {words}"))
+    }
+
+    fn print_evidence(&self) {
+        eprintln!("\n===== evidence of the nodes in {:?}", self.dir());
+        for machine in std::iter::once(&self.etcd).chain(&self.nodes) {
+            for question in QUESTIONS {
+                let answer = machine.sh(&format!("{{ {question}; }} 2>&1 || true"));
+                let answer = answer.unwrap_or_else(|error| format!("{error:#}"));
+                eprintln!("\n## {} $ {question}\n{}", machine.name(), answer.trim_end());
+            }
+        }
+        eprintln!("===== end of the evidence");
+    }
+}
+
+/// Does the same on several machines, and waits for all of them.
+fn at_once<'a>(
+    machines: impl Iterator<Item = &'a mut Node>,
+    act: impl Fn(&mut Node) -> Result<()> + Sync,
+) -> Result<()> {
+    thread::scope(|scope| {
+        let act = &act;
+        let all: Vec<_> = machines.map(|machine| scope.spawn(move || act(machine))).collect();
+        let ended = all.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
+        ended.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>().context("not all machines came up")
+    })
+}
