@@ -10,6 +10,9 @@ use crate::masq::choice::{self, Asked, Backend, Choice, Seen, Variant, choose};
 use crate::masq::{Carries, RuleSet, Wanted, iptables, nft};
 use tool::run;
 
+/// How often rules are put in place in one go while somebody else changes them.
+const TRIES: usize = 4;
+
 /// Rules that could not be put in place.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -142,17 +145,22 @@ impl Firewall {
     }
 
     /// Puts chains of one iptables right, and looks whether they are. Answers whether there was something to do.
+    ///
+    /// Docker, which starts when we are ready, puts its own jumps first at that very moment: a few more tries are no failure.
     async fn restore(&self, variant: Variant, rules: &RuleSet, saved: &str) -> Result<bool, Error> {
-        let Some(script) = iptables::script(rules, saved) else { return Ok(false) };
+        let Some(mut script) = iptables::script(rules, saved) else { return Ok(false) };
         let Some(programs) = self.programs.iter().flatten().find(|programs| programs.variant == variant) else {
             return Ok(false);
         };
-        run(&[programs.restore, "--wait", "--noflush"], &script).await?;
-        let saved = run(&[programs.save], "").await?.unwrap_or_default();
-        match iptables::script(rules, &saved) {
-            None => Ok(true),
-            Some(again) => Err(Error::NotKept { backend: variant.to_string(), difference: again.replace('\n', "; ") }),
+        for _ in 0..TRIES {
+            run(&[programs.restore, "--wait", "--noflush"], &script).await?;
+            let saved = run(&[programs.save], "").await?.unwrap_or_default();
+            match iptables::script(rules, &saved) {
+                None => return Ok(true),
+                Some(again) => script = again,
+            }
         }
+        Err(Error::NotKept { backend: variant.to_string(), difference: script.replace('\n', "; ") })
     }
 
     /// Whether rules may change without the kernel saying so: those of iptables-legacy.
