@@ -277,13 +277,21 @@ fn neighbours_leave_the_device_alone(rack: &Rack) -> Result<()> {
 
 /// Without nft, and with the iptables that takes a lock which belongs to root; with the drop-in that the package offers.
 fn iptables_legacy_works_without_root(node: &Node) -> Result<()> {
-    node.sh("nft delete table ip flannel.1; iptables -F FLANNEL-FWD; mv /usr/sbin/nft /usr/sbin/nft.away
+    // Docker's chains go along: where they are decides which iptables it is.
+    node.sh("systemctl stop docker.socket docker; nft flush ruleset; mv /usr/sbin/nft /usr/sbin/nft.away
              update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy
              install -D -m 0644 /usr/share/doc/flanneld/iptables-legacy.conf \
                  /etc/systemd/system/flanneld.service.d/iptables-legacy.conf
-             systemctl daemon-reload; systemctl restart flanneld")?;
+             systemctl daemon-reload; systemctl restart flanneld; systemctl start docker")?;
     let rules = node.sh("iptables-legacy -S FLANNEL-FWD; iptables-legacy -t nat -S FLANNEL-POSTRTG")?;
     ensure!(rules.contains("ACCEPT") && rules.contains("MASQUERADE"), "{rules}");
+    // Docker came after us and put its own first: that is found by polling.
+    eventually(SLOW, "our accept to be first", || {
+        let chain = node.sh("iptables-legacy -S FORWARD")?;
+        let first = chain.lines().find(|line| line.starts_with("-A")).unwrap_or_default();
+        ensure!(first.contains("FLANNEL-FWD"), "{chain}");
+        Ok(())
+    })?;
     let process = node.sh("ps -o user= -p $(systemctl show flanneld -P MainPID); systemd-analyze security flanneld")?;
     ensure!(process.starts_with("flanneld") && !process.contains("UNSAFE"), "{process}");
     Ok(())

@@ -175,10 +175,10 @@ fn busy(seen: &Seen) -> Vec<Variant> {
     busy.map(|(variant, _)| *variant).collect()
 }
 
-/// Every iptables in which a packet that is forwarded may be dropped. Where there is none yet, the usual one: whoever
-/// comes and sets a policy that drops finds our accept before it.
+/// Every iptables in which others decide about packets that are forwarded. Where there is none yet, the usual one: whoever
+/// comes and sets a policy that drops, as Docker does, finds our accept before it.
 fn forward(seen: &Seen) -> Vec<Variant> {
-    let filtering = seen.saved.iter().filter(|(_, saved)| iptables::has_table(saved, "filter"));
+    let filtering = seen.saved.iter().filter(|(_, saved)| iptables::filters_for_others(saved));
     let filtering: Vec<Variant> = filtering.map(|(variant, _)| *variant).collect();
     if filtering.is_empty() { seen.usual.into_iter().collect() } else { filtering }
 }
@@ -209,6 +209,16 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_filter_that_holds_our_own_rules_only_does_not_keep_them_there() {
+        const OURS: &str = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [9:9]\n:FLANNEL-FWD - [0:0]\n\
+                            -A FORWARD -j FLANNEL-FWD\n-A FLANNEL-FWD -s 10.5.0.0/16 -j ACCEPT\nCOMMIT\n";
+        let changed = Seen { usual: Some(Variant::Legacy), ..seen(OURS, "") };
+        assert_eq!(forward(&changed), [Variant::Legacy]);
+        let drops = OURS.replace(":FORWARD ACCEPT", ":FORWARD DROP");
+        assert_eq!(forward(&Seen { usual: Some(Variant::Legacy), ..seen(&drops, "") }), [Variant::Nft]);
     }
 
     #[test]

@@ -36,9 +36,14 @@ pub fn emptied(before: &str, after: &str) -> Vec<&'static str> {
     TABLES.into_iter().filter(|table| blank(after, table) && !blank(before, table)).collect()
 }
 
-/// Whether iptables has this table.
-pub fn has_table(saved: &str, table: &str) -> bool {
-    saved.lines().any(|line| line.strip_prefix('*') == Some(table))
+/// Whether somebody else than us decides in the filter table: a rule, a chain or a policy that is not ours.
+pub fn filters_for_others(saved: &str) -> bool {
+    let silent = |line: &str| {
+        let ours = line.contains("FLANNEL-");
+        let open = line.starts_with(':') && line.split(' ').nth(1) == Some("ACCEPT");
+        ours || open || !line.starts_with([':', '-'])
+    };
+    lines_of(saved, "filter").any(|line| !silent(line))
 }
 
 /// Whether rules of kube-proxy or Docker are there.
