@@ -190,6 +190,18 @@ impl Flanneld {
         Ok(())
     }
 
+    /// Waits until a text is in its log.
+    ///
+    /// # Errors
+    /// When it is not in time; the error holds the log.
+    pub fn wait_for_log(&self, text: &str) -> Result<()> {
+        eventually(SLOW, format_args!("{text:?} in the log"), || {
+            let log = self.process.log()?;
+            ensure!(log.contains(text), "{log}");
+            Ok(())
+        })
+    }
+
     /// All lines that it has told systemd so far, in order.
     pub fn told(&self) -> Vec<String> {
         self.notify.lines()

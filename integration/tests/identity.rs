@@ -22,14 +22,6 @@ fn node_id(lab: &Lab, member: &Member) -> Result<String> {
     value.get("NodeID").and_then(serde_json::Value::as_str).map(str::to_owned).context("no NodeID")
 }
 
-fn wait_for_log(daemon: &Flanneld, text: &str) -> Result<()> {
-    eventually(QUICK, format!("{text:?} in the log"), || {
-        let log = daemon.log()?;
-        ensure!(log.contains(text), "{log}");
-        Ok(())
-    })
-}
-
 fn wait_for_snapshot(host: &Host) -> Result<()> {
     eventually(SLOW, "the snapshot", || host.read(SNAPSHOT).map(drop))
 }
@@ -74,7 +66,7 @@ fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
         let before = member(lab, "10.0.2.15")?;
         let revision = lab.etcd.revision()?;
         let second = vagrant(2).arg("--node-id=beta").start()?;
-        wait_for_log(&second, "PublicIP 10.0.2.15 is in use by node alpha at 10.0.2.15")?;
+        second.wait_for_log("PublicIP 10.0.2.15 is in use by node alpha at 10.0.2.15")?;
         let log = second.log()?;
         ensure!(log.contains("we are node beta") && log.contains("--iface"), "{log}");
         let status = lab.host(2).flanneld().arg("status").finish()?;
@@ -96,7 +88,7 @@ fn two_that_start_at_once_with_one_public_ip_do_not_both_join() -> Result<()> {
     in_lab(2, |lab| {
         let vagrant = |host: u8, id: &str| lab.host(host).flanneld().arg("--public-ip=10.0.2.15").arg(id).start();
         let daemons = [vagrant(1, "--node-id=alpha")?, vagrant(2, "--node-id=beta")?];
-        daemons.iter().try_for_each(|daemon| wait_for_log(daemon, "no network config"))?;
+        daemons.iter().try_for_each(|daemon| daemon.wait_for_log("no network config"))?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         eventually(QUICK, "one lease and one refusal", || {
             let refused = daemons.iter().filter(|d| d.log().is_ok_and(|log| log.contains("is in use by"))).count();
@@ -117,7 +109,7 @@ fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()>
         lab.host(2).sh(&format!("echo '{}' > /etc/machine-id; mkdir -p /var/lib/flannel", id.trim()))?;
         lab.host(2).sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{state}EOF"))?;
         let copy = lab.host(2).flanneld().start()?;
-        wait_for_log(&copy, "is in use by a host at 10.99.1.1")?;
+        copy.wait_for_log("is in use by a host at 10.99.1.1")?;
         let log = copy.log()?;
         ensure!(log.contains("systemd-machine-id-setup") && log.contains("--node-id"), "{log}");
         ensure!(lab.etcd.members()?.len() == 1 && !copy.told().contains(&"READY=1".to_owned()));
@@ -137,7 +129,7 @@ fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() 
         let (key, value) = old.lease();
         lab.etcd.put_with_lease(&key, &value.replace("}}", r#"},"NodeID":"gone"}"#), lease)?;
         let daemon = lab.host(1).flanneld().start()?;
-        wait_for_log(&daemon, "is in use by node gone")?;
+        daemon.wait_for_log("is in use by node gone")?;
         daemon.stop()?;
         eventually(SLOW, "half of its time to pass", || {
             ensure!(lab.etcd.lease_seconds_left(lease)? < 8);
@@ -208,7 +200,7 @@ fn waits_when_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
         let first = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
         lab.host(2).sh("mkdir -p /run/flannel; echo FLANNEL_SUBNET=10.5.4.1/24 > /run/flannel/subnet.env")?;
         let second = lab.host(2).flanneld().start()?;
-        wait_for_log(&second, "10.5.4.0/24, which was ours, is held by node alpha at 10.99.1.1")?;
+        second.wait_for_log("10.5.4.0/24, which was ours, is held by node alpha at 10.99.1.1")?;
         ensure!(lab.etcd.members()?.len() == 1);
         let key = own(lab, 1)?.lease().0;
         first.kill()?;

@@ -13,14 +13,6 @@ use integration::{
 const ETCD: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const SNAPSHOT: &str = "/var/lib/flannel/coreos.com-network.snapshot";
 
-fn wait_for_log(daemon: &Flanneld, text: &str) -> Result<()> {
-    eventually(SLOW, format!("{text:?} in the log"), || {
-        let log = daemon.log()?;
-        ensure!(log.contains(text), "{log}");
-        Ok(())
-    })
-}
-
 /// How the daemon of a host says that it is.
 fn state(host: &Host) -> Result<String> {
     let status = host.flanneld().arg("status").arg("--json").finish()?;
@@ -64,7 +56,7 @@ fn survives(what: &str, fail: impl FnOnce(&Lab) -> Result<()>, mend: impl FnOnce
         let ping = Ping::start(&from, to.address(), Duration::from_millis(20))?;
         ping.wait_for_answer()?;
         fail(lab)?;
-        wait_for_log(&daemons[0], "etcd fails us")?;
+        daemons[0].wait_for_log("etcd fails us")?;
         wait_for_state(lab.host(1), "degraded: etcd fails us since ")?;
         let (used, began) = (daemons[0].cpu_time()?, Instant::now());
         // A new flow needs no etcd. Its packets also show how much time goes by.
@@ -174,7 +166,7 @@ fn an_etcd_out_of_space_keeps_nobody_from_going_on() -> Result<()> {
         let _first = lab.host(1).flanneld().arg(&url).start_ready()?;
         // Who is new cannot join, and says why.
         let second = lab.host(2).flanneld().arg(&url).start()?;
-        wait_for_log(&second, "database space exceeded")?;
+        second.wait_for_log("database space exceeded")?;
         etcd.ctl(&["del", "--prefix", "/junk"])?;
         etcd.compact()?;
         etcd.ctl(&["defrag"])?;
@@ -251,7 +243,7 @@ fn a_snapshot_that_is_damaged_or_anothers_is_not_used() -> Result<()> {
         for (text, reason) in [(&damaged, "checksum is wrong"), (&texts[1], "belongs to node")] {
             lab.host(1).sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{text}EOF"))?;
             let daemon = lab.host(1).flanneld().start()?;
-            wait_for_log(&daemon, reason)?;
+            daemon.wait_for_log(reason)?;
             wait_for_state(lab.host(1), "waiting for a lease: etcd fails us")?;
             ensure!(!daemon.told().contains(&"READY=1".to_owned()));
             daemon.kill()?;
@@ -329,12 +321,12 @@ fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
         let members = lab.wait_for_mesh(&[1])?;
         let own = members.iter().find(|member| member.public_ip == "10.99.1.1").context("no lease of ours")?;
         lab.etcd.delete_prefix(SUBNETS)?;
-        wait_for_log(&daemon, "peers have vanished from etcd at once")?;
+        daemon.wait_for_log("peers have vanished from etcd at once")?;
         // They are there still, and then they are not.
         lab.host(1).ensure_programmed(&members)?;
         ensure!(lab.host(1).flanneld().arg("status").finish()?.stdout.contains("8 of them gone from etcd"));
         eventually(QUICK, "the others to go", || lab.host(1).ensure_programmed(std::slice::from_ref(own)))?;
-        wait_for_log(&daemon, "removing the peers that have not come back to etcd gone=8")
+        daemon.wait_for_log("removing the peers that have not come back to etcd gone=8")
     })
 }
 
@@ -350,6 +342,6 @@ fn an_etcd_that_was_emptied_while_the_daemon_was_down_takes_no_peers_along() -> 
         lab.etcd.delete_prefix(SUBNETS)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         lab.host(1).ensure_programmed(&members)?;
-        wait_for_log(&daemon, "peers have vanished from etcd at once")
+        daemon.wait_for_log("peers have vanished from etcd at once")
     })
 }
