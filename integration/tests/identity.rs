@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Ping, QUICK, SLOW, SUBNETS, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SUBNETS, eventually, in_lab};
 
 const SNAPSHOT: &str = "/var/lib/flannel/coreos.com-network.snapshot";
 

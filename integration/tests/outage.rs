@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Host, Lab, Member, Ping, Pod, QUICK, SLOW, SUBNETS, endpoints,
-    eventually, in_lab,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Host, Lab, Member, Ping, Pod, QUICK, SLOW, SUBNETS, endpoints, eventually,
+    in_lab,
 };
 
 const ETCD: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
