@@ -28,9 +28,22 @@ set_option() {
     echo "$name=\"$value\"" >>"$file"
 }
 
+# An interface may get its address a moment after the machine is up, and etcd cannot listen on one that is not there.
+wait_for_address() {
+    local address=$1 deadline=$((SECONDS + 30))
+    until ip -4 -oneline address show | grep -qF " $address/"; do
+        if ((SECONDS >= deadline)); then
+            echo "provision: no interface has the address $address" >&2
+            exit 1
+        fi
+        sleep 0.1
+    done
+}
+
 provision_etcd() {
     local address=$1
     need etcd-server etcd-client
+    wait_for_address "$address"
     set_option /etc/default/etcd ETCD_LISTEN_CLIENT_URLS "http://127.0.0.1:2379,http://$address:2379"
     set_option /etc/default/etcd ETCD_ADVERTISE_CLIENT_URLS "http://$address:2379"
     systemctl enable etcd
