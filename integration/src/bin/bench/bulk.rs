@@ -60,7 +60,8 @@ fn lab_with(count: u16) -> Result<(Lab, Vec<Member>)> {
 fn start(lab: &Lab, figures: &mut Figures) -> Result<Flanneld> {
     let env = lab.host(1).path(SUBNET_ENV);
     let started = Instant::now();
-    let daemon = lab.host(1).flanneld().arg("-v=0").start()?;
+    // All leave in the end, which a daemon would not believe at first.
+    let daemon = lab.host(1).flanneld().arg("-v=0").arg("--removal-grace=0").start()?;
     while !env.exists() {
         ensure!(started.elapsed() < SLOW, "no subnet.env: {}", daemon.log()?);
         std::thread::yield_now();
