@@ -59,7 +59,7 @@ impl Publisher {
             // Each arm is cancel-safe: a change and a signal stay until they are seen, a time is a time.
             tokio::select! {
                 changed = self.joined.changed() => if changed.is_err() { return },
-                Some(()) = self.reload.recv() => info!("SIGHUP: putting files and rules in place again"),
+                Some(()) = self.reload.recv() => info!("SIGHUP: writing the files again"),
                 () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
             }
         }
