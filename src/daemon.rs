@@ -81,9 +81,18 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     };
     let found = preconditions::of_host(&netlink, &external).await;
     tasks.spawn_local(said(preconditions::of_network(found, local(&options, &external), vitals.membership.clone())));
-    start(&mut tasks, &options, Parts { node, external, etcd, netlink, last_known, reload }, tell, vitals.membership);
+    let last = start(
+        &mut tasks,
+        &options,
+        Parts { node, external, etcd, netlink, last_known, reload },
+        tell,
+        vitals.membership,
+    );
     tokio::select! {
-        name = stop.received() => stopped(name),
+        name = stop.received() => {
+            last.write().await;
+            stopped(name)
+        }
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
     }
 }
@@ -99,20 +108,21 @@ struct Parts {
 }
 
 /// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
-/// snapshots.
+/// snapshots, of which the last is to be waited for.
 fn start(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     options: &Options,
     parts: Parts,
     tell: Tell,
     joined: watch::Receiver<Option<Membership>>,
-) {
+) -> state::Last {
     let Parts { node, external, etcd, netlink, last_known, reload } = parts;
     let prefix = options.etcd.prefix.clone();
     let (updates, heard) = mpsc::channel(UPDATES);
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
     let (ask, questions) = mpsc::channel(QUESTIONS);
     let (snapshot, snapshots) = watch::channel(None);
+    let (last, stopping, writing) = state::last();
 
     let standing = tell.standing.subscribe();
     let public_ip = options.public_ip.unwrap_or(external.address);
@@ -123,7 +133,7 @@ fn start(
 
     let place = Place { prefix, node, interface: external.name.clone(), hardware: external.mac };
     let (membership, summary) = (tell.membership, tell.summary);
-    let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary };
+    let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary, stopping };
     let roster = Keep::new(place, last_known, options.removal_grace, channels);
 
     let mut runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
@@ -138,7 +148,8 @@ fn start(
     tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
     tasks.spawn_local(endless("the publisher", publisher.run()));
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
-    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(state::path(options), snapshots)));
+    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(state::path(options), snapshots, writing)));
+    last
 }
 
 /// A task that has said all it has to say when it ends.

@@ -26,16 +26,21 @@ const QUESTIONS: [&str; 10] = [
     "ss -Hulnp",
 ];
 
-/// Prints all that the lab knows to standard error, where the test harness shows it.
-pub fn print(lab: &Lab) {
-    eprintln!("\n===== evidence of the lab in {:?}", lab.dir());
+/// Prints all that the lab knows to standard error, where the test harness shows it. The reason stands at both ends: who
+/// reads a part of it should see what it is about.
+pub fn print(lab: &Lab, reason: &str) {
+    eprintln!("\n===== evidence of the lab in {:?}; failed: {reason}", lab.dir());
     print_logs(lab.dir());
     lab.hosts().iter().for_each(|host| print_host(host));
     // An etcd that stands still would not answer; whether it did is in the test's own words.
-    let _ = lab.etcd.thaw();
-    print_answer("etcd", "get --prefix /", lab.etcd.ctl(&["get", "--prefix", "/"]));
-    print_answer("etcd", "lease list", lab.etcd.ctl(&["lease", "list"]));
-    eprintln!("===== end of the evidence");
+    match lab.etcd.thaw() {
+        Ok(()) => {
+            print_answer("etcd", "get --prefix /", lab.etcd.ctl(&["get", "--prefix", "/"]));
+            print_answer("etcd", "lease list", lab.etcd.ctl(&["lease", "list"]));
+        }
+        Err(error) => eprintln!("\n## etcd\n{error:#}"),
+    }
+    eprintln!("===== end of the evidence; failed: {reason}");
 }
 
 fn print_host(host: &Netns) {
@@ -60,9 +65,42 @@ fn print_logs(dir: &Path) {
 fn print_log(path: &Path) {
     let content = fs::read(path).unwrap_or_default();
     let content = String::from_utf8_lossy(&content);
-    let lines: Vec<&str> = content.lines().collect();
+    let lines = fold(content.lines());
     let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
     if !tail.is_empty() {
         eprintln!("\n## {}\n{}", path.display(), tail.join("\n"));
+    }
+}
+
+/// Leaves out lines that say what the line before says but for the time, the first word; and says how many.
+fn fold<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut folded: Vec<String> = Vec::new();
+    let (mut last, mut repeated) = (None, 0);
+    for line in lines {
+        let said = line.split_once(' ').map_or(line, |(_, said)| said);
+        if last == Some(said) {
+            repeated += 1;
+            continue;
+        }
+        folded.extend(times_more(repeated));
+        folded.push(line.to_owned());
+        (last, repeated) = (Some(said), 0);
+    }
+    folded.extend(times_more(repeated));
+    folded
+}
+
+fn times_more(repeated: usize) -> Option<String> {
+    (repeated > 0).then(|| format!("    ({repeated} times more)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fold;
+
+    #[test]
+    fn repeated_lines_are_counted() {
+        let lines = ["1 a", "2 a", "3 a", "4 b", "5 a", "6 a"];
+        assert_eq!(fold(lines.into_iter()), ["1 a", "    (2 times more)", "4 b", "5 a", "    (1 times more)"]);
     }
 }

@@ -14,9 +14,13 @@ use crate::flanneld::FlanneldCommand;
 use crate::netns::Netns;
 use crate::pod::Pod;
 use crate::underlay::{self, Underlay};
+use crate::wait::{QUICK, eventually};
 
 /// Where the daemon writes what it leased, unless it is told otherwise.
 pub const SUBNET_ENV: &str = "/run/flannel/subnet.env";
+
+/// Where the daemon keeps the last known state of the overlay of `coreos.com/network`.
+pub const SNAPSHOT: &str = "/var/lib/flannel/coreos.com-network.snapshot";
 
 /// The bridge that stands in for Docker's.
 const DOCKER0: &str = "docker0";
@@ -119,6 +123,14 @@ impl Host {
         let pairs = content.lines().filter_map(|line| line.split_once('='));
         let value = pairs.filter(|pair| pair.0 == key).map(|pair| pair.1).next();
         value.map(str::to_owned).with_context(|| format!("no {key} in {SUBNET_ENV}: {content:?}"))
+    }
+
+    /// Waits until the daemon has written down who it is: from then on it can start without etcd, however it ends.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn wait_for_snapshot(&self) -> Result<()> {
+        eventually(QUICK, "the snapshot", || self.read(SNAPSHOT).map(drop))
     }
 
     /// Makes the bridge for pods, or gives it the address and MTU that the subnet file says now.

@@ -20,8 +20,8 @@ use crate::underlay::Underlay;
 pub fn in_lab(hosts: u8, test: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()> {
     let mut lab = Lab::new(hosts)?;
     let outcome = test(&mut lab);
-    if outcome.is_err() {
-        evidence::print(&lab);
+    if let Err(error) = &outcome {
+        evidence::print(&lab, &format!("{error:#}"));
     }
     outcome
 }
@@ -121,7 +121,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            evidence::print(self);
+            evidence::print(self, "a panic, see above");
         }
     }
 }

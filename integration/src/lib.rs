@@ -58,7 +58,7 @@ pub mod wait;
 pub use command::Finished;
 pub use etcd::{Etcd, EtcdOptions, KeyValue, Tls, endpoints};
 pub use flanneld::{Flanneld, FlanneldCommand, flanneld_binary, tool};
-pub use host::{Host, SUBNET_ENV};
+pub use host::{Host, SNAPSHOT, SUBNET_ENV};
 pub use kernel::{FdbEntry, Link, Neighbour, Route};
 pub use kube::{Iptables, Mark, Service};
 pub use lab::{Lab, in_lab};

@@ -76,6 +76,7 @@ fn start_all(lab: &Lab, nodes: std::ops::RangeInclusive<u8>) -> Result<Vec<Flann
     let daemons = nodes.clone().map(|node| lab.host(node).flanneld().start_ready()).collect::<Result<Vec<_>>>()?;
     lab.wait_for_mesh(&nodes.clone().collect::<Vec<u8>>())?;
     for node in nodes {
+        lab.host(node).wait_for_snapshot()?;
         lab.host(node).docker0()?;
         lab.host(node).docker_rules(Iptables::Nft)?;
     }

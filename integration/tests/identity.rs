@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SUBNETS, eventually, in_lab};
-
-const SNAPSHOT: &str = "/var/lib/flannel/coreos.com-network.snapshot";
+use integration::{CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually, in_lab};
 
 fn member(lab: &Lab, public_ip: &str) -> Result<Member> {
     let found = lab.etcd.members()?.into_iter().find(|member| member.public_ip == public_ip);
@@ -22,10 +20,6 @@ fn node_id(lab: &Lab, member: &Member) -> Result<String> {
     value.get("NodeID").and_then(serde_json::Value::as_str).map(str::to_owned).context("no NodeID")
 }
 
-fn wait_for_snapshot(host: &Host) -> Result<()> {
-    eventually(SLOW, "the snapshot", || host.read(SNAPSHOT).map(drop))
-}
-
 #[test]
 fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Result<()> {
     in_lab(2, |lab| {
@@ -36,7 +30,7 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         let machine_id = lab.host(1).read("/etc/machine-id")?;
         ensure!(name.len() == 32 && name != machine_id.trim(), "the machine id itself must not be shown: {name}");
         ensure!(lab.host(1).link("flannel.1")?.mac == before.mac);
-        wait_for_snapshot(lab.host(1))?;
+        lab.host(1).wait_for_snapshot()?;
         // A reboot during which the lease ran out: device, /run and key are gone.
         first.kill()?;
         lab.etcd.delete(&before.lease().0)?;
@@ -103,7 +97,7 @@ fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()>
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _first = lab.host(1).flanneld().start_ready()?;
-        wait_for_snapshot(lab.host(1))?;
+        lab.host(1).wait_for_snapshot()?;
         // A copy of the whole disk, the state of the daemon included.
         let (id, state) = (lab.host(1).read("/etc/machine-id")?, lab.host(1).read(SNAPSHOT)?);
         lab.host(2).sh(&format!("echo '{}' > /etc/machine-id; mkdir -p /var/lib/flannel", id.trim()))?;
@@ -154,7 +148,7 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
         lab.wait_for_mesh(&[1, 2])?;
         lab.hosts().iter().try_for_each(Host::docker0)?;
         let (from, to) = (lab.host(2).pod()?, lab.host(1).pod()?);
-        wait_for_snapshot(lab.host(1))?;
+        lab.host(1).wait_for_snapshot()?;
         first.stop()?;
         lab.host(1).sh("ip address flush dev eth0; ip address add 10.99.2.77/16 dev eth0
              ip route replace default via 10.99.0.1")?;

@@ -1,14 +1,45 @@
-//! Owns the snapshot on the disk: reads it at the start, writes it when the roster says so.
+//! Owns the snapshot on the disk: reads it at the start, writes it when the roster says so, and last before the end.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::cli::Options;
 use crate::envfile::write;
 use crate::identity::NodeId;
 use crate::roster::snapshot::{Snapshot, file_name};
+
+/// How long the end of the daemon may wait for the disk.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// The way to the last snapshot.
+pub(super) struct Last {
+    /// Held by us; its end tells the roster that the daemon stops.
+    stopping: oneshot::Sender<Infallible>,
+    /// Ends with the keeper of the snapshot, which ends when the roster has.
+    written: oneshot::Receiver<Infallible>,
+}
+
+/// For us, the roster and the keeper of the snapshot.
+pub(super) fn last() -> (Last, oneshot::Receiver<Infallible>, oneshot::Sender<Infallible>) {
+    let (stopping, stops) = oneshot::channel();
+    let (writing, written) = oneshot::channel();
+    (Last { stopping, written }, stops, writing)
+}
+
+impl Last {
+    /// Has what is known now written, if it is not on the disk yet.
+    pub(super) async fn write(self) {
+        drop(self.stopping);
+        if timeout(LAST_WRITE, self.written).await.is_err() {
+            warn!("the disk is slow: a restart without etcd may not know the latest state");
+        }
+    }
+}
 
 /// Where the snapshot of this overlay is.
 pub(super) fn path(options: &Options) -> PathBuf {
@@ -23,8 +54,13 @@ pub(super) fn load(path: &Path, prefix: &str, node: &NodeId) -> Option<Snapshot>
         .ok()
 }
 
-/// Writes each snapshot, beside the one thread that carries the network: 9 MB take a while to reach the disk.
-pub(super) async fn keep(path: PathBuf, mut snapshots: watch::Receiver<Option<Snapshot>>) {
+/// Writes each snapshot, beside the one thread that carries the network: 9 MB take a while to reach the disk. `_writing`
+/// ends when the last one is there.
+pub(super) async fn keep(
+    path: PathBuf,
+    mut snapshots: watch::Receiver<Option<Snapshot>>,
+    _writing: oneshot::Sender<Infallible>,
+) {
     let mut failed = false;
     while snapshots.changed().await.is_ok() {
         let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };

@@ -1,9 +1,10 @@
 //! Owns the loop around the roster: hands on updates, waits for what is due, brings up the last known state when etcd
 //! is away at the start, and says what should be kept on the disk.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
@@ -15,9 +16,10 @@ use crate::subnet::update::{Membership, Update};
 /// How long etcd may take for its first answer before the last known state is used.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 /// Time from a change to the next snapshot.
-const SOON: Duration = Duration::from_secs(2);
-/// Time between two snapshots: 60,000 leases are 9 MB.
-const SELDOM: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_millis(200);
+/// Time between two snapshots, and what each lease adds to it: 60,000 leases are 9 MB, written every 16 s at most.
+const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_PER_LEASE: Duration = Duration::from_micros(250);
 
 /// Whom the roster hears and tells.
 pub struct Channels {
@@ -33,6 +35,8 @@ pub struct Channels {
     pub snapshot: watch::Sender<Option<Snapshot>>,
     /// How many peers there are, and how many of them are kept though gone from etcd.
     pub summary: watch::Sender<Summary>,
+    /// Ends when the daemon is about to: the time for a last snapshot.
+    pub stopping: oneshot::Receiver<Infallible>,
 }
 
 /// The roster in short.
@@ -68,7 +72,7 @@ impl Keep {
         Self { roster, place, last_known, channels, started: Instant::now(), save_at: None, saved_at: None }
     }
 
-    /// Runs until nobody tells of leases any more.
+    /// Runs until nobody tells of leases any more, or the daemon stops.
     pub async fn run(mut self) {
         while let Ok(()) = self.turn().await {}
     }
@@ -93,6 +97,10 @@ impl Keep {
                 Err(_) => Err(Closed),
             },
             () = sleep_until(first_answer), if alone => self.come_up("etcd has not answered yet").await,
+            _ = &mut self.channels.stopping => {
+                self.save_at.is_some().then(|| self.save());
+                Err(Closed)
+            }
         }
     }
 
@@ -151,8 +159,9 @@ impl Keep {
 
     fn save_soon(&mut self) {
         let soon = Instant::now() + SOON;
-        let seldom = self.saved_at.map_or(soon, |at| at + SELDOM);
-        self.save_at.get_or_insert(seldom.max(soon));
+        let leases = u32::try_from(self.roster.peers().len()).unwrap_or(u32::MAX);
+        let rested = self.saved_at.map_or(soon, |at| at + PAUSE + PAUSE_PER_LEASE * leases);
+        self.save_at.get_or_insert(rested.max(soon));
     }
 
     fn save(&mut self) {

@@ -10,6 +10,7 @@ struct Rig {
     standing: watch::Sender<Standing>,
     kernel: mpsc::Receiver<Update>,
     snapshot: watch::Receiver<Option<Snapshot>>,
+    stopping: oneshot::Sender<Infallible>,
 }
 
 impl Rig {
@@ -20,9 +21,18 @@ impl Rig {
         let (membership, _) = watch::channel(None);
         let (save, snapshot) = watch::channel(None);
         let (summary, _) = watch::channel(Summary::default());
-        let channels = Channels { updates: heard, standing: stands, kernel: tell, membership, snapshot: save, summary };
+        let (stopping, stops) = oneshot::channel();
+        let channels = Channels {
+            updates: heard,
+            standing: stands,
+            kernel: tell,
+            membership,
+            snapshot: save,
+            summary,
+            stopping: stops,
+        };
         tokio::task::spawn_local(Keep::new(place(), last_known, Duration::from_secs(60), channels).run());
-        Self { updates, standing, kernel, snapshot }
+        Self { updates, standing, kernel, snapshot, stopping }
     }
 
     async fn next(&mut self) -> String {
@@ -99,16 +109,41 @@ fn keeps_a_snapshot_of_changes_but_not_of_each() {
         for n in 1..=60 {
             let update = Update::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
             rig.updates.send(update).await.expect("the roster listens");
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             while rig.kernel.try_recv().is_ok() {}
             snapshots += usize::from(rig.snapshot.has_changed().expect("the roster runs"));
             rig.snapshot.mark_unchanged();
         }
-        assert!((3..=6).contains(&snapshots), "{snapshots}");
-        tokio::time::sleep(SELDOM).await;
+        assert!((4..=7).contains(&snapshots), "{snapshots} in 6 s");
+        tokio::time::sleep(PAUSE * 2).await;
         let last = rig.snapshot.borrow_and_update().clone().expect("a snapshot");
         assert_eq!(last.leases.len(), 60);
-        tokio::time::sleep(SELDOM * 10).await;
+        tokio::time::sleep(PAUSE * 100).await;
         assert!(!rig.snapshot.has_changed().expect("the roster runs"), "nothing is written while nothing changes");
+    });
+}
+
+#[test]
+fn the_first_snapshot_comes_at_once() {
+    on_paused_time(async {
+        let mut rig = Rig::start(None);
+        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        rig.updates.send(Update::Leases((1..=6).map(lease).collect())).await.expect("the roster listens");
+        let started = Instant::now();
+        rig.snapshot.changed().await.expect("the roster runs");
+        assert_eq!(started.elapsed(), SOON);
+        assert_eq!(rig.snapshot.borrow().as_ref().map(|snapshot| snapshot.leases.len()), Some(6));
+    });
+}
+
+#[test]
+fn a_stop_saves_what_is_not_saved_yet() {
+    on_paused_time(async {
+        let Rig { updates, stopping, mut snapshot, mut kernel, standing: _standing } = Rig::start(None);
+        updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        kernel.recv().await.expect("the roster runs");
+        drop(stopping);
+        snapshot.changed().await.expect("a snapshot before the end");
+        assert!(snapshot.changed().await.is_err(), "the roster has ended");
     });
 }
