@@ -92,7 +92,7 @@ pub struct Keeper<R> {
     questions: mpsc::Receiver<Ipv4Network>,
     /// What the rest of the daemon knows of us.
     announced: Option<Membership>,
-    /// The configuration with which we joined; a later one takes a restart.
+    /// The configuration with which we join or have joined; a later one takes a restart then.
     joined: Option<NetworkConfig>,
     /// Value of the configuration that was looked at last, so that each is spoken of once.
     seen: Option<Option<Vec<u8>>>,
@@ -197,7 +197,16 @@ impl<R: Registry> Keeper<R> {
         let held = match self.hold(&listing, &config).await? {
             Ok(held) => held,
             Err(none) => {
-                let wanted = |change: &Change| matches!(change, Change::Delete(_)) || none.is_about(change);
+                // Those who know us already still hear what the others do.
+                if let Some(Membership { own, config }) = self.announced.clone() {
+                    self.tell_of_others(&own, &config, &listing).await?;
+                }
+                let member = self.announced.is_some();
+                let wanted = |change: &Change| match change {
+                    Change::Delete(_) => true,
+                    Change::Config(_) => !member,
+                    Change::Put(_) => none.is_about(change),
+                };
                 return self.wait_for(listing.revision, none.reason.clone(), wanted).await;
             }
         };
@@ -214,7 +223,7 @@ impl<R: Registry> Keeper<R> {
         }
         let parsed = value.as_deref().map(config::parse);
         self.seen = Some(value);
-        if let Some(joined) = &self.joined {
+        if let (Some(joined), Some(_)) = (&self.joined, &self.announced) {
             warn_if_changed(joined, parsed);
             return self.joined.clone();
         }
@@ -229,7 +238,8 @@ impl<R: Registry> Keeper<R> {
         self.joined.clone()
     }
 
-    /// Waits for a change that makes a new list worth while, and not for ever: a rival may be silent by then.
+    /// Waits for a change that makes a new list worth while, and not for ever: a rival may be silent by then. Passes on
+    /// what others do meanwhile.
     async fn wait_for<T>(
         &mut self,
         revision: i64,
@@ -249,6 +259,9 @@ impl<R: Registry> Keeper<R> {
             if changes.iter().any(&wanted) {
                 return Err(Interrupt::Relist("what we wait for may be there"));
             }
+            if let Some(Membership { own, config }) = self.announced.clone() {
+                self.tell_of_changes(changes, &config, &own).await?;
+            }
         }
     }
 
@@ -262,6 +275,10 @@ impl<R: Registry> Keeper<R> {
             (past.subnet, past.vtep_mac) = (Some(own.subnet), Some(own.vtep_mac));
             self.announced = Some(membership);
         }
+        self.tell_of_others(own, config, listing).await
+    }
+
+    async fn tell_of_others(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
         self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
         let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
         let leases = others.filter_map(|entry| self.admit(entry, config, own)).collect();

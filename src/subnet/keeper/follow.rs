@@ -38,21 +38,41 @@ impl<R: Registry> Keeper<R> {
     }
 
     async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, held: &Held) -> Result<(), Interrupt> {
+        changes.iter().try_for_each(|change| self.check(change, config, held))?;
+        self.tell_of_changes(changes, config, &held.own).await
+    }
+
+    /// Whether we can go on with our lease after a change.
+    fn check(&self, change: &Change, config: &NetworkConfig, held: &Held) -> Result<(), Interrupt> {
         let own = &held.own;
+        match change {
+            Change::Put(entry) if entry.name == key_name(own.subnet) => self.check_own(entry, held),
+            Change::Put(entry) if is_older_rival(entry, config, &self.identity, held.revision) => {
+                Err(Interrupt::Relist("another host has our name or our address"))
+            }
+            Change::Delete(name) if *name == key_name(own.subnet) => {
+                warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
+                Err(Interrupt::Relist("our lease is gone"))
+            }
+            Change::Put(_) | Change::Delete(_) | Change::Config(_) => Ok(()),
+        }
+    }
+
+    /// Passes on what changes mean for whom we know; our own key is none of the others.
+    pub(super) async fn tell_of_changes(
+        &mut self,
+        changes: Vec<Change>,
+        config: &NetworkConfig,
+        own: &Own,
+    ) -> Result<(), Interrupt> {
+        let ours = key_name(own.subnet);
         let mut leases = Vec::with_capacity(changes.len());
         for change in changes {
             match change {
                 Change::Config(value) => {
                     self.network_config(value.as_deref());
                 }
-                Change::Put(entry) if entry.name == key_name(own.subnet) => self.check_own(&entry, held)?,
-                Change::Put(entry) if is_older_rival(&entry, config, &self.identity, held.revision) => {
-                    return Err(Interrupt::Relist("another host has our name or our address"));
-                }
-                Change::Delete(name) if name == key_name(own.subnet) => {
-                    warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
-                    return Err(Interrupt::Relist("our lease is gone"));
-                }
+                Change::Put(entry) if entry.name == ours => {}
                 Change::Put(entry) => {
                     if let Ok(subnet) = self.subnet_of(&entry.name) {
                         leases.push((subnet, self.admit(&entry, config, own)));

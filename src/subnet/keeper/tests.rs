@@ -261,6 +261,18 @@ fn waits_for_a_subnet_when_all_are_taken() {
 }
 
 #[test]
+fn joins_when_the_configuration_makes_room() {
+    on_paused_time(async {
+        let memory = Memory::with_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#);
+        memory.put("10.5.4.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(memory, None);
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        rig.memory.put_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.5.0"}"#);
+        assert_eq!(rig.next().await, "joined 10.5.5.0/24");
+    });
+}
+
+#[test]
 fn knows_all_changes_after_the_registry_was_away() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), None);
@@ -334,6 +346,15 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(rig.standing.borrow().contact.to_string().contains("--node-id"));
         assert_eq!(rig.memory.names(), ["10.5.50.0-24"], "our lease does not stay behind");
+        // While it waits, pods still run here, and reach whoever joins or has left.
+        assert_eq!(rig.next().await, "leases ", "one with our MAC is no peer");
+        assert_eq!(rig.next().await, "leases ", "our own deletion is a reason to look again, as any is");
+        rig.memory.put("10.5.40.0-24", OTHER, Some(9));
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+        rig.memory.delete("10.5.50.0-24");
+        assert_eq!(rig.next().await, "doubt");
+        assert_eq!(rig.next().await, "leases +10.5.40.0/24");
+        assert_eq!(rig.memory.names(), ["10.5.1.0-24", "10.5.40.0-24"], "the same subnet again");
     });
 }
 
