@@ -98,11 +98,12 @@ impl PingReport {
         self.answers.len() as u64
     }
 
-    /// Requests without an answer. The very last one does not count when only it has none: ping
-    /// ended while it was under way.
+    /// Requests without an answer, from the first that had one: what was sent before waited for a cable that had just
+    /// been plugged in. The very last one does not count when only it has none: ping ended while it was under way.
     pub fn lost(&self) -> u64 {
         let last_answered = self.answers.keys().next_back().copied().unwrap_or(0);
-        let missing = last_answered.saturating_sub(self.received());
+        let before_first = self.answers.keys().next().map_or(0, |first| first.saturating_sub(1));
+        let missing = last_answered.saturating_sub(before_first + self.received());
         missing + self.sent.saturating_sub(last_answered + 1)
     }
 
@@ -176,6 +177,12 @@ PING 10.5.1.2 (10.5.1.2) 56(84) bytes of data.
         assert_eq!(report.duplicates, 1);
         assert_eq!(report.max_gap().as_millis(), 750);
         assert_eq!(report.max_rtt.as_micros(), 1500);
+    }
+
+    #[test]
+    fn what_was_sent_before_the_first_answer_is_no_loss() {
+        let from_the_third = OUTPUT.lines().filter(|line| !line.contains("icmp_seq=1")).collect::<Vec<_>>().join("\n");
+        assert_eq!(parse(&from_the_third).lost(), 0);
     }
 
     #[test]

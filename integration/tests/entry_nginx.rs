@@ -63,6 +63,12 @@ fn backend_conf(name: &str) -> String {
     )
 }
 
+/// A backend in each pod: b0, b1 and so on.
+fn start_backends(pods: &[Pod]) -> Result<Vec<Nginx<'_>>> {
+    let named = pods.iter().enumerate();
+    named.map(|(number, pod)| pod.nginx(&backend_conf(&format!("b{number}")), BACKEND)).collect()
+}
+
 /// The chains of kube-proxy on all nodes, for these services and the entry.
 fn kube_proxies(nodes: &[&Host], entry: &[(Ipv4Addr, u16)], services: &[&Backends]) -> Result<()> {
     let cluster_ip = Ipv4Addr::new(192, 168, 3, 1);
@@ -121,12 +127,7 @@ fn node_ports_reach_nginx_and_backends_while_services_daemons_and_etcd_come_and_
         let mut daemons = start_all(lab, 1..=3)?;
         let (nodes, client) = ([lab.host(1), lab.host(2), lab.host(3)], lab.host(4));
         let pods = (0..4).map(|_| lab.host(3).pod()).collect::<Result<Vec<_>>>()?;
-        let names = ["b0", "b1", "b2", "b3"];
-        let backends = pods
-            .iter()
-            .zip(names)
-            .map(|(pod, name)| pod.nginx(&backend_conf(name), BACKEND))
-            .collect::<Result<Vec<_>>>()?;
+        let backends = start_backends(&pods)?;
         let one = Backends::new("one", 11, &[&pods[0], &pods[1]]);
         let two = Backends::new("two", 12, &[&pods[2]]);
         let three = Backends::new("three", 13, &[&pods[3]]);
@@ -188,12 +189,7 @@ fn an_edge_node_proxies_to_pods_and_routes_by_host_name() -> Result<()> {
         let _daemons = start_all(lab, 1..=3)?;
         let (edge, client) = (lab.host(1), lab.host(4));
         let pods = [lab.host(2).pod()?, lab.host(3).pod()?, lab.host(3).pod()?];
-        let names = ["b0", "b1", "b2"];
-        let _backends = pods
-            .iter()
-            .zip(names)
-            .map(|(pod, name)| pod.nginx(&backend_conf(name), BACKEND))
-            .collect::<Result<Vec<_>>>()?;
+        let _backends = start_backends(&pods)?;
         let one = Backends::new("one", 11, &[&pods[0], &pods[1]]);
         let two = Backends::new("two", 12, &[&pods[2]]);
         kube_proxies(&[lab.host(1), lab.host(2), lab.host(3)], &[], &[&one, &two])?;
