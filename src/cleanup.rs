@@ -45,12 +45,13 @@ async fn remove(options: &CleanupOptions) -> anyhow::Result<String> {
     let (mut netlink, driver) = netlink::open()?;
     let driver = tokio::task::spawn_local(driver);
     let devices = netlink.vxlans().await.context("failed to look for our device")?;
-    if let Some(vni) = options.instance(&devices, &mut done) {
+    let instance = options.instance(&devices, &mut done);
+    if let Some(vni) = instance {
         remove_device(&mut netlink, vni, &devices, envfile::network(&subnet_env), &mut done).await;
         remove_rules(vni, &mut done).await;
     }
     driver.abort();
-    for path in options.files() {
+    for path in options.files(instance.is_some()) {
         done.note(&format!("\"{}\"", path.display()), write::remove(path));
     }
     if let Some(subnet) = envfile::previous_subnet(&subnet_env) {
@@ -80,16 +81,17 @@ impl CleanupOptions {
         let vni = self.vni.unwrap_or(Vni::DEFAULT);
         let Some(foreign) = devices.iter().find(|device| device.name == vni.device()) else { return Some(vni) };
         done.lines.push(format!(
-            "left alone: device {} and the rules of its VNI, which are not of {owner:?} (its alias is {:?})",
-            foreign.name, foreign.alias
+            "left alone: device {}, the rules of its VNI and {:?}, which are not of {owner:?} (its alias is {:?})",
+            foreign.name, self.subnet_file, foreign.alias
         ));
         None
     }
 
-    fn files(&self) -> Vec<&Path> {
-        let mut files = vec![self.subnet_file.as_path(), &self.docker_opts_file, &self.socket];
-        files.extend(self.snapshot.as_deref());
-        files
+    /// What is written for others is, beside the device of another flanneld, that one's.
+    fn files(&self, ours: bool) -> Vec<&Path> {
+        let for_others = [self.subnet_file.as_path(), &self.docker_opts_file];
+        let own = self.snapshot.as_deref().into_iter().chain([self.socket.as_path()]);
+        for_others.into_iter().filter(|_| ours).chain(own).collect()
     }
 }
 

@@ -168,6 +168,8 @@ pub struct DockerOptions {
     pub form: Form,
     /// Whether to say who masquerades.
     pub ip_masq: bool,
+    /// Options that the variable holds already, in the environment.
+    pub earlier: String,
 }
 
 /// Reads the command line (without the program's name), then the environment for what it does not say.
@@ -178,7 +180,9 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
     match args.split_first() {
         Some((name, rest)) if name == "cleanup" => Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into())),
         Some((name, rest)) if name == "status" => Ok(Command::Status(read::<StatusFlags>(rest, env)?.into())),
-        Some((name, rest)) if name == "docker-opts" => Ok(Command::DockerOpts(read::<DockerFlags>(rest, env)?.into())),
+        Some((name, rest)) if name == "docker-opts" => {
+            Ok(Command::DockerOpts(read::<DockerFlags>(rest, env)?.into_options(env)))
+        }
         Some(_) | None => options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options))),
     }
 }

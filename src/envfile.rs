@@ -40,7 +40,8 @@ impl Env {
     /// The options for dockerd, for systemd's `EnvironmentFile=`, as flannel's `mk-docker-opts.sh` writes them.
     /// Docker must not masquerade when we do.
     pub fn docker_opts(&self) -> String {
-        let settings = docker::Settings { bip: self.gateway(), mtu: self.mtu, ip_masq: Some(!self.ip_masq) };
+        let (bip, mtu, ip_masq) = (self.gateway(), self.mtu, Some(!self.ip_masq));
+        let settings = docker::Settings { bip, mtu, ip_masq, earlier: Vec::new() };
         settings.render(&docker::Form::usual())
     }
 }

@@ -58,7 +58,8 @@ provision_etcd() {
 provision_node() {
     local package=$1 etcd=$2
     need docker.io iptables nftables
-    dpkg --install "$package"
+    # A newer package may have a newer file of options; what is set here stays.
+    dpkg --force-confold --install "$package"
     local defaults=/etc/default/flanneld
     # The first interface of every Vagrant machine is a NAT of its own with the address 10.0.2.15, and has the default route.
     # flanneld takes the way to etcd instead; no --iface is needed.

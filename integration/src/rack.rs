@@ -30,7 +30,7 @@ const QUESTIONS: [&str; 9] = [
 /// Nodes and an etcd that share a network.
 #[derive(Debug)]
 pub struct Rack {
-    /// The machine with etcd, 192.168.50.10.
+    /// The machine with etcd, 192.168.56.10.
     pub etcd: Node,
     nodes: Vec<Node>,
     /// The package of the daemon under test.
@@ -46,8 +46,8 @@ pub struct Rack {
 pub fn in_rack(nodes: u8, test: impl FnOnce(&mut Rack) -> Result<()>) -> Result<()> {
     let mut rack = Rack::new(nodes)?;
     let outcome = rack.start().and_then(|()| test(&mut rack));
-    if outcome.is_err() {
-        rack.print_evidence();
+    if let Err(error) = &outcome {
+        rack.print_evidence(&format!("{error:#}"));
     }
     outcome
 }
@@ -61,7 +61,7 @@ impl Rack {
         let package = package::package(dir.path(), "0.1.0")?;
         let switch = Arc::new(Netns::new("switch", dir.path(), None)?);
         switch.sh("ip link add br0 type bridge; ip link set br0 up")?;
-        let machine = |name: &str, last| Node::new(name, Ipv4Addr::new(192, 168, 50, last), &base, dir.path(), &switch);
+        let machine = |name: &str, last| Node::new(name, Ipv4Addr::new(192, 168, 56, last), &base, dir.path(), &switch);
         let etcd = machine("etcd", 10)?;
         let nodes = (1..=nodes).map(|number| machine(&format!("node{number}"), 10 + number)).collect::<Result<_>>()?;
         Ok(Self { etcd, nodes, package, dir })
@@ -118,8 +118,8 @@ impl Rack {
         self.etcd.sh(&format!("ETCDCTL_API=3 etcdctl {words}"))
     }
 
-    fn print_evidence(&self) {
-        eprintln!("\n===== evidence of the nodes in {:?}", self.dir());
+    fn print_evidence(&self, reason: &str) {
+        eprintln!("\n===== evidence of the nodes in {:?}; failed: {reason}", self.dir());
         for machine in std::iter::once(&self.etcd).chain(&self.nodes) {
             for question in QUESTIONS {
                 let answer = machine.sh(&format!("{{ {question}; }} 2>&1 || true"));
@@ -127,7 +127,7 @@ impl Rack {
                 eprintln!("\n## {} $ {question}\n{}", machine.name(), answer.trim_end());
             }
         }
-        eprintln!("===== end of the evidence");
+        eprintln!("===== end of the evidence; failed: {reason}");
     }
 }
 

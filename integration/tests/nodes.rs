@@ -47,19 +47,78 @@ fn nodes_live_through_reboots_upgrades_and_removal() -> Result<()> {
 }
 
 #[test]
-fn a_purge_leaves_nothing() -> Result<()> {
+fn docker_and_other_daemons_keep_what_is_theirs() -> Result<()> {
     in_rack(1, |rack| {
         let node = rack.node(1);
-        node.sh_within(BOOT, "dpkg --remove flanneld; dpkg --purge flanneld")?;
-        let left = node.sh(
-            "ip -o link show type vxlan; ip route show proto 102
-             ls -d /run/flannel /var/lib/flannel /var/lib/flanneld-purge /etc/default/flanneld 2>/dev/null || true
-             nft list tables | grep flannel || true; iptables-save | grep -i flannel || true; getent passwd flanneld || true",
-        )?;
-        ensure!(left.trim().is_empty(), "left behind: {left}");
-        node.sh_within(BOOT, "systemctl reset-failed; systemctl restart docker")?;
-        node.wait_running()
+        an_exec_start_of_somebody_else_wins_and_is_told_of(node)?;
+        docker_starts_without_a_daemon_that_is_not_enabled(node)?;
+        an_installation_after_a_removal_starts_what_is_enabled(node)?;
+        a_purge_leaves_nothing(node)?;
+        the_way_from_another_flanneld_touches_no_docker(node)
     })
+}
+
+fn an_exec_start_of_somebody_else_wins_and_is_told_of(node: &Node) -> Result<()> {
+    let file = "/etc/systemd/system/docker.service.d/10-mine.conf";
+    node.sh(&format!(
+        "mkdir -p $(dirname {file})
+         printf '[Service]\\nExecStart=\\nExecStart=dockerd -H fd:// --bip=10.77.0.1/24\\n' > {file}
+         systemctl daemon-reload; systemctl restart docker"
+    ))?;
+    ensure!(node.sh("ip -4 address show docker0")?.contains("10.77.0.1/24"), "the administrator's word counts");
+    let warning = node.sh("journalctl -b -p warning -o cat -u docker | grep 'docker0 has not the address'")?;
+    ensure!(warning.contains(&subnet(node)?), "{warning}");
+    let said = node.sh_within(BOOT, "dpkg --force-confold --install /root/flanneld.deb")?;
+    ensure!(said.contains("ExecStart of your own"), "{said}");
+    node.sh(&format!("rm {file}; systemctl daemon-reload; systemctl restart docker"))?;
+    let (subnet, docker0) = (subnet(node)?, node.sh("ip -4 address show docker0")?);
+    ensure!(docker0.contains(&subnet), "{subnet} {docker0}");
+    Ok(())
+}
+
+fn docker_starts_without_a_daemon_that_is_not_enabled(node: &Node) -> Result<()> {
+    node.sh("systemctl disable --now flanneld; rm /run/flannel/docker_opts.env; systemctl restart docker")?;
+    ensure!(node.sh("systemctl show flanneld -P ActiveState")?.trim() == "inactive", "Docker's start is not ours");
+    node.sh("systemctl enable --now flanneld; systemctl restart docker").map(drop)
+}
+
+fn an_installation_after_a_removal_starts_what_is_enabled(node: &Node) -> Result<()> {
+    node.sh_within(BOOT, "dpkg --remove flanneld")?;
+    let said = node.sh_within(BOOT, "dpkg --install /root/flanneld.deb")?;
+    ensure!(!said.contains("not started"), "{said}");
+    node.sh("systemctl is-active flanneld flanneld-docker.path").map(drop)
+}
+
+fn a_purge_leaves_nothing(node: &Node) -> Result<()> {
+    node.sh_within(BOOT, "dpkg --remove flanneld; dpkg --purge flanneld")?;
+    let left = node.sh(
+        "ip -o link show type vxlan; ip route show proto 102
+         ls -d /run/flannel /var/lib/flannel /var/lib/flanneld-purge /etc/default/flanneld 2>/dev/null || true
+         find /etc/systemd/system -name 'flanneld*'
+         nft list tables | grep flannel || true; iptables-save | grep -i flannel || true; getent passwd flanneld || true",
+    )?;
+    ensure!(left.trim().is_empty(), "left behind: {left}");
+    node.sh_within(BOOT, "systemctl reset-failed; systemctl restart docker")?;
+    node.wait_running()
+}
+
+/// The unit of another flanneld with our name is not written over; the block of commands in docs/migrate.md moves it away.
+fn the_way_from_another_flanneld_touches_no_docker(node: &Node) -> Result<()> {
+    let unit = "/usr/lib/systemd/system/flanneld.service";
+    let other = r"[Service]\nExecStart=/bin/sleep infinity\n[Install]\nRequiredBy=docker.service\n";
+    node.sh(&format!("printf '{other}' > {unit}; systemctl daemon-reload; systemctl enable --now flanneld"))?;
+    let refused = node.sh_within(BOOT, "dpkg --install /root/flanneld.deb 2>&1 || true; systemctl is-active docker")?;
+    ensure!(refused.contains("docs/migrate.md") && node.sh(&format!("cat {unit}"))?.contains("sleep"), "{refused}");
+
+    let text = std::fs::read_to_string(in_repository("docs/migrate.md"))?;
+    let recipe = text.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).context("no recipe")?;
+    let recipe = recipe.replace("cd /etc/systemd/system ", "cd /usr/lib/systemd/system ");
+    let before = node.sh(DOCKER_SINCE)?;
+    node.sh(&recipe)?;
+    let said = node.sh_within(BOOT, "dpkg --install /root/flanneld.deb")?;
+    ensure!(said.contains("not started") && !said.contains("stands before ours"), "{said}");
+    ensure!(node.sh(DOCKER_SINCE)? == before, "Docker was restarted");
+    node.sh("test -e /usr/lib/systemd/system/go-flanneld.service").map(drop)
 }
 
 /// The first ping between each two nodes is answered.
@@ -362,7 +421,7 @@ fn a_new_subnet_restarts_docker_once(rack: &Rack) -> Result<()> {
     let starts = || node.sh("journalctl -b -u docker -o cat | grep -c '^Started docker'");
     let (old, before) = (subnet(node)?, starts()?);
     let key = format!("/coreos.com/network/subnets/{}", old.replace(".1/", ".0-"));
-    let other = r#"{"PublicIP":"192.168.50.99","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:99"},"NodeID":"other"}"#;
+    let other = r#"{"PublicIP":"192.168.56.99","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:99"},"NodeID":"other"}"#;
     rack.etcdctl(&format!("put {key} '{other}'"))?;
     let address = eventually(BOOT, "Docker to follow", || {
         let new = subnet(node)?;
@@ -383,10 +442,14 @@ fn a_new_subnet_restarts_docker_once(rack: &Rack) -> Result<()> {
 fn an_upgrade_loses_nothing(rack: &Rack) -> Result<()> {
     let node = rack.node(1);
     node.put(&package(rack.dir(), "0.1.1")?, "/root/next.deb")?;
+    // A newer file of options, as every new option makes it; dpkg would ask which one counts.
+    node.sh("dpkg-deb -R /root/next.deb /root/next; echo '#FLANNELD_NEW=' >> /root/next/etc/default/flanneld
+             dpkg-deb -b /root/next /root/next.deb; sort /etc/default/flanneld > /root/options")?;
     lose_nothing(rack, "upgrade of the package", || {
-        let old = main_pid(node)?;
-        let said = node.sh_within(BOOT, "dpkg --install /root/next.deb; dpkg-query -f '${Version}' -W flanneld")?;
-        ensure!(said.ends_with("0.1.1"), "{said}");
+        let (old, etcd) = (main_pid(node)?, rack.etcd.address());
+        node.sh_within(BOOT, &format!("bash /root/provision.sh node /root/next.deb {etcd}"))?;
+        ensure!(node.sh("dpkg-query -f '${Version}' -W flanneld")? == "0.1.1");
+        node.sh("sort /etc/default/flanneld | diff /root/options -")?;
         wait_for_successor(node, old)?;
         ensure!(main_pid(node)? != old, "the old daemon still runs");
         Ok(())

@@ -1,5 +1,6 @@
 //! Owns the spelling of the commands beside the daemon itself. Pure.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser};
@@ -117,6 +118,14 @@ pub(super) struct DockerFlags {
 /// Where the script of flannel writes.
 const DOCKER_ENV_FILE: &str = "/run/docker_opts.env";
 
+impl DockerFlags {
+    /// The script of flannel puts its options behind those that the variable holds already.
+    pub(super) fn into_options(self, env: &BTreeMap<String, String>) -> DockerOptions {
+        let earlier = env.get(&self.combined_key).cloned().unwrap_or_default();
+        DockerOptions { earlier, ..self.into() }
+    }
+}
+
 impl From<DockerFlags> for DockerOptions {
     fn from(flags: DockerFlags) -> Self {
         let usual = (!flags.json).then(|| PathBuf::from(DOCKER_ENV_FILE));
@@ -129,7 +138,8 @@ impl From<DockerFlags> for DockerOptions {
             },
         };
         let output = flags.docker_env_file.or(usual).filter(|path| path.as_os_str() != "-");
-        Self { subnet_file: flags.subnet_file, output, form, ip_masq: !flags.no_ip_masq }
+        let (subnet_file, ip_masq) = (flags.subnet_file, !flags.no_ip_masq);
+        Self { subnet_file, output, form, ip_masq, earlier: String::new() }
     }
 }
 

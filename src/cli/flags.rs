@@ -23,7 +23,7 @@ The network is described by one key in etcd, which the daemon waits for:
 Examples:
   flanneld                                          etcd on this host, interface of the default route
   flanneld --etcd-endpoints=http://10.0.0.1:2379,http://10.0.0.2:2379 --iface=eth1 --ip-masq
-  flanneld --iface=192.168.50.11                    a Vagrant machine whose first interface is NAT
+  flanneld --iface=192.168.56.11                    a Vagrant machine whose first interface is NAT
 
 What it does can be seen with:
   cat /run/flannel/subnet.env; ip -d link show flannel.1; ip route; ip neigh; bridge fdb show dev flannel.1

@@ -192,6 +192,14 @@ fn docker_opts_has_the_options_of_the_script() {
 }
 
 #[test]
+fn docker_opts_knows_what_its_variable_holds_already() {
+    let env = BTreeMap::from([("NETWORK".to_owned(), "--debug".to_owned())]);
+    let args = ["docker-opts", "-k", "NETWORK"].map(str::to_owned);
+    let Ok(Command::DockerOpts(options)) = parse(&args, &env) else { panic!("{args:?} is refused") };
+    assert_eq!(options.earlier, "--debug");
+}
+
+#[test]
 fn docker_opts_prints_where_no_file_is_wanted() {
     assert_eq!(docker_opts(&["-d", "-"]).output, None);
     let json = docker_opts(&["--json"]);

@@ -14,6 +14,8 @@ pub struct Settings {
     pub mtu: u32,
     /// Whether Docker masquerades; `None` leaves it to Docker.
     pub ip_masq: Option<bool>,
+    /// Options of somebody else, to stand before ours where all are in one variable.
+    pub earlier: Vec<String>,
 }
 
 /// In which form the options are wanted.
@@ -57,7 +59,15 @@ impl Settings {
         let subnet: Ipv4Network = parsed(subnet_env, "FLANNEL_SUBNET", "FLANNEL_SUBNET=ADDRESS/LENGTH")?;
         let mtu = parsed(subnet_env, "FLANNEL_MTU", "FLANNEL_MTU=BYTES")?;
         let ip_masq = value(subnet_env, "FLANNEL_IPMASQ").map(|masquerades| masquerades != "true");
-        Ok(Self { bip: subnet.to_string(), mtu, ip_masq })
+        Ok(Self { bip: subnet.to_string(), mtu, ip_masq, earlier: Vec::new() })
+    }
+
+    /// With options that were there before, but for those that are ours: dockerd takes none of them twice.
+    #[must_use]
+    pub fn after(self, earlier: &str) -> Self {
+        let ours = |word: &str| ["--bip=", "--mtu=", "--ip-masq="].iter().any(|option| word.starts_with(option));
+        let earlier = earlier.split_whitespace().filter(|word| !ours(word)).map(str::to_owned).collect();
+        Self { earlier, ..self }
     }
 
     /// The options as text.
@@ -75,7 +85,8 @@ impl Settings {
             _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
         }
         if let Some(key) = combined {
-            let all: Vec<&str> = options.iter().map(|(_, option)| option.as_str()).collect();
+            let ours = options.iter().map(|(_, option)| option);
+            let all: Vec<&str> = self.earlier.iter().chain(ours).map(String::as_str).collect();
             _ = writeln!(text, "{key}=\"{}\"", all.join(" "));
         }
         text
@@ -146,6 +157,13 @@ mod tests {
         check(&without, &variables(false, Some("X")), "X=\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=true\"\n");
         let silent = SUBNET_ENV.replace("FLANNEL_IPMASQ=true\n", "");
         check(&silent, &variables(false, Some("X")), "X=\"--bip=172.16.99.1/24 --mtu=1450\"\n");
+    }
+
+    #[test]
+    fn options_of_others_stay_in_front_and_ours_are_there_once() {
+        let settings = Settings::read(SUBNET_ENV).expect("a subnet.env").after(" --debug --bip=10.1.1.1/24 -H fd://");
+        let expected = "X=\"--debug -H fd:// --bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
+        assert_eq!(settings.render(&variables(false, Some("X"))), expected);
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub struct Error {
 }
 
 /// Puts `text` into the file `path`, mode 0644, making its directory if need be. A file that says the same already is
-/// not touched. The new text is on disk before the name points to it, so that a crash leaves old or new.
+/// not touched. The new text is on disk before the name points to it, so that a crash leaves old or new. A link stays what
+/// it is, and so does what is no file, such as /dev/stdout: it is written to.
 ///
 /// Returns whether anything was written.
 ///
@@ -29,6 +30,17 @@ pub fn replace(path: &Path, text: &str) -> Result<bool, Error> {
 }
 
 fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => {
+            fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())?;
+            Ok(true)
+        }
+        Ok(_) => replace_file(&fs::canonicalize(path)?, text),
+        Err(_) => replace_file(path, text),
+    }
+}
+
+fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(false);
     }
@@ -78,6 +90,25 @@ mod tests {
         let mode = fs::metadata(&path).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
         assert_eq!(fs::read_dir(path.parent().expect("a parent")).expect("the directory").count(), 1);
+    }
+
+    #[test]
+    fn a_link_and_what_is_no_file_stay_what_they_are() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let (file, link, pipe) = (home.path().join("file"), home.path().join("link"), home.path().join("pipe"));
+        fs::write(&file, "old").expect("a file");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        assert_eq!(replace(&link, "A=1\n").ok(), Some(true));
+        assert!(link.is_symlink() && read(&file).as_deref() == Some("A=1\n"));
+
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe)
+        });
+        assert_eq!(replace(&pipe, "A=1\n").ok(), Some(true));
+        assert_eq!(reader.join().expect("a reader").expect("text"), "A=1\n");
+        assert!(!pipe.is_file());
     }
 
     #[test]

@@ -23,7 +23,7 @@ put 0755 "$binary" usr/sbin/flanneld
 # A release has no symbols already; what a developer builds has 100 MB of them.
 if command -v strip >/dev/null; then strip "$root/usr/sbin/flanneld"; fi
 put 0644 "$systemd/flanneld.service" usr/lib/systemd/system/flanneld.service
-put 0644 "$systemd/docker/flanneld.conf" usr/lib/systemd/system/docker.service.d/flanneld.conf
+put 0644 "$systemd/docker/00-flanneld.conf" usr/lib/systemd/system/docker.service.d/00-flanneld.conf
 put 0644 "$systemd/docker/flanneld-docker.path" usr/lib/systemd/system/flanneld-docker.path
 put 0644 "$systemd/docker/flanneld-docker.service" usr/lib/systemd/system/flanneld-docker.service
 put 0644 "$systemd/flanneld.sysusers" usr/lib/sysusers.d/flanneld.conf
@@ -44,7 +44,7 @@ put 0644 "$systemd/iptables-legacy.conf" usr/share/doc/flanneld/iptables-legacy.
 put 0644 "$here/copyright" usr/share/doc/flanneld/copyright
 
 install -d "$root/DEBIAN"
-for script in postinst prerm postrm; do install -m 0755 "$here/$script" "$root/DEBIAN/$script"; done
+for script in preinst postinst prerm postrm; do install -m 0755 "$here/$script" "$root/DEBIAN/$script"; done
 echo /etc/default/flanneld >"$root/DEBIAN/conffiles"
 (cd "$root" && find . -type f ! -path './DEBIAN/*' ! -path ./etc/default/flanneld -printf '%P\0' | sort -z |
     xargs -0 md5sum >DEBIAN/md5sums)
