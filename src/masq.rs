@@ -207,10 +207,16 @@ impl Wanted {
 
     /// UDP apart: an answer to the VXLAN port of this host is taken for an outer packet, and is never translated back.
     /// Only ports on the same side of 1024 can become that port; the others are left as NAT makes them.
-    fn masquerade(&self, source: Range, destination: Range) -> [Rule; 2] {
+    ///
+    /// NAT keeps a port that lies among those it may choose from, if it is free and random ports are not asked for: then
+    /// only the VXLAN port itself has to change sides.
+    fn masquerade(&self, source: Range, destination: Range) -> Vec<Rule> {
         let plain = rule(Some(source), Some(destination), Verdict::Masquerade(None));
-        let (from, to) = (alike(self.port), other_ports(self.port));
-        [Rule { udp: Some(Udp::From(from)), verdict: Verdict::Masquerade(Some(to)), ..plain }, plain]
+        let udp = |from, to| Rule { udp: Some(Udp::From(from)), verdict: Verdict::Masquerade(Some(to)), ..plain };
+        let kept = if self.random_fully { Vec::new() } else { sides(self.port) };
+        let mut rules: Vec<Rule> = kept.into_iter().map(|side| udp(side, side)).collect();
+        rules.extend([udp(alike(self.port), other_ports(self.port)), plain]);
+        rules
     }
 
     /// The outer packets, one way. A mark of kube-proxy's on the inner packet is on the outer one as well, whose source it
@@ -231,6 +237,16 @@ fn alike(port: u16) -> Ports {
         UNPRIVILEGED.. => Ports { first: UNPRIVILEGED, last: u16::MAX },
         _ => Ports { first: 0, last: UNPRIVILEGED - 1 },
     }
+}
+
+/// What `port` leaves of the ports alike, below it and above it, where that is enough to choose from: two pods that use the
+/// same port get different ones.
+fn sides(port: u16) -> Vec<Ports> {
+    const ENOUGH: u16 = 256;
+    let Ports { first, last } = alike(port);
+    let below = Ports { first: first.max(1), last: port.saturating_sub(1) };
+    let above = Ports { first: port.saturating_add(1), last };
+    [below, above].into_iter().filter(|side| side.last.saturating_sub(side.first) >= ENOUGH).collect()
 }
 
 /// The larger part of the unprivileged ports that `port` leaves on one side of it.

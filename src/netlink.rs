@@ -94,8 +94,12 @@ impl Netlink {
 
     /// All vxlan devices of this host.
     pub async fn vxlans(&self) -> Result<Vec<Device>, Error> {
-        let links = self.ask("list interfaces", self.handle.link().get().execute().try_collect::<Vec<_>>()).await?;
+        let links = self.links().await?;
         Ok(links.iter().filter_map(|message| decode::device(message, name_of)).collect())
+    }
+
+    async fn links(&self) -> Result<Vec<LinkMessage>, Error> {
+        self.ask("list interfaces", self.handle.link().get().execute().try_collect::<Vec<_>>()).await
     }
 
     /// Settings of this host that the overlay depends on.
@@ -113,7 +117,9 @@ impl Netlink {
 
     /// What may be in the way of a vxlan device of ours.
     pub async fn preflight(&self) -> Result<Neighbours, Error> {
-        Ok(Neighbours { vxlans: self.vxlans().await?, udp_ports: sysctl::udp_ports() })
+        let links = self.links().await?;
+        let (udp_ports, udp6_ports) = sysctl::udp_ports();
+        Ok(Neighbours { vxlans: links.iter().filter_map(decode::vxlan).collect(), udp_ports, udp6_ports })
     }
 
     async fn link(&self, name: &str) -> Result<Option<LinkMessage>, Error> {

@@ -1,6 +1,9 @@
 //! Owns what of a host's settings would break the overlay, in words: what is wrong, what it breaks, what to type. Sets
 //! nothing. Pure: `netlink` reads the values.
 
+use std::collections::BTreeSet;
+
+use crate::addr::Vni;
 use crate::vxlan::state::Device;
 
 /// Settings of a host; one that this kernel does not have is missing.
@@ -20,13 +23,44 @@ pub struct Settings {
     pub bridge_nf: Option<i32>,
 }
 
+/// The word of `ip link` for a device that takes the packets of all VNIs and leaves it to others to sort them.
+pub const EXTERNAL: &str = "external";
+/// The same for the group based policy extension.
+pub const GBP: &str = "gbp";
+
 /// What may be in the way of our device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Neighbours {
     /// All vxlan devices of the host.
-    pub vxlans: Vec<Device>,
-    /// UDP ports that somebody listens on, vxlan devices included.
+    pub vxlans: Vec<Vxlan>,
+    /// UDP ports that somebody has for IPv4, vxlan devices included.
     pub udp_ports: Vec<u16>,
+    /// UDP ports that somebody has for IPv6, and for IPv4 as well unless the socket says no: the list does not tell.
+    pub udp6_ports: Vec<u16>,
+}
+
+/// A vxlan device, as far as it may be in the way of another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Vxlan {
+    /// Name of the interface.
+    pub name: String,
+    /// VXLAN network identifier, 0 where it takes those of all.
+    pub vni: Vni,
+    /// UDP port.
+    pub port: u16,
+    /// Whether it is up: it has a socket only then.
+    pub up: bool,
+    /// Whether its outer packets are IPv6.
+    pub ipv6: bool,
+    /// The kinds of packets that it takes, in the words of `ip link`.
+    pub receives: BTreeSet<&'static str>,
+}
+
+impl Vxlan {
+    /// An external device has a socket of each family.
+    fn needs_ipv4(&self) -> bool {
+        !self.ipv6 || self.receives.contains(EXTERNAL)
+    }
 }
 
 /// A sentence for each setting that breaks something.
@@ -74,65 +108,102 @@ fn bridge_netfilter(found: &Settings) -> Option<String> {
 /// A sentence for each thing that keeps our device from being made or brought up.
 pub fn neighbours(wanted: &Device, found: &Neighbours) -> Vec<String> {
     let others = found.vxlans.iter().filter(|device| device.name != wanted.name && device.port == wanted.port);
-    let mut sentences: Vec<String> = others.filter_map(|other| in_the_way(wanted, other)).collect();
-    let port = wanted.port;
-    if found.udp_ports.contains(&port) && !found.vxlans.iter().any(|device| device.port == port) {
-        sentences.push(format!(
-            "UDP port {port} is taken by a program that is no vxlan device: {} cannot be brought up; see who it is \
-             with ss -ulnp 'sport = :{port}', or set Backend.Port for the whole network",
-            wanted.name
-        ));
-    }
-    sentences
+    let in_the_way = others.filter(|other| other.needs_ipv4()).filter_map(|other| in_the_way(wanted, other));
+    in_the_way.chain(program(wanted, found)).collect()
 }
 
 /// Devices share a port when their VNIs differ and their kinds of packets do not (`vxlan_find_sock`).
-fn in_the_way(wanted: &Device, other: &Device) -> Option<String> {
-    let (name, port, vni) = (&other.name, other.port, other.vni);
-    if other.vni == wanted.vni {
+fn in_the_way(wanted: &Device, other: &Vxlan) -> Option<String> {
+    let Vxlan { name, port, vni, receives, .. } = other;
+    let ours = if wanted.gbp { BTreeSet::from([GBP]) } else { BTreeSet::new() };
+    let different: Vec<&str> = ours.symmetric_difference(receives).copied().collect();
+    if !different.is_empty() {
         return Some(format!(
-            "device {name} has VNI {vni} on UDP port {port} already: {} cannot be made beside it; ip link del {name}, \
-             or set Backend.VNI for the whole network",
+            "device {name} on UDP port {port} differs in what it takes ({}): {} cannot be brought up beside it; \
+             ip link del {name}, or set Backend.Port for the whole network",
+            different.join(", "),
             wanted.name
         ));
     }
-    (other.gbp != wanted.gbp).then(|| {
+    (*vni == wanted.vni).then(|| {
         format!(
-            "device {name} on UDP port {port} differs in GBP: {} cannot be brought up beside it; ip link del {name}, or \
-             set Backend.Port for the whole network",
+            "device {name} has VNI {vni} on UDP port {port} already: {} cannot be made beside it; ip link del {name}, \
+             or set Backend.VNI for the whole network",
             wanted.name
         )
     })
 }
 
-/// The ports in the text of `/proc/net/udp`: local address and port in hexadecimal are the second word of each line.
-pub fn udp_ports(text: &str) -> Vec<u16> {
-    let port = |line: &str| {
-        let (_, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
-        u16::from_str_radix(port, 16).ok()
+/// A program that has the port. Where a vxlan device has it, the socket is that device's.
+fn program(wanted: &Device, found: &Neighbours) -> Option<String> {
+    let (name, port) = (&wanted.name, wanted.port);
+    let taken = match (found.udp_ports.contains(&port), found.udp6_ports.contains(&port)) {
+        _ if found.vxlans.iter().any(|device| device.up && device.port == port) => return None,
+        (true, _) => format!("is taken by a program that is no vxlan device: {name} cannot be brought up"),
+        (false, true) => format!(
+            "may be taken by a program that has it for IPv6: unless that one wants no IPv4, {name} cannot be brought up"
+        ),
+        (false, false) => return None,
     };
-    text.lines().filter_map(port).collect()
+    Some(format!(
+        "UDP port {port} {taken}; see who it is with ss -ulnp 'sport = :{port}', or set Backend.Port for the whole \
+         network"
+    ))
+}
+
+/// The ports in the text of `/proc/net/udp`.
+pub fn udp_ports(text: &str) -> Vec<u16> {
+    sockets(text).map(|(_, port)| port).collect()
+}
+
+/// The ports in the text of `/proc/net/udp6` that may be taken for IPv4 as well: a socket for no address, or for an IPv4
+/// address in the clothes of IPv6 (`::ffff:192.0.2.1`), whose third word is in the byte order of the machine.
+pub fn udp6_ports(text: &str) -> Vec<u16> {
+    const MAPPED: [&str; 2] = ["0000000000000000FFFF0000", "00000000000000000000FFFF"];
+    let unspecified = |address: &str| address.bytes().all(|digit| digit == b'0');
+    let may_be_ipv4 = |address: &str| unspecified(address) || MAPPED.iter().any(|mapped| address.starts_with(mapped));
+    sockets(text).filter(|(address, _)| may_be_ipv4(address)).map(|(_, port)| port).collect()
+}
+
+/// Local address and port, in hexadecimal, are the second word of each line.
+fn sockets(text: &str) -> impl Iterator<Item = (&str, u16)> {
+    text.lines().filter_map(|line| {
+        let (address, port) = line.split_whitespace().nth(1)?.rsplit_once(':')?;
+        Some((address, u16::from_str_radix(port, 16).ok()?))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::addr::{MacAddr, Vni};
+    use crate::addr::MacAddr;
     use std::net::Ipv4Addr;
 
-    fn device(name: &str, vni: u32, port: u16) -> Device {
+    fn ours() -> Device {
         Device {
-            name: name.to_owned(),
-            vni: Vni::try_from(vni).expect("a VNI in a test"),
+            name: "flannel.1".to_owned(),
+            vni: Vni::DEFAULT,
             parent: "eth0".to_owned(),
             local: Ipv4Addr::LOCALHOST,
-            port,
+            port: 8472,
             mac: MacAddr([2; 6]),
             mtu: 1450,
             learning: false,
             gbp: false,
             alias: String::new(),
         }
+    }
+
+    fn other(name: &str, vni: u32, port: u16, receives: &[&'static str]) -> Vxlan {
+        let vni = Vni::try_from(vni).expect("a VNI in a test");
+        Vxlan { name: name.to_owned(), vni, port, up: true, ipv6: false, receives: receives.iter().copied().collect() }
+    }
+
+    fn check_neighbours(wanted: &Device, vxlans: &[Vxlan], udp: &[u16], udp6: &[u16], expected: &[&str]) {
+        let (vxlans, udp_ports, udp6_ports) = (vxlans.to_vec(), udp.to_vec(), udp6.to_vec());
+        let sentences = neighbours(wanted, &Neighbours { vxlans, udp_ports, udp6_ports });
+        assert_eq!(sentences.len(), expected.len(), "{sentences:?}");
+        sentences.iter().zip(expected).for_each(|(s, start)| assert!(s.starts_with(start), "{s}"));
     }
 
     fn check(found: &Settings, expected: &[&str]) {
@@ -166,24 +237,42 @@ mod tests {
     }
 
     #[test]
-    fn names_who_has_our_port() {
-        let ours = device("flannel.1", 1, 8472);
-        let check = |vxlans: &[Device], udp_ports: &[u16], expected: &[&str]| {
-            let found = Neighbours { vxlans: vxlans.to_vec(), udp_ports: udp_ports.to_vec() };
-            let sentences = neighbours(&ours, &found);
-            assert_eq!(sentences.len(), expected.len(), "{sentences:?}");
-            sentences.iter().zip(expected).for_each(|(s, start)| assert!(s.starts_with(start), "{s}"));
+    fn names_the_device_that_has_our_port() {
+        let check = |wanted: &Device, others: &[Vxlan], expected: &[&str]| {
+            check_neighbours(wanted, others, &[8472, 4789], &[8472], expected);
         };
-        check(&[ours.clone(), device("flannel.7", 7, 8472), device("x", 1, 4789)], &[8472, 4789], &[]);
-        check(&[device("vxlan.calico", 1, 8472)], &[8472], &["device vxlan.calico has VNI 1"]);
-        check(&[], &[53, 8472], &["UDP port 8472 is taken"]);
-        let gbp = Device { gbp: true, ..device("cilium_vxlan", 2, 8472) };
-        check(&[gbp], &[8472], &["device cilium_vxlan on UDP port 8472 differs in GBP"]);
+        let (ours, flannel) = (ours(), other("flannel.1", 1, 8472, &[]));
+        check(&ours, &[flannel, other("flannel.7", 7, 8472, &[]), other("x", 1, 4789, &[])], &[]);
+        check(&ours, &[other("vxlan.calico", 1, 8472, &[])], &["device vxlan.calico has VNI 1"]);
+        let differs = "device cilium_vxlan on UDP port 8472 differs in what it takes";
+        let external = other("cilium_vxlan", 0, 8472, &[EXTERNAL]);
+        check(&ours, std::slice::from_ref(&external), &[&format!("{differs} (external): flannel.1")]);
+        check(&ours, &[Vxlan { ipv6: true, ..external.clone() }], &[&format!("{differs} (external)")]);
+        check(&ours, &[other("cilium_vxlan", 1, 8472, &["gpe"])], &[&format!("{differs} (gpe)")]);
+        let with_gbp = Device { gbp: true, ..ours };
+        check(&with_gbp, &[external], &[&format!("{differs} (external, gbp)")]);
+        check(&with_gbp, &[other("x", 2, 8472, &[GBP])], &[]);
+        check(&with_gbp, &[Vxlan { ipv6: true, ..other("flannel-v6.1", 1, 8472, &[]) }], &[]);
+    }
+
+    #[test]
+    fn names_the_program_that_has_our_port() {
+        let check = |vxlans: &[Vxlan], udp: &[u16], udp6: &[u16], expected: &[&str]| {
+            check_neighbours(&ours(), vxlans, udp, udp6, expected);
+        };
+        check(&[], &[53], &[53], &[]);
+        check(&[], &[53, 8472], &[8472], &["UDP port 8472 is taken"]);
+        check(&[], &[53], &[8472], &["UDP port 8472 may be taken by a program that has it for IPv6"]);
+        let failed = Vxlan { up: false, ..other("flannel.1", 1, 8472, &[]) };
+        check(&[failed], &[8472], &[], &["UDP port 8472 is taken"]);
     }
 
     #[test]
     fn reads_the_kernels_list_of_sockets() {
         let text = "  sl  local_address rem_address\n 1: 00000000:2118 00000000:0000 07\n 2: 0100007F:0035 0:0 07\n";
         assert_eq!(udp_ports(text), [8472, 53]);
+        let text = " sl local\n 1: 00000000000000000000000000000000:2118 0:0\n 2: 00000000000000000000000001000000:0035 0:0\n \
+            3: 0000000000000000FFFF00000100007F:12B5 0:0\n";
+        assert_eq!(udp6_ports(text), [8472, 4789], "what has ::1 leaves IPv4 alone");
     }
 }

@@ -146,23 +146,36 @@ fn every_case_in_iptables_legacy() -> Result<()> {
 
 #[test]
 fn a_masqueraded_port_is_never_the_vxlan_port_and_others_stay_where_that_is_wanted() -> Result<()> {
-    for firewall in ["--firewall=nftables", "--firewall=iptables"] {
+    for (firewall, iptables) in [
+        ("--firewall=nftables", Iptables::Nft),
+        ("--firewall=iptables", Iptables::Nft),
+        ("--firewall=iptables", Iptables::Legacy),
+    ] {
         in_lab(3, |lab| {
-            let scene = Scene::new(lab, Iptables::Nft, &[firewall, "--ip-masq-fully-random-disable"])?;
-            let outside = format!("{}:{PORT}", lab.host(3).address());
-            let from = |port: u16| {
-                let source = format!("{}:{port}", scene.first.address());
-                let seen = scene.first.run(&[&tool("whoami")?, "ask", "udp", &outside, &source])?;
-                let seen = seen.trim().strip_prefix(&format!("{}:", lab.host(1).address())).map(str::to_owned);
-                Ok::<u16, anyhow::Error>(seen.context("not the node's address")?.parse()?)
-            };
-            let vxlan = from(8472)?;
-            ensure!(vxlan > 8472, "{vxlan}");
-            ensure!((from(9000)?, from(123)?) == (9000, 123), "without random ports they stay");
+            let scene = Scene::new(lab, iptables, &[firewall, "--ip-masq-fully-random-disable"])?;
+            scene.kube_proxy(Mark::None)?;
+            let (node, outside) = (lab.host(1), lab.host(3));
+            let (server, node_port) = (format!("{}:{PORT}", outside.address()), format!("{}:28882", node.address()));
+            let leaving = |port| port_seen(&scene.first, scene.first.address(), port, &server);
+            let entering = |port| port_seen(outside, outside.address(), port, &node_port);
+            for port in [123, 1024, 5060, 8471, 8473, 9000, 65_535] {
+                let seen = (leaving(port)?, entering(port)?);
+                ensure!(seen == (port, port), "{firewall}, {iptables:?}: {port} is seen as {seen:?}");
+            }
+            let seen = (leaving(8472)?, entering(8472)?);
+            ensure!(seen.0 > 8472 && seen.1 > 8472, "{firewall}, {iptables:?}: the VXLAN port is seen as {seen:?}");
             Ok(())
         })?;
     }
     Ok(())
+}
+
+/// The port under which a server sees a UDP packet that must have been masqueraded.
+fn port_seen(from: &Netns, address: Ipv4Addr, port: u16, server: &str) -> Result<u16> {
+    let seen = from.run(&[&tool("whoami")?, "ask", "udp", server, &format!("{address}:{port}")])?;
+    let (seen_address, seen_port) = seen.trim().rsplit_once(':').context("no port")?;
+    ensure!(seen_address != address.to_string(), "not masqueraded: {seen}");
+    Ok(seen_port.parse()?)
 }
 
 /// Counts packets in a chain that only looks.

@@ -1,7 +1,7 @@
 //! What the daemon says of a host that is not fit, and the checksums of a network card that is not. Needs root.
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, QUICK, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, QUICK, eventually, in_lab};
 
 #[test]
 fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<()> {
@@ -37,19 +37,50 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
 }
 
 #[test]
-fn says_that_a_program_has_the_port() -> Result<()> {
+fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
+    for (place, sentence) in [
+        ("8472", "UDP port 8472 is taken by a program"),
+        ("[::]:8472", "UDP port 8472 may be taken by a program that has it for IPv6"),
+    ] {
+        in_lab(1, |lab| {
+            let host = lab.host(1);
+            lab.etcd.put(CONFIG_KEY, CONFIG)?;
+            let other = host.start(&[&integration::tool("whoami")?, "serve", place], &[], "other")?;
+            eventually(QUICK, "the other program", || host.sh("ss -Huln sport = :8472 | grep -q 8472"))?;
+            // The second start finds the device that the first one has made and could not bring up.
+            says_while_the_device_is_down(host, sentence)?.kill()?;
+            let daemon = says_while_the_device_is_down(host, sentence)?;
+            other.kill()?;
+            daemon.wait_ready()
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn says_that_a_device_which_takes_all_vnis_has_the_port() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let _other = host.start(&[&integration::tool("whoami")?, "serve", "8472"], &[], "other")?;
-        eventually(QUICK, "the other program", || host.sh("ss -Huln sport = :8472 | grep -q 8472"))?;
-        let daemon = host.flanneld().start()?;
-        eventually(QUICK, "the sentence", || {
-            let log = daemon.log()?;
-            ensure!(log.contains("WARN UDP port 8472 is taken by a program"), "{log}");
-            Ok(())
-        })
+        // What Cilium makes; Open vSwitch makes vxlan_sys_8472 like this.
+        host.sh("ip link add cilium_vxlan type vxlan external dstport 8472; ip link set cilium_vxlan up")?;
+        let sentence = "device cilium_vxlan on UDP port 8472 differs in what it takes (external)";
+        let daemon = says_while_the_device_is_down(host, sentence)?;
+        host.sh("ip link del cilium_vxlan")?;
+        daemon.wait_ready()
     })
+}
+
+/// Starts a daemon that says the sentence, where it is true: the kernel refuses to bring our device up.
+fn says_while_the_device_is_down(host: &Host, sentence: &str) -> Result<Flanneld> {
+    let daemon = host.flanneld().start()?;
+    daemon.wait_for_log(&format!("WARN {sentence}"))?;
+    eventually(QUICK, "our device, which cannot be brought up", || {
+        let up = host.finish(&["ip", "link", "set", "flannel.1", "up"], "")?;
+        ensure!(!up.status.success() && up.stderr.contains("Address already in use"), "{up:?}");
+        Ok(())
+    })?;
+    Ok(daemon)
 }
 
 #[test]

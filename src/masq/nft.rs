@@ -7,10 +7,13 @@ use crate::addr::Vni;
 
 /// The chains of the table and where they hang. There is none for forwarding: packets pass the chains of all tables, and
 /// an accept in one of them keeps no other from dropping.
+///
+/// The first NAT rule that fits decides, over all tables. Our source NAT is asked before that of others at `srcnat` (100),
+/// where those of equal priority would take turns by who came last; iptables has our jump first for the same reason.
 const CHAINS: [(Hook, &str, &str); 3] = [
     (Hook::RawPrerouting, "prerouting", "type filter hook prerouting priority raw"),
     (Hook::RawOutput, "output", "type filter hook output priority raw"),
-    (Hook::Postrouting, "postrouting", "type nat hook postrouting priority srcnat"),
+    (Hook::Postrouting, "postrouting", "type nat hook postrouting priority 99"),
 ];
 
 /// Name of the table: that of the device, which tells the instances on a host apart.
@@ -108,7 +111,7 @@ mod tests {
         \t\tip saddr 192.168.50.11 udp dport 8472 notrack\n\
         \t}\n\
         \tchain postrouting {\n\
-        \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+        \t\ttype nat hook postrouting priority 99; policy accept;\n\
         \t\tmeta mark & 0x4000 == 0x4000 return\n\
         \t\tip saddr 10.5.96.0/24 ip daddr 10.5.0.0/16 return\n\
         \t\tip saddr 10.5.0.0/16 ip daddr 10.5.96.0/24 return\n\

@@ -41,3 +41,34 @@ fn masqueraded_ports_are_never_the_vxlan_port() {
         assert!(to.first >= 1024 && to.last - to.first > 32_000, "{port}: {to:?}");
     }
 }
+
+#[test]
+fn ports_are_kept_on_their_side_of_the_vxlan_port_unless_they_are_random() {
+    let check = |port, random_fully, expected: &[(u16, u16)]| {
+        let rules = Wanted { port, random_fully, ..wanted() }.rules(MASQUERADE);
+        let kept = |rule: &Rule| match (rule.udp, rule.verdict) {
+            (Some(Udp::From(from)), Verdict::Masquerade(Some(to))) if from == to => Some((from.first, from.last)),
+            _ => None,
+        };
+        let kept: Vec<(u16, u16)> = rules.at(Hook::Postrouting).iter().filter_map(kept).collect();
+        assert_eq!(kept, [expected, expected].concat(), "{port}: the same for both ways of masquerading");
+    };
+    check(8472, true, &[]);
+    check(8472, false, &[(1024, 8471), (8473, 65_535)]);
+    check(4789, false, &[(1024, 4788), (4790, 65_535)]);
+    check(1024, false, &[(1025, 65_535)]);
+    check(1025, false, &[(1026, 65_535)]);
+    check(65_535, false, &[(1024, 65_534)]);
+    check(500, false, &[(1, 499), (501, 1023)]);
+    check(1, false, &[(2, 1023)]);
+    check(0, false, &[(1, 1023)]);
+}
+
+#[test]
+fn a_rule_that_keeps_ports_never_gives_the_vxlan_port() {
+    for port in (0..=2000).chain([4789, 8472, 33_279]).chain(65_000..=65_535) {
+        for side in sides(port) {
+            assert!(!(side.first..=side.last).contains(&port), "{port}: {side:?}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, Rou
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{MacAddr, Vni};
+use crate::preflight::{EXTERNAL, GBP, Vxlan};
 use crate::vxlan::kernel::{Age, Change, Miss};
 use crate::vxlan::state::{Device, Hop, PROTOCOL, RouteKey};
 
@@ -103,6 +104,38 @@ fn vxlan_attribute(device: &mut Device, info: &InfoVxlan, parent: impl Fn(u32) -
     } else if *info == InfoVxlan::Gbp {
         device.gbp = true;
     }
+}
+
+/// Reads what of a vxlan device, ours or not, may be in the way of another one.
+pub(super) fn vxlan(message: &LinkMessage) -> Option<Vxlan> {
+    let device = device(message, |_| None)?;
+    let infos = message
+        .attributes
+        .iter()
+        .filter_map(|attribute| if let LinkAttribute::LinkInfo(infos) = attribute { vxlan_data(infos) } else { None });
+    let data: Vec<&InfoVxlan> = infos.flatten().collect();
+    Some(Vxlan {
+        name: device.name,
+        vni: device.vni,
+        port: device.port,
+        up: message.header.flags.contains(LinkFlags::Up),
+        ipv6: data.iter().any(|info| matches!(info, InfoVxlan::Local6(_) | InfoVxlan::Group6(_))),
+        receives: data.into_iter().filter_map(receives).collect(),
+    })
+}
+
+/// The attributes in which devices on one socket are equal (`VXLAN_F_RCV_FLAGS`).
+fn receives(info: &InfoVxlan) -> Option<&'static str> {
+    const FLAGS: [(InfoVxlan, &str); 7] = [
+        (InfoVxlan::CollectMetadata(true), EXTERNAL),
+        (InfoVxlan::Gbp, GBP),
+        (InfoVxlan::Gpe, "gpe"),
+        (InfoVxlan::UDPZeroCsumRX(true), "udp6zerocsumrx"),
+        (InfoVxlan::RemCsumRX(true), "remcsumrx"),
+        (InfoVxlan::RemCsumNoPartial, "remcsum without partial checksums"),
+        (InfoVxlan::Vnifilter(true), "vnifilter"),
+    ];
+    FLAGS.iter().find(|(flag, _)| flag == info).map(|(_, word)| *word)
 }
 
 /// An IPv4 address of an interface, with the interface's index.

@@ -1,4 +1,4 @@
-//! Owns reading and writing kernel settings below `/proc/sys`, and its list of UDP sockets: those of our network namespace.
+//! Owns reading and writing kernel settings below `/proc/sys`, and its lists of UDP sockets: those of our network namespace.
 #![expect(clippy::disallowed_methods, reason = "/proc is this adapter's outside")]
 
 use std::fs;
@@ -20,9 +20,10 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
     }
 }
 
-/// UDP ports that somebody listens on.
-pub(super) fn udp_ports() -> Vec<u16> {
-    fs::read_to_string("/proc/net/udp").map(|text| preflight::udp_ports(&text)).unwrap_or_default()
+/// UDP ports that somebody has, for IPv4 and for IPv6.
+pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
+    let read = |path| fs::read_to_string(path).unwrap_or_default();
+    (preflight::udp_ports(&read("/proc/net/udp")), preflight::udp6_ports(&read("/proc/net/udp6")))
 }
 
 fn full(path: &str) -> PathBuf {

@@ -1,9 +1,9 @@
 //! Tells a client under which address and port it is seen: the server and the client of tests about masquerading.
 //!
-//! `whoami serve PORT` answers over TCP and UDP, `whoami ask tcp|udp ADDRESS:PORT [SOURCE:PORT]` asks.
+//! `whoami serve PORT`, or `serve ADDRESS:PORT`, answers over TCP and UDP, `whoami ask tcp|udp ADDRESS:PORT [SOURCE:PORT]` asks.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
@@ -17,17 +17,21 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["serve", port] => serve(port.parse()?),
+        ["serve", place] => serve(place.parse().or_else(|_| Ok::<_, anyhow::Error>(everywhere(place.parse()?)))?),
         ["ask", "tcp", server] => ask_tcp(server),
         ["ask", "udp", server] => ask_udp(server, ANYWHERE),
         ["ask", "udp", server, source] => ask_udp(server, source),
-        _ => bail!("expected serve PORT, or ask tcp|udp ADDRESS:PORT"),
+        _ => bail!("expected serve [ADDRESS:]PORT, or ask tcp|udp ADDRESS:PORT"),
     }
 }
 
-fn serve(port: u16) -> Result<()> {
-    let tcp = TcpListener::bind(("0.0.0.0", port))?;
-    let udp = UdpSocket::bind(("0.0.0.0", port))?;
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+fn serve(place: SocketAddr) -> Result<()> {
+    let tcp = TcpListener::bind(place)?;
+    let udp = UdpSocket::bind(place)?;
     thread::spawn(move || -> Result<()> {
         loop {
             let (_, client) = udp.recv_from(&mut [0; 64])?;

@@ -39,6 +39,17 @@ fn other_messages_are_no_misses() {
     assert_eq!(miss(&[]), None);
 }
 
+#[test]
+fn kinds_of_vxlan_packets_have_the_words_of_ip_link() {
+    let check = |info: InfoVxlan, expected| assert_eq!(receives(&info), expected, "{info:?}");
+    check(InfoVxlan::CollectMetadata(true), Some("external"));
+    check(InfoVxlan::CollectMetadata(false), None);
+    check(InfoVxlan::Gpe, Some("gpe"));
+    check(InfoVxlan::Gbp, Some("gbp"));
+    check(InfoVxlan::UDPZeroCsumRX(false), None);
+    check(InfoVxlan::Learning(true), None);
+}
+
 proptest! {
     #[test]
     fn never_panics_on_what_arrives(tail in proptest::collection::vec(any::<u8>(), 0..80)) {
