@@ -1,12 +1,13 @@
 //! Owns putting rules into the kernel through `nft` and `iptables-restore`, and looking whether they are there. Which
 //! rules, and in which tool, is `masq`'s. Starts processes only when it is called.
 
+mod remove;
 mod tool;
 
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::addr::Vni;
-use crate::masq::choice::{self, Asked, Backend, Choice, Seen, Variant, choose};
+use crate::masq::choice::{self, Asked, Backend, Choice, Legacy, Seen, Variant, choose};
 use crate::masq::{Carries, RuleSet, Wanted, iptables, nft};
 use tool::run;
 
@@ -39,7 +40,12 @@ pub struct Outcome {
     pub choice: Option<Choice>,
     /// Where rules had to be changed.
     pub changed: Vec<String>,
+    /// What could not be put in place and is not needed as long as the host is as it is.
+    pub lacking: Vec<String>,
 }
+
+/// What a script for `iptables-restore` is made from: the rules wanted, and those that are there.
+type Script = fn(&RuleSet, &str) -> Option<String>;
 
 /// One iptables and its programs.
 #[derive(Debug, Clone)]
@@ -75,22 +81,65 @@ impl Firewall {
             false => self.choose(wanted, asked, config, &mut seen).await?,
         };
         let by_nft = choice.as_ref().is_some_and(|choice| choice.masquerade == Backend::Nftables);
-        let mut changed = Vec::new();
+        let mut outcome = Outcome { choice, changed: Vec::new(), lacking: Vec::new() };
         if std::mem::take(&mut seen.made) {
-            changed.push(Backend::Nftables.to_string());
+            outcome.note(Backend::Nftables.to_string());
         }
-        for (variant, saved) in &seen.host.saved {
-            let carries = choice.as_ref().map_or_else(Carries::default, |choice| choice.carries(*variant));
-            if self.restore(*variant, &wanted.rules(carries), saved).await? {
-                changed.push(variant.to_string());
-            }
+        // Everything that should be there stands before anything goes: there is no moment without rules.
+        let without = self.put(wanted, &seen, &mut outcome).await?;
+        self.clear(wanted, &seen, &mut outcome).await?;
+        if let Some(choice) = &mut outcome.choice {
+            choice.forward.retain(|carrier| !without.contains(carrier));
         }
         if !by_nft && seen.table.is_some() {
             run(&["nft", "-f", "-"], &nft::script(&RuleSet::none(wanted.vni))).await?;
             self.table = None;
-            changed.push(Backend::Nftables.to_string());
+            outcome.note(Backend::Nftables.to_string());
         }
-        Ok(Outcome { choice, changed })
+        Ok(outcome)
+    }
+
+    /// Puts into each iptables what it has to carry. Goes on after a failure; answers the first, or else where forwarding is
+    /// not accepted, which nobody needs there.
+    async fn put(&self, wanted: &Wanted, seen: &Found, outcome: &mut Outcome) -> Result<Vec<Variant>, Error> {
+        let mut first = Ok(());
+        let mut without = Vec::new();
+        for (variant, saved) in &seen.host.saved {
+            let carries = outcome.carries(*variant);
+            let rules = wanted.rules(carries);
+            match self.restore(*variant, &rules, saved, iptables::missing).await {
+                Ok(true) => outcome.note(variant.to_string()),
+                Ok(false) => {}
+                Err(Error::Tool(error)) if self.can_do_without(*variant, &rules, saved).await => {
+                    outcome.lacking.push(crate::error::chain(&error));
+                    without.extend((!carries.masquerade).then_some(*variant));
+                }
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        first.map(|()| without)
+    }
+
+    /// Removes from each iptables what it has not to carry any more. Goes on after a failure; answers the first.
+    async fn clear(&self, wanted: &Wanted, seen: &Found, outcome: &mut Outcome) -> Result<(), Error> {
+        let mut first = Ok(());
+        for (variant, saved) in &seen.host.saved {
+            let rules = wanted.rules(outcome.carries(*variant));
+            match self.restore(*variant, &rules, saved, iptables::superfluous).await {
+                Ok(true) => outcome.note(variant.to_string()),
+                Ok(false) => {}
+                Err(error) => first = first.and(Err(error)),
+            }
+        }
+        first
+    }
+
+    /// Whether nothing is missing, after a failure, that somebody depends on.
+    async fn can_do_without(&self, variant: Variant, rules: &RuleSet, saved: &str) -> bool {
+        let Some(programs) = self.programs(variant) else { return false };
+        // Where nothing can be read nothing could be before.
+        let now = run(&[programs.save], "").await.ok().flatten();
+        iptables::essential(rules, now.as_deref().unwrap_or(saved)).is_none()
     }
 
     /// Chooses, and puts the table in place where nftables is the choice: whether it can, shows then.
@@ -147,29 +196,27 @@ impl Firewall {
     /// Puts chains of one iptables right, and looks whether they are. Answers whether there was something to do.
     ///
     /// Docker, which starts when we are ready, puts its own jumps first at that very moment: a few more tries are no failure.
-    async fn restore(&self, variant: Variant, rules: &RuleSet, saved: &str) -> Result<bool, Error> {
-        let Some(mut script) = iptables::script(rules, saved) else { return Ok(false) };
-        let Some(programs) = self.programs.iter().flatten().find(|programs| programs.variant == variant) else {
-            return Ok(false);
-        };
+    async fn restore(&self, variant: Variant, rules: &RuleSet, saved: &str, script: Script) -> Result<bool, Error> {
+        let Some(mut difference) = script(rules, saved) else { return Ok(false) };
+        let Some(programs) = self.programs(variant) else { return Ok(false) };
         for _ in 0..TRIES {
-            run(&[programs.restore, "--wait", "--noflush"], &script).await?;
+            run(&[programs.restore, "--wait", "--noflush"], &difference).await?;
             let saved = run(&[programs.save], "").await?.unwrap_or_default();
-            match iptables::script(rules, &saved) {
+            match script(rules, &saved) {
                 None => return Ok(true),
-                Some(again) => script = again,
+                Some(again) => difference = again,
             }
         }
-        Err(Error::NotKept { backend: variant.to_string(), difference: script.replace('\n', "; ") })
+        Err(Error::NotKept { backend: variant.to_string(), difference: difference.replace('\n', "; ") })
     }
 
     /// Whether rules may change without the kernel saying so: those of iptables-legacy.
     pub fn needs_polling(&self) -> bool {
-        tool::legacy_is_in_use() && self.has(Variant::Legacy)
+        tool::legacy() == Legacy::Used && self.programs(Variant::Legacy).is_some()
     }
 
-    fn has(&self, variant: Variant) -> bool {
-        self.programs.iter().flatten().any(|programs| programs.variant == variant)
+    fn programs(&self, variant: Variant) -> Option<&Programs> {
+        self.programs.iter().flatten().find(|programs| programs.variant == variant)
     }
 
     async fn look(&mut self, vni: Vni) -> Result<Found, Error> {
@@ -185,14 +232,15 @@ impl Firewall {
             Err(error) => (None, Some(crate::error::chain(&error))),
         };
         let no_nft = no_nft.or_else(|| self.nft_fails.clone());
+        let legacy = self.programs(Variant::Legacy).map_or(Legacy::Unused, |_| tool::legacy());
         let mut saved = Vec::new();
         for programs in self.programs.iter().flatten() {
-            // Without a table there is no rule, and no need for a process.
-            let blank = programs.variant == Variant::Legacy && !tool::legacy_is_in_use();
+            // Without a table there is no rule, and no need for a process. What is hidden from us is hidden from it.
+            let blank = programs.variant == Variant::Legacy && legacy != Legacy::Used;
             let text = if blank { None } else { run(&[programs.save], "").await? };
             saved.push((programs.variant, text.unwrap_or_default()));
         }
-        Ok(Found { host: Seen { no_nft, usual: self.usual, saved }, table, made: false })
+        Ok(Found { host: Seen { no_nft, usual: self.usual, saved, legacy }, table, made: false })
     }
 
     /// Finds out once which iptables there are: by their names, and what the plain name means.
@@ -218,45 +266,18 @@ impl Firewall {
         self.programs = Some(found);
         Ok(())
     }
+}
 
-    /// Removes all rules of one instance, from wherever they are. Tries everything; answers what it removed, and what failed.
-    pub async fn remove(&mut self, vni: Vni) -> (Vec<String>, Vec<Error>) {
-        let (mut removed, mut failed) = (Vec::new(), Vec::new());
-        let seen = match self.look(vni).await {
-            Ok(seen) => seen,
-            Err(error) => return (removed, vec![error]),
-        };
-        let none = RuleSet::none(vni);
-        for (variant, saved) in &seen.host.saved {
-            match self.restore(*variant, &none, saved).await {
-                Ok(true) => {
-                    removed.push(format!("rules in {variant}"));
-                    failed.extend(self.remove_emptied(*variant, saved).await.err());
-                }
-                Ok(false) => {}
-                Err(error) => failed.push(error),
-            }
+impl Outcome {
+    /// Notes a place where rules were changed, once.
+    fn note(&mut self, place: String) {
+        if !self.changed.contains(&place) {
+            self.changed.push(place);
         }
-        if seen.table.is_some() {
-            match run(&["nft", "-f", "-"], &nft::script(&none)).await {
-                Ok(_) => removed.push(format!("nftables table ip {}", nft::table(vni))),
-                Err(error) => failed.push(error.into()),
-            }
-        }
-        (removed, failed)
     }
 
-    /// iptables-nft makes a table when its first rule comes, and leaves it empty when the last one goes. Tables of
-    /// iptables-legacy stay for as long as the kernel runs.
-    async fn remove_emptied(&self, variant: Variant, before: &str) -> Result<(), Error> {
-        let programs = self.programs.iter().flatten().find(|programs| programs.variant == variant);
-        let Some(programs) = programs.filter(|_| variant == Variant::Nft) else { return Ok(()) };
-        let after = run(&[programs.save], "").await?.unwrap_or_default();
-        for table in iptables::emptied(before, &after) {
-            info!(table, "removing the table of iptables that is empty now");
-            run(&["nft", "delete", "table", "ip", table], "").await?;
-        }
-        Ok(())
+    fn carries(&self, variant: Variant) -> Carries {
+        self.choice.as_ref().map_or_else(Carries::default, |choice| choice.carries(variant))
     }
 }
 

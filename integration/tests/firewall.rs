@@ -1,6 +1,11 @@
 //! The rules of the packet filter: who carries them, that they come back whoever takes them away, that nothing of others is
 //! touched, and that a cleanup leaves what was there before. Needs root.
 
+#[path = "firewall/calls.rs"]
+mod calls;
+#[path = "firewall/cleanup.rs"]
+mod cleanup;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -40,9 +45,12 @@ fn populate(host: &Host, iptables: Iptables) -> Result<()> {
     Ok(())
 }
 
-/// Does damage some times and answers the shortest time until our rules are as they were: a machine that is busy may take
-/// longer now and then, but one that polls never takes less.
-fn repair_time(host: &Host, iptables: Iptables, damage: &str, tries: u8) -> Result<Duration> {
+/// Time after which rules that are not back will not come: shorter than that of a command of the lab.
+const BACK_WITHIN: Duration = Duration::from_secs(20);
+
+/// Does damage some times and answers how long it took each time until our rules were as they were: the median and the
+/// longest. It fails if they are not back in time.
+fn repair_times(host: &Host, iptables: Iptables, damage: &str, tries: u8) -> Result<(Duration, Duration)> {
     let script = format!(
         "TOOL={}
          {OURS}
@@ -51,33 +59,40 @@ fn repair_time(host: &Host, iptables: Iptables, damage: &str, tries: u8) -> Resu
              {damage}
              begin=$(date +%s%N)
              until test \"$(state)\" = \"$good\"; do
-                 test $(( $(date +%s%N) - begin )) -lt 15000000000 || {{ state; echo; echo \"$good\"; exit 9; }}
+                 test $(( $(date +%s%N) - begin )) -lt {} || {{ state; echo; echo \"$good\"; exit 9; }}
              done
              echo $(( $(date +%s%N) - begin ))
          done",
-        iptables.name()
+        iptables.name(),
+        BACK_WITHIN.as_nanos()
     );
     let times = host.finish(&["sh", "-c", &script], "")?;
     ensure!(times.status.success(), "after {damage:?}: {}\n{}", times.stdout, times.stderr);
     let times = times.stdout.lines().map(|line| Ok(Duration::from_nanos(line.trim().parse()?)));
-    times.collect::<Result<Vec<_>>>()?.into_iter().min().context("no time")
+    let mut times = times.collect::<Result<Vec<_>>>()?;
+    times.sort();
+    let longest = times.last().context("no time")?;
+    Ok((times[times.len() / 2], *longest))
 }
 
-const AT_ONCE: Duration = Duration::from_millis(100);
+fn repaired(host: &Host, iptables: Iptables, damage: &str) -> Result<()> {
+    repair_times(host, iptables, damage, 1).map(drop)
+}
 
 /// What a firewalld does when it is reloaded: everything is replaced by what it knows.
 const RELOAD: &str =
     "printf '*filter\\n:FORWARD DROP\\n-A FORWARD -j REJECT\\nCOMMIT\\n*nat\\nCOMMIT\\n' | iptables-nft-restore";
 
+/// Polling is put off for longer than a test takes: what comes back has been heard of.
 fn comes_back(firewall: &str, damages: &[&str]) -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         populate(host, Iptables::Nft)?;
-        let _daemon = start(lab, &[firewall])?;
+        let _daemon = start(lab, &[firewall, "--iptables-resync=3600"])?;
         for damage in damages {
-            let time = repair_time(host, Iptables::Nft, damage, 5)?;
-            println!("{firewall}: {damage}: {} ms", time.as_millis());
-            ensure!(time < AT_ONCE, "{damage}: {time:?}");
+            let (median, longest) = repair_times(host, Iptables::Nft, damage, 5)?;
+            let (median, longest) = (median.as_millis(), longest.as_millis());
+            println!("figure: {firewall}: {damage}: back after {median} ms, {longest} ms at the longest");
         }
         Ok(())
     })
@@ -125,10 +140,24 @@ fn rules_in_iptables_legacy_come_back_by_polling() -> Result<()> {
         populate(host, Iptables::Legacy)?;
         let _daemon = start(lab, &["--firewall=iptables", "--iptables-resync=1"])?;
         for damage in ["iptables-legacy -F", "iptables-legacy -t nat -F", "iptables-legacy -I FORWARD -j REJECT"] {
-            let time = repair_time(host, Iptables::Legacy, damage, 1)?;
-            println!("legacy: {damage}: {} ms", time.as_millis());
-            ensure!(time < Duration::from_secs(4), "{damage}: {time:?}");
+            let (median, _) = repair_times(host, Iptables::Legacy, damage, 1)?;
+            println!("figure: legacy: {damage}: back after {} ms", median.as_millis());
         }
+        Ok(())
+    })
+}
+
+#[test]
+fn iptables_legacy_is_polled_while_others_change_nftables_all_the_time() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        populate(host, Iptables::Legacy)?;
+        let _daemon = start(lab, &["--iptables-resync=1"])?;
+        let churn = "while :; do nft add table inet busy; nft delete table inet busy; done";
+        let _churn = host.start(&["sh", "-c", churn], &[], "churn")?;
+        // The first may be found by the look that follows the start.
+        let (time, _) = repair_times(host, Iptables::Legacy, "iptables-legacy -F FLANNEL-FWD", 3)?;
+        println!("figure: legacy, beside changes of others: back after {} ms", time.as_millis());
         Ok(())
     })
 }
@@ -145,8 +174,8 @@ fn repairs_touch_nothing_of_others() -> Result<()> {
         let before = others()?;
         for firewall in ["--firewall=nftables", "--firewall=iptables"] {
             let daemon = start(lab, &[firewall, "--iptables-resync=1"])?;
-            repair_time(host, Iptables::Nft, "nft flush chain ip filter FLANNEL-FWD", 1)?;
-            repair_time(host, Iptables::Legacy, "iptables-legacy -F FLANNEL-FWD", 1)?;
+            repaired(host, Iptables::Nft, "nft flush chain ip filter FLANNEL-FWD")?;
+            repaired(host, Iptables::Legacy, "iptables-legacy -F FLANNEL-FWD")?;
             daemon.kill()?;
         }
         host.flanneld().arg("cleanup").finish()?.success()?;
@@ -171,10 +200,14 @@ fn somebody_who_keeps_flushing_is_met_with_patience_and_one_line() -> Result<()>
             ensure!(daemon.log()?.contains("somebody keeps taking our rules away"));
             Ok(())
         })?;
-        let repairs = || Ok::<usize, anyhow::Error>(lines(&daemon.log()?, "put our rules back").len());
-        let (before, since) = (repairs()?, Instant::now());
-        eventually(integration::SLOW, "three repairs more", || {
-            ensure!(repairs()? >= before + 3);
+        // Whether a try comes through is luck.
+        let tries = || {
+            let log = daemon.log()?;
+            Ok::<usize, anyhow::Error>(lines(&log, "put our rules back").len() + lines(&log, "not in place").len())
+        };
+        let (before, since) = (tries()?, Instant::now());
+        eventually(integration::SLOW, "three tries more", || {
+            ensure!(tries()? >= before + 3);
             Ok(())
         })?;
         let took = since.elapsed();
@@ -183,37 +216,7 @@ fn somebody_who_keeps_flushing_is_met_with_patience_and_one_line() -> Result<()>
         let log = daemon.log()?;
         let told = lines(&log, "INFO put our rules back").len() + lines(&log, "WARN").len();
         ensure!(told <= 7, "{told} lines:\n{log}");
-        ensure!(took > Duration::from_secs(4), "{took:?} for three repairs: that is no patience");
-        Ok(())
-    })
-}
-
-/// Tools that write down that they were called, before they do their work.
-const TOOLS: &str = "mkdir /run/tools
-for tool in nft iptables-save iptables-nft-save iptables-legacy-save iptables-nft-restore iptables-legacy-restore; do
-    printf '#!/bin/sh\\necho %s >> /run/calls\\nexec %s \"$@\"\\n' $tool $(command -v $tool) > /run/tools/$tool
-    chmod +x /run/tools/$tool
-done";
-
-#[test]
-fn no_process_is_started_while_kube_proxy_rewrites_its_own_chains() -> Result<()> {
-    in_lab(1, |lab| {
-        let host = lab.host(1);
-        populate(host, Iptables::Nft)?;
-        host.sh(TOOLS)?;
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let path = format!("/run/tools:{}", std::env::var("PATH")?);
-        let _daemon = host.flanneld().env("PATH", &path).start_ready()?;
-        let calls = || Ok::<usize, anyhow::Error>(host.read("/run/calls")?.lines().count());
-        repair_time(host, Iptables::Nft, "nft delete table ip flannel.1", 1)?;
-        let before = calls()?;
-        for _ in 0..40 {
-            host.kube_proxy(Iptables::Nft, &[], Mark::Cleared)?;
-        }
-        // A repair of our own at the end shows that it would have been heard.
-        repair_time(host, Iptables::Nft, "nft delete table ip flannel.1", 1)?;
-        let started = calls()? - before;
-        ensure!((2..=12).contains(&started), "{started} processes: {}", host.read("/run/calls")?);
+        ensure!(took > Duration::from_secs(3), "{took:?} for three tries: that is no patience");
         Ok(())
     })
 }
@@ -320,68 +323,4 @@ fn rules_follow_a_subnet_that_changed_since_the_last_run() -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-fn cleaned(lab: &Lab, option: &str) -> Result<()> {
-    let host = lab.host(1);
-    let others = || host.sh(OTHERS);
-    let links = || {
-        host.sh(
-            "ip -o link | wc -l; ip route; find /run/flannel /var/lib/flannel -type f -o -type s 2>/dev/null || true",
-        )
-    };
-    let before = (others()?, links()?);
-    let daemon = start(lab, &[option, "--ip-blackhole-route"])?;
-    let cleanup = || host.flanneld().arg("cleanup").finish();
-    let refused = cleanup()?;
-    ensure!(!refused.status.success() && refused.stderr.contains("stop it first"), "{refused:?}");
-    ensure!(host.link("flannel.1").is_ok());
-    daemon.stop()?;
-    let done = cleanup()?.success()?;
-    ensure!(
-        done.contains("removed device flannel.1") && done.contains("etcdctl del /coreos.com/network/subnets/"),
-        "{done}"
-    );
-    let after = (others()?, links()?);
-    ensure!(after == before, "{}\n{}\n--- before:\n{}\n{}", after.0, after.1, before.0, before.1);
-    ensure!(lab.etcd.members()?.len() == 1, "the lease is etcd's");
-    let again = cleanup()?.success()?;
-    ensure!(again == "nothing of ours is here\n", "{again}");
-    lab.etcd.delete(&lab.etcd.get_prefix(SUBNETS)?[0].key)
-}
-
-#[test]
-fn cleanup_leaves_exactly_what_was_there_before() -> Result<()> {
-    in_lab(1, |lab| {
-        let options = ["--firewall=nftables", "--firewall=iptables"];
-        options.iter().try_for_each(|option| cleaned(lab, option))?;
-        populate(lab.host(1), Iptables::Nft)?;
-        options.iter().try_for_each(|option| cleaned(lab, option))?;
-        populate(lab.host(1), Iptables::Legacy)?;
-        options.iter().try_for_each(|option| cleaned(lab, option))
-    })
-}
-
-#[test]
-fn cleanup_of_one_instance_leaves_the_other_alone() -> Result<()> {
-    in_lab(1, |lab| {
-        let host = lab.host(1);
-        let first = start(lab, &[])?;
-        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#)?;
-        let blue = ["--etcd-prefix=/blue", "--subnet-file=/run/flannel/blue.env"];
-        blue.iter().fold(host.flanneld(), |command, option| command.arg(option)).start_ready()?.stop()?;
-        let of_first = || host.sh("nft list table ip flannel.1; iptables -S FLANNEL-FWD; cat /run/flannel/subnet.env");
-        let before = of_first()?;
-        let cleanup =
-            || blue.iter().fold(host.flanneld().arg("cleanup"), |command, option| command.arg(option)).finish();
-        cleanup()?.success()?;
-        // Without its device it cannot be told which VNI was its own; the usual one is another's.
-        let again = cleanup()?.success()?;
-        ensure!(again.contains("left alone: device flannel.1"), "{again}");
-        let rules = host.sh("nft list ruleset; ip link")?;
-        ensure!(!rules.contains("FLANNEL-FWD-7") && !rules.contains("flannel.7"), "{rules}");
-        ensure!(of_first()? == before && host.read("/run/flannel/blue.env").is_err());
-        ensure!(first.is_running());
-        Ok(())
-    })
 }

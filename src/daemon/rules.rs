@@ -20,6 +20,9 @@ use crate::readiness::{Part, Published};
 use crate::subnet::update::Membership;
 use crate::vxlan::pace::{Pace, Tell};
 
+/// The longest time that nothing is done although there is a sign that something could be, or once was.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 const FIGHT: &str = "somebody keeps taking our rules away; putting them back slowly from now on";
 
 /// See the module.
@@ -41,8 +44,12 @@ pub(super) struct Rules {
     started: Instant,
     /// When to look next, if there is a reason.
     next_look: Option<Instant>,
-    /// What was put in place last.
-    known: Option<Wanted>,
+    /// No sign brings the next look earlier than this.
+    not_before: Instant,
+    /// What was put in place last, and by whom.
+    known: Option<(Wanted, Option<Choice>)>,
+    /// What could not be put in place, as it was said last.
+    lacking: Vec<String>,
 }
 
 impl Rules {
@@ -72,7 +79,9 @@ impl Rules {
             pace: Pace::new(Duration::ZERO),
             started: Instant::now(),
             next_look: None,
+            not_before: Instant::now(),
             known: None,
+            lacking: Vec::new(),
         }
     }
 
@@ -91,15 +100,16 @@ impl Rules {
 
     /// Waits for a reason to look; answers false when there will be none.
     async fn wait(&mut self, vni: Option<Vni>) -> bool {
+        // Fixed here: others may change rules that are not our business more often than it is due.
+        let mut poll = Instant::now() + self.resync;
         loop {
-            let poll = Instant::now() + self.resync;
             let next = self.next_look.unwrap_or(poll);
             // Each arm is cancel-safe: a message stays in its queue, a time is a time.
             tokio::select! {
                 changed = self.joined.changed() => return changed.is_ok(),
                 heard = heard(&mut self.changes, vni), if vni.is_some() => {
                     if heard {
-                        let soon = Instant::now() + self.pace.delay(self.started.elapsed());
+                        let soon = (Instant::now() + self.pace.heard(self.started.elapsed())).max(self.not_before);
                         self.next_look = Some(self.next_look.map_or(soon, |at| at.min(soon)));
                     }
                 }
@@ -108,6 +118,7 @@ impl Rules {
                     if self.next_look.is_some() || (vni.is_some() && self.must_poll()) {
                         return true;
                     }
+                    poll = Instant::now() + self.resync;
                 }
             }
         }
@@ -121,7 +132,7 @@ impl Rules {
     async fn look(&mut self, membership: &Membership) {
         self.next_look = None;
         // What was heard before a look is seen by it, our own last change included.
-        while heard(&mut self.changes, Some(membership.config.vxlan.vni)).now_or_never().is_some() {}
+        self.forget_what_was_heard(membership.config.vxlan.vni);
         let wanted = self.wanted(membership);
         let part = match self.firewall.ensure(&wanted, self.asked, membership.config.nftables).await {
             Ok(outcome) => {
@@ -129,9 +140,19 @@ impl Rules {
                 self.report(wanted, outcome);
                 Part::Done
             }
-            Err(error) => self.failed(crate::error::chain(&error)),
+            Err(error) => {
+                if self.known.is_none() {
+                    // Nobody has taken anything away: these are our own vain attempts, no sign.
+                    self.forget_what_was_heard(membership.config.vxlan.vni);
+                }
+                self.failed(crate::error::chain(&error))
+            }
         };
         self.published.send_if_modified(|published| std::mem::replace(&mut published.rules, part.clone()) != part);
+    }
+
+    fn forget_what_was_heard(&mut self, vni: Vni) {
+        while heard(&mut self.changes, Some(vni)).now_or_never().is_some() {}
     }
 
     fn wanted(&self, membership: &Membership) -> Wanted {
@@ -150,11 +171,15 @@ impl Rules {
 
     /// One line for what is in place, when that is new, and one for each repair, but not for each of many.
     fn report(&mut self, wanted: Wanted, outcome: Outcome) {
-        let Outcome { choice, changed } = outcome;
-        if self.known.as_ref() != Some(&wanted) {
+        let Outcome { choice, changed, lacking } = outcome;
+        let is_known = self.known.as_ref().is_some_and(|known| known.0 == wanted && same(&known.1, &choice));
+        if !is_known {
             tell(&wanted, choice.as_ref());
-            self.known = Some(wanted);
-        } else if !changed.is_empty() {
+            self.known = Some((wanted, choice));
+            self.pace.idled();
+        } else if changed.is_empty() {
+            self.pace.idled();
+        } else {
             let changed = changed.join(", ");
             match self.pace.repaired(self.started.elapsed()) {
                 Tell::Repair => info!(changed, "put our rules back"),
@@ -162,14 +187,28 @@ impl Rules {
                 Tell::Fight => warn!(changed, "{FIGHT}"),
             }
         }
+        for reason in lacking.iter().filter(|reason| !self.lacking.contains(reason)) {
+            warn!(reason, "some rules could not be put in place; as this host is now, the overlay works without them");
+        }
+        if lacking.iter().any(|reason| !self.lacking.contains(reason)) {
+            // Once more: it may have been a moment in which somebody else changed rules.
+            self.next_look = Some(Instant::now() + PATIENCE);
+        }
+        self.lacking = lacking;
     }
 
     /// Says a reason when it is new, and tries again after a while. Who takes our rules away faster than we can look at
-    /// them is met as slowly as one who is slower.
+    /// them is met as slowly as one who is slower. Where they never were in place nobody takes them away: what others
+    /// change is no reason to ask the tools more often.
     fn failed(&mut self, reason: String) -> Part {
         let now = self.started.elapsed();
-        let tell = if self.known.is_some() { self.pace.repaired(now) } else { Tell::Repair };
-        let wait = self.backoff.next(super::random()).max(self.pace.delay(now));
+        let (fight, pause) = (self.pace.repaired(now), self.pace.delay(now));
+        let wait = self.backoff.next(super::random()).max(pause);
+        let (tell, wait, earliest) = match self.known.is_some() {
+            true => (fight, wait.min(PATIENCE), pause),
+            false => (Tell::Repair, wait, wait.min(PATIENCE)),
+        };
+        self.not_before = Instant::now() + earliest;
         self.next_look = Some(Instant::now() + wait);
         let part = Part::Failed(reason.clone());
         match tell {
@@ -181,6 +220,12 @@ impl Rules {
         }
         part
     }
+}
+
+/// Whether the rules are in the same places, for no other concern.
+fn same(one: &Option<Choice>, other: &Option<Choice>) -> bool {
+    let places = |choice: &Choice| (choice.masquerade, choice.forward.clone(), choice.warning.clone());
+    one.as_ref().map(places) == other.as_ref().map(places)
 }
 
 /// Waits for changes; answers whether they may concern us. What was lost may have. Cancel-safe.

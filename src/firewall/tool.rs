@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::masq::choice::Legacy;
+
 /// How long a tool may take, waiting for its lock included.
 const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -68,7 +70,19 @@ pub(super) async fn run(command: &[&str], input: &str) -> Result<Option<String>,
     Err(Error::Refused { command: command.join(" "), output: format!("{said} ({})", output.status) })
 }
 
-/// Whether there is any table of iptables-legacy; asked of the kernel, without a process.
-pub(super) fn legacy_is_in_use() -> bool {
-    std::fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|names| !names.trim().is_empty())
+/// What can be known of the tables of iptables-legacy without a process.
+pub(super) fn legacy() -> Legacy {
+    match std::fs::read_to_string("/proc/net/ip_tables_names") {
+        Ok(names) if !names.trim().is_empty() => Legacy::Used,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => hidden(),
+        Ok(_) | Err(_) => Legacy::Unused,
+    }
+}
+
+/// The file is there, for root only, in every kernel that has legacy tables built in. Where they are modules, they come
+/// with their first use.
+fn hidden() -> Legacy {
+    let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
+    let loaded = modules.lines().any(|line| line.starts_with("iptable_"));
+    if loaded { Legacy::HiddenAndLoaded } else { Legacy::Hidden }
 }

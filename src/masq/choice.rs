@@ -54,6 +54,20 @@ impl fmt::Display for Backend {
     }
 }
 
+/// What is known of the tables of iptables-legacy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Legacy {
+    /// There are none.
+    #[default]
+    Unused,
+    /// There are some, and we may read them.
+    Used,
+    /// We may not even ask whether there are any.
+    Hidden,
+    /// We may not ask, and the kernel has loaded what only they need.
+    HiddenAndLoaded,
+}
+
 /// What is on the host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -63,6 +77,8 @@ pub struct Seen {
     pub usual: Option<Variant>,
     /// The rules of each iptables that can be asked, in the form of `iptables-save`.
     pub saved: Vec<(Variant, String)>,
+    /// Whether what is in iptables-legacy can be among them.
+    pub legacy: Legacy,
 }
 
 /// Who carries what, and why.
@@ -121,13 +137,22 @@ pub fn choose(asked: Asked, enable_nftables: Option<bool>, seen: &Seen) -> Resul
         (Asked::Auto, Some(false)) => by_iptables(CONFIG, seen)?,
         (Asked::Auto, None) => by_looking(seen)?,
     };
-    let busy = busy(seen);
-    let warning = (busy.len() > 1).then(|| {
-        "chains of kube-proxy or Docker are in both iptables-legacy and iptables-nft: packets pass both, and \
-         what one accepts the other may drop; choose one (update-alternatives --config iptables) and reboot"
-            .to_owned()
-    });
+    let warning = warning(seen);
     Ok(Choice { masquerade, forward: forward(seen), why, warning })
+}
+
+fn warning(seen: &Seen) -> Option<String> {
+    const BOTH: &str = "chains of kube-proxy or Docker are in both iptables-legacy and iptables-nft: packets pass both, and \
+                        what one accepts the other may drop; choose one (update-alternatives --config iptables) and reboot";
+    const HIDDEN: &str = "iptables-legacy seems to be used on this host, and we lack the capabilities to look at it: what \
+                          it drops stays dropped; /usr/share/doc/flanneld/iptables-legacy.conf gives them, and says how";
+    let legacy_is_likely = match seen.legacy {
+        Legacy::Unused | Legacy::Used => false,
+        Legacy::Hidden => seen.usual == Some(Variant::Legacy),
+        Legacy::HiddenAndLoaded => true,
+    };
+    let text = if busy(seen).len() > 1 { Some(BOTH) } else { legacy_is_likely.then_some(HIDDEN) };
+    text.map(str::to_owned)
 }
 
 fn nftables(who: &'static str, seen: &Seen) -> Result<(Backend, String), Error> {
@@ -164,9 +189,15 @@ fn variant(seen: &Seen) -> Option<(Variant, String)> {
 
 fn found(seen: &Seen) -> String {
     let busy: Vec<String> = busy(seen).iter().map(ToString::to_string).collect();
-    match busy.is_empty() {
+    let found = match busy.is_empty() {
         true => "there are no chains of kube-proxy or Docker".to_owned(),
         false => format!("chains of kube-proxy or Docker are in {}", busy.join(" and ")),
+    };
+    match seen.legacy {
+        Legacy::Unused | Legacy::Used => found,
+        Legacy::Hidden | Legacy::HiddenAndLoaded => {
+            format!("as far as we may look (not at iptables-legacy), {found}")
+        }
     }
 }
 
@@ -192,7 +223,7 @@ mod tests {
 
     fn seen(nft: &str, legacy: &str) -> Seen {
         let saved = vec![(Variant::Nft, nft.to_owned()), (Variant::Legacy, legacy.to_owned())];
-        Seen { no_nft: None, usual: Some(Variant::Nft), saved }
+        Seen { no_nft: None, usual: Some(Variant::Nft), saved, legacy: Legacy::Used }
     }
 
     fn without_nft(seen: Seen) -> Seen {
@@ -250,6 +281,17 @@ mod tests {
             &without_nft(bare),
             "neither nftables (nft is not installed) nor iptables can be used; install one, or use --ip-masq=false",
         );
+    }
+
+    #[test]
+    fn claims_nothing_of_tables_that_it_may_not_read_and_warns_only_where_they_seem_to_be_used() {
+        let hidden = |usual, legacy| Seen { usual: Some(usual), legacy, ..seen("", "") };
+        let why = "nft works here, and as far as we may look (not at iptables-legacy), there are no chains of \
+                   kube-proxy or Docker";
+        let auto = |seen: &Seen, expected: String| check(Asked::Auto, None, seen, &expected);
+        auto(&hidden(Variant::Nft, Legacy::Hidden), format!("nftables, iptables-nft: {why}"));
+        auto(&hidden(Variant::Legacy, Legacy::Hidden), format!("nftables, iptables-legacy: {why}; warns"));
+        auto(&hidden(Variant::Nft, Legacy::HiddenAndLoaded), format!("nftables, iptables-nft: {why}; warns"));
     }
 
     #[test]

@@ -19,21 +19,62 @@ struct Chain {
 /// Tables of iptables that hold chains of ours.
 pub const TABLES: [&str; 3] = ["nat", "filter", "raw"];
 
-/// The script for `iptables-restore --noflush` that turns the rules `saved` into those wanted, or `None` if they are
-/// right. Chains and rules of others are not mentioned in it.
-pub fn script(rules: &RuleSet, saved: &str) -> Option<String> {
-    let text: String = Hook::ALL.iter().map(|hook| repair(&chain(*hook, rules), saved)).collect();
+/// The script for `iptables-restore --noflush` that puts the rules wanted where `saved` lacks them, or `None` if they are
+/// there. Chains and rules of others are not mentioned in it.
+pub fn missing(rules: &RuleSet, saved: &str) -> Option<String> {
+    repairs(rules, saved, |hook| !rules.at(hook).is_empty())
+}
+
+/// The script that removes from `saved` the chains of ours that are not wanted, or `None` if there are none.
+pub fn superfluous(rules: &RuleSet, saved: &str) -> Option<String> {
+    repairs(rules, saved, |hook| rules.at(hook).is_empty())
+}
+
+/// The part of [`missing`] without which pods are cut off. An accept is needed where others filter. Outer packets that
+/// are tracked are no worse than before us; a kernel may lack what keeps them untracked.
+pub fn essential(rules: &RuleSet, saved: &str) -> Option<String> {
+    repairs(rules, saved, |hook| match hook {
+        Hook::Postrouting => !rules.at(hook).is_empty(),
+        Hook::Forward => !rules.at(hook).is_empty() && filters_for_others(saved),
+        Hook::RawPrerouting | Hook::RawOutput => false,
+    })
+}
+
+fn repairs(rules: &RuleSet, saved: &str, of: impl Fn(Hook) -> bool) -> Option<String> {
+    let hooks = Hook::ALL.into_iter().filter(|hook| of(*hook));
+    let text: String = hooks.map(|hook| repair(&chain(hook, rules), saved)).collect();
     (!text.is_empty()).then_some(text)
 }
 
-/// Tables of which nothing is left in `after` but chains of the kernel that let everything pass, and which were more than
-/// that `before`: they do nothing, and stand there because of rules that were ours.
+/// Tables of which iptables shows nothing in `after` but chains of the kernel that let everything pass, and which were
+/// more than that `before`. It shows only what is its own: others may have put more into the same table of nftables.
 pub fn emptied(before: &str, after: &str) -> Vec<&'static str> {
     let blank = |saved: &str, table: &str| {
         let lines: Vec<&str> = lines_of(saved, table).collect();
         !lines.is_empty() && lines.iter().all(|line| line.starts_with(':') && line.contains(" ACCEPT "))
     };
     TABLES.into_iter().filter(|table| blank(after, table) && !blank(before, table)).collect()
+}
+
+/// Chains that iptables makes by itself, as `nft list table` shows those that hold nothing and let everything pass.
+pub fn idle_chains(listing: &str) -> Vec<&str> {
+    const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+    let lines: Vec<&str> = listing.lines().map(str::trim).collect();
+    let idle = lines.windows(3).filter_map(|window| {
+        let &[head, place, "}"] = window else { return None };
+        let name = head.strip_prefix("chain ")?.strip_suffix(" {")?;
+        let open = place.starts_with("type ") && place.ends_with("policy accept;");
+        (open && BUILT_IN.contains(&name)).then_some(name)
+    });
+    idle.collect()
+}
+
+/// Whether `nft list table` shows a table in which there is nothing at all.
+pub fn is_bare(listing: &str) -> bool {
+    let mut lines = listing.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.next().is_some_and(|head| head.starts_with("table ") && head.ends_with('{'))
+        && lines.next() == Some("}")
+        && lines.next().is_none()
 }
 
 /// Whether somebody else than us decides in the filter table: a rule, a chain or a policy that is not ours.

@@ -12,6 +12,11 @@ const EARN: Duration = Duration::from_secs(2);
 /// Repairs in a row that are worth a line each.
 const TOLD: u32 = 5;
 
+/// The longest time between a sign and the look at it, while looks find nothing to repair.
+const IDLE: Duration = Duration::from_secs(1);
+/// Time without a sign after which the next one is news.
+const QUIET: Duration = Duration::from_secs(2);
+
 /// How a repair is to be spoken of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tell {
@@ -29,12 +34,16 @@ pub struct Pace {
     left: u32,
     since: Duration,
     fighting: bool,
+    /// Looks in a row that found nothing to repair.
+    idle: u32,
+    /// When the last sign came.
+    heard: Duration,
 }
 
 impl Pace {
     /// A full budget. `now` is the time since any fixed moment.
     pub fn new(now: Duration) -> Self {
-        Self { left: BURST, since: now, fighting: false }
+        Self { left: BURST, since: now, fighting: false, idle: 0, heard: now }
     }
 
     /// How long to wait before the next look.
@@ -43,9 +52,27 @@ impl Pace {
         if self.left == 0 { EARN } else { DEBOUNCE }
     }
 
+    /// Notes a sign of a change; answers how long to wait before the look at it. Others may change what is near to ours
+    /// all day long: signs that have led to nothing are met ever later.
+    pub fn heard(&mut self, now: Duration) -> Duration {
+        if now.saturating_sub(self.heard) >= QUIET {
+            self.idle = 0;
+        }
+        self.heard = now;
+        // The look at what our own repair has stirred up is none of them.
+        let doubled = DEBOUNCE * (1 << self.idle.saturating_sub(1).min(10));
+        doubled.min(IDLE).max(self.delay(now))
+    }
+
+    /// Notes that a look has found nothing to repair.
+    pub fn idled(&mut self) {
+        self.idle = self.idle.saturating_add(1);
+    }
+
     /// Notes that something had to be repaired.
     pub fn repaired(&mut self, now: Duration) -> Tell {
         self.earn(now);
+        self.idle = 0;
         self.left = self.left.saturating_sub(1);
         if self.left == 0 && !self.fighting {
             self.fighting = true;
@@ -99,6 +126,22 @@ mod tests {
             assert_eq!(pace.repaired(now), Tell::Nothing);
         }
         assert_eq!(pace.delay(seconds(199)), EARN);
+    }
+
+    #[test]
+    fn signs_that_lead_to_nothing_are_met_ever_later_until_one_does_or_it_is_quiet() {
+        let mut pace = Pace::new(seconds(0));
+        let meet = |pace: &mut Pace, now| {
+            let delay = pace.heard(now);
+            pace.idled();
+            delay.as_millis()
+        };
+        let delays: Vec<u128> = (0..9).map(|turn| meet(&mut pace, Duration::from_millis(400 * turn))).collect();
+        assert_eq!(delays, [20, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        assert_eq!(pace.repaired(seconds(4)), Tell::Repair);
+        assert_eq!((meet(&mut pace, seconds(4)), meet(&mut pace, seconds(5))), (20, 20));
+        (0..100).for_each(|_| _ = meet(&mut pace, seconds(5)));
+        assert_eq!((meet(&mut pace, seconds(6)), meet(&mut pace, seconds(8))), (1000, 20));
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use super::super::Carries;
-use super::super::tests::{ALL, FORWARD, wanted};
+use super::super::tests::{ALL, FORWARD, MASQUERADE, wanted};
 use super::*;
 
 /// As flannel v0.20.2 leaves it.
@@ -55,6 +55,12 @@ COMMIT
 -I OUTPUT -m comment --comment "flanneld notrack" -j FLANNEL-RAW-OUT
 COMMIT
 "#;
+
+/// Both halves, as they are run.
+fn script(rules: &RuleSet, saved: &str) -> Option<String> {
+    let text: String = [missing(rules, saved), superfluous(rules, saved)].into_iter().flatten().collect();
+    (!text.is_empty()).then_some(text)
+}
 
 fn check(part: Carries, saved: &str, expected: Option<&str>) {
     assert_eq!(script(&wanted().rules(part), saved).as_deref(), expected);
@@ -121,4 +127,43 @@ fn a_table_that_we_have_emptied_is_told_from_one_that_drops_or_was_empty_before(
     assert_eq!(emptied(FLANNEL, &after.replace("FORWARD ACCEPT", "FORWARD DROP")), ["nat"]);
     assert_eq!(emptied(FLANNEL, &after.replace("*nat\n", "*nat\n:KUBE-SERVICES - [0:0]\n")), ["filter"]);
     assert!(emptied(after, after).is_empty() && emptied(FLANNEL, "").is_empty());
+}
+
+const FOREIGN: &str = "table ip filter {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\n\tchain input {\n\t\ttype filter hook input \
+                       priority filter; policy drop;\n\t\ttcp dport 22 accept\n\t}\n\n\tchain FORWARD {\n\t\ttype filter \
+                       hook forward priority filter; policy accept;\n\t}\n}\n";
+
+#[test]
+fn only_empty_chains_of_iptables_itself_are_idle() {
+    assert_eq!(idle_chains(FOREIGN), ["FORWARD"]);
+    assert!(idle_chains(&FOREIGN.replace("filter; policy accept;", "filter; policy drop;")).is_empty());
+    assert!(idle_chains(&FOREIGN.replace("accept;\n\t}", "accept;\n\t\tcounter drop\n\t}")).is_empty());
+    assert!(idle_chains(&FOREIGN.replace("FORWARD", "forward")).is_empty());
+}
+
+#[test]
+fn a_table_is_bare_only_with_nothing_in_it() {
+    assert!(is_bare("# Warning: table ip filter is managed by iptables-nft, do not touch!\ntable ip filter {\n}\n"));
+    let more = ["", "table ip filter {\n\tflags dormant\n}\n", "table ip filter {\n}\ntable ip nat {\n}\n", FOREIGN];
+    more.into_iter().for_each(|listing| assert!(!is_bare(listing), "{listing}"));
+}
+
+#[test]
+fn what_is_new_and_what_is_to_go_are_two_scripts() {
+    let rules = wanted().rules(FORWARD);
+    assert_eq!(missing(&rules, FLANNEL), None);
+    assert!(superfluous(&rules, FLANNEL).is_some_and(|script| script.contains("-X FLANNEL-POSTRTG")));
+    assert_eq!(missing(&rules, "").as_deref(), Some(ACCEPT));
+    assert_eq!(superfluous(&rules, ""), None);
+}
+
+#[test]
+fn an_accept_is_essential_where_others_filter_and_notrack_never() {
+    let drops = "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n";
+    assert_eq!(essential(&wanted().rules(FORWARD), ""), None);
+    assert_eq!(essential(&wanted().rules(FORWARD), drops).as_deref(), Some(ACCEPT));
+    assert_eq!(essential(&wanted().rules(ALL), "").as_deref(), Some(NAT));
+    let without_raw = NAT.replace("-I POST", "-A POST");
+    assert_eq!(essential(&wanted().rules(ALL), &without_raw), None);
+    assert_eq!(missing(&wanted().rules(MASQUERADE), &without_raw).as_deref(), Some(RAW));
 }
