@@ -8,6 +8,7 @@ mod diagnose;
 mod endpoints;
 mod failure;
 mod list;
+mod login;
 mod watch;
 
 use std::time::Duration;

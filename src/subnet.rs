@@ -235,7 +235,7 @@ impl Own {
 /// # Errors
 /// The first thing that would harm us or the hosts we carry packets for.
 pub fn vet(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejection> {
-    vet_subnet(lease.subnet, config, own.subnet)?;
+    vet_subnet(lease.subnet, config, own)?;
     vet_public_ip(lease, config, own)?;
     if !lease.vtep_mac.is_unicast() {
         return Err(Rejection::VtepMac(lease.vtep_mac, "is not the address of a device"));
@@ -249,7 +249,7 @@ pub fn vet(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejec
     }
 }
 
-fn vet_subnet(subnet: Ipv4Network, config: &NetworkConfig, own: Ipv4Network) -> Result<(), Rejection> {
+fn vet_subnet(subnet: Ipv4Network, config: &NetworkConfig, own: &Own) -> Result<(), Rejection> {
     use crate::addr::{covers, overlap};
     if subnet == config.network || !covers(config.network, subnet) {
         return Err(Rejection::Subnet(subnet, "is not inside the network"));
@@ -257,8 +257,12 @@ fn vet_subnet(subnet: Ipv4Network, config: &NetworkConfig, own: Ipv4Network) -> 
     if subnet.prefix() > 30 {
         return Err(Rejection::Subnet(subnet, "is too small for a host"));
     }
-    if overlap(subnet, own) {
+    if overlap(subnet, own.subnet) {
         return Err(Rejection::Subnet(subnet, "overlaps our own"));
+    }
+    // Its route would be longer than that of the network between the hosts, and lead us away from all of them and etcd.
+    if subnet.contains(own.public_ip) {
+        return Err(Rejection::Subnet(subnet, "holds our own PublicIP"));
     }
     Ok(())
 }

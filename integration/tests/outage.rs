@@ -45,8 +45,16 @@ fn unknown_peers(etcd: &Etcd) -> Result<Vec<(String, String)>> {
     Ok(free.take(20).collect())
 }
 
-/// Two hosts under ping while `fail` and then `mend` happens to etcd; afterwards a change of the meantime is known.
-fn survives(what: &str, fail: impl FnOnce(&Lab) -> Result<()>, mend: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
+/// The promise for changes of the meantime; a sixth of it is usual.
+const KNOWN: Duration = Duration::from_secs(2);
+
+/// Two hosts under ping while `fail` and then `mend` happens to etcd; afterwards a change of the meantime is known in time.
+fn survives(
+    what: &str,
+    within: Duration,
+    fail: impl FnOnce(&Lab) -> Result<()>,
+    mend: impl FnOnce(&Lab) -> Result<()>,
+) -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let daemons = [lab.host(1).flanneld().start_ready()?, lab.host(2).flanneld().start_ready()?];
@@ -67,7 +75,9 @@ fn survives(what: &str, fail: impl FnOnce(&Lab) -> Result<()>, mend: impl FnOnce
         let mended = Instant::now();
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?)?;
         ensure!(lab.wait_for_mesh(&[1, 2])?.len() >= 22);
-        println!("{what}: all changes known {:?} after it was over", mended.elapsed());
+        let took = mended.elapsed();
+        println!("{what}: all changes known {took:?} after it was over");
+        ensure!(took < within, "promised within {within:?}: {took:?}");
         lab.hosts().iter().try_for_each(|host| wait_for_state(host, "ready"))?;
         let report = ping.finish()?;
         ensure!(report.lost() == 0, "{report:?}");
@@ -80,12 +90,12 @@ fn survives(what: &str, fail: impl FnOnce(&Lab) -> Result<()>, mend: impl FnOnce
 
 #[test]
 fn survives_an_etcd_that_is_down() -> Result<()> {
-    survives("stopped", |lab| lab.etcd.stop().map(drop), |lab| lab.etcd.start())
+    survives("stopped", KNOWN, |lab| lab.etcd.stop().map(drop), |lab| lab.etcd.start())
 }
 
 #[test]
 fn survives_an_etcd_that_is_frozen() -> Result<()> {
-    survives("frozen", |lab| lab.etcd.freeze(), |lab| lab.etcd.thaw())
+    survives("frozen", KNOWN, |lab| lab.etcd.freeze(), |lab| lab.etcd.thaw())
 }
 
 #[test]
@@ -96,7 +106,8 @@ fn survives_a_partition_and_knows_what_happened_beyond_it() -> Result<()> {
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?[..10])?;
         lab.etcd.compact()
     };
-    survives("cut off", cut, |lab| {
+    // Where the kernels' repetitions decide, a slow machine may need longer; `cut_off.rs` measures that alone.
+    survives("cut off", SLOW, cut, |lab| {
         let strangers = lab.etcd.members()?.into_iter().filter(|member| !member.public_ip.starts_with("10.99.1."));
         strangers.take(5).try_for_each(|member| lab.etcd.delete(&member.lease().0))?;
         lab.underlay.heal()
@@ -141,7 +152,7 @@ fn one_dead_and_one_hung_member_cost_one_time_out_at_most() -> Result<()> {
         let began = Instant::now();
         let daemon = lab.host(1).flanneld().arg(&urls).start_ready()?;
         println!("ready after {:?} with one member dead and one hung", began.elapsed());
-        ensure!(began.elapsed() < Duration::from_secs(15), "more than one time-out: {:?}", began.elapsed());
+        ensure!(began.elapsed() < Duration::from_secs(10), "more than one time-out: {:?}", began.elapsed());
         cluster[0].thaw()?;
         drop(daemon);
         Ok(())
@@ -235,10 +246,18 @@ fn a_snapshot_that_is_damaged_or_anothers_is_not_used() -> Result<()> {
         daemons.iter().try_for_each(|daemon| daemon.stop().map(drop))?;
         lab.etcd.stop()?;
         let damaged = texts[0].replacen("10.99.1.1", "10.99.1.9", 1);
-        for (text, reason) in [(&damaged, "checksum is wrong"), (&texts[1], "belongs to node")] {
-            lab.host(1).sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{text}EOF"))?;
+        let write = |text: &str| format!("cat > {SNAPSHOT} <<'EOF'\n{text}EOF");
+        let no_text = format!("printf '\\377' > {SNAPSHOT}");
+        let bad = [
+            (write(&damaged), "checksum is wrong"),
+            (write(&texts[1]), "belongs to node"),
+            (no_text, "did not contain valid UTF-8"),
+        ];
+        for (put, reason) in bad {
+            lab.host(1).sh(&put)?;
             let daemon = lab.host(1).flanneld().start()?;
             daemon.wait_for_log(reason)?;
+            ensure!(daemon.log()?.contains("ignoring the last known state"), "{}", daemon.log()?);
             wait_for_state(lab.host(1), "waiting for a lease: etcd fails us")?;
             ensure!(!daemon.told().contains(&"READY=1".to_owned()));
             daemon.kill()?;
@@ -311,16 +330,16 @@ fn an_etcd_restored_from_a_backup_of_before_gets_all_leases_back() -> Result<()>
 fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let daemon = lab.host(1).flanneld().arg("--removal-grace=4").start_ready()?;
+        let daemon = lab.host(1).flanneld().arg("--removal-grace=20").start_ready()?;
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?[..8])?;
         let members = lab.wait_for_mesh(&[1])?;
         let own = members.iter().find(|member| member.public_ip == "10.99.1.1").context("no lease of ours")?;
         lab.etcd.delete_prefix(SUBNETS)?;
         daemon.wait_for_log("peers have vanished from etcd at once")?;
-        // They are there still, and then they are not.
+        // They are there still, and then they are not. The grace leaves a slow machine the time to look.
         lab.host(1).ensure_programmed(&members)?;
         ensure!(lab.host(1).flanneld().arg("status").finish()?.stdout.contains("8 of them gone from etcd"));
-        eventually(QUICK, "the others to go", || lab.host(1).ensure_programmed(std::slice::from_ref(own)))?;
+        eventually(SLOW, "the others to go", || lab.host(1).ensure_programmed(std::slice::from_ref(own)))?;
         daemon.wait_for_log("removing the peers that have not come back to etcd gone=8")
     })
 }

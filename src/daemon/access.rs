@@ -36,7 +36,8 @@ pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<Access> {
 /// Reads them again, whenever they may have been renewed.
 pub(super) fn source(options: &EtcdOptions) -> Source {
     let options = options.clone();
-    Source { read: Box::new(move || load(&options).map_err(|error| format!("{error:#}"))), now: SystemTime::now }
+    let read = Box::new(move || load(&options).map_err(|error| format!("{error:#}")));
+    Source { read, now: SystemTime::now, random: super::random }
 }
 
 /// With the file of the password, if it comes from one.

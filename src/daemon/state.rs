@@ -48,10 +48,12 @@ pub(super) fn path(options: &Options) -> PathBuf {
 
 /// What the last run knew, if it was this host's and is whole.
 pub(super) fn load(path: &Path, prefix: &str, node: &NodeId) -> Option<Snapshot> {
-    let text = write::read(path)?;
-    Snapshot::parse(&text, prefix, node)
-        .inspect_err(|refusal| warn!(path = %path.display(), %refusal, "ignoring the last known state"))
-        .ok()
+    let snapshot = match write::try_read(path) {
+        Ok(None) => return None,
+        Ok(Some(text)) => Snapshot::parse(&text, prefix, node).map_err(|refusal| refusal.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    snapshot.inspect_err(|refusal| warn!(path = %path.display(), refusal, "ignoring the last known state")).ok()
 }
 
 /// Writes each snapshot, beside the one thread that carries the network: 9 MB take a while to reach the disk. `_writing`

@@ -70,9 +70,21 @@ pub fn remove(path: &Path) -> Result<bool, Error> {
     }
 }
 
-/// The text of a file that another run may have written, if there is any.
+/// The text of a file that another run may have written, if there is any that can be read.
 pub fn read(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok()
+    try_read(path).ok().flatten()
+}
+
+/// Like [`read`], for those who have to say that a file cannot be used.
+///
+/// # Errors
+/// It is there and cannot be read, or is no text.
+pub fn try_read(path: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +121,17 @@ mod tests {
         assert_eq!(replace(&pipe, "A=1\n").ok(), Some(true));
         assert_eq!(reader.join().expect("a reader").expect("text"), "A=1\n");
         assert!(!pipe.is_file());
+    }
+
+    #[test]
+    fn tells_a_file_that_is_not_there_from_one_that_cannot_be_read() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let path = home.path().join("state");
+        assert!(matches!(try_read(&path), Ok(None)));
+        fs::write(&path, b"\xff").expect("a file in a directory of ours");
+        let error = try_read(&path).expect_err("it is no text");
+        assert!(error.to_string().contains("valid UTF-8"), "{error}");
+        assert!(try_read(home.path()).is_err(), "a directory");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Source {
     pub read: Box<dyn Fn() -> Result<Access, String>>,
     /// The time of day, to tell which certificate has expired.
     pub now: fn() -> SystemTime,
+    /// Yields numbers in 0..1.
+    pub random: fn() -> f64,
 }
 
 /// Files that cannot be used, whatever etcd says.

@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use etcd_client::{Client, Error as EtcdError};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::access::{Access, Source};
 use super::connect;
 use super::diagnose::{self, Known};
 use super::failure::{Cause, DEADLINE, Failure};
+use super::login::Login;
 use crate::subnet::registry;
 
 /// See the module.
@@ -31,9 +33,11 @@ pub(super) struct Endpoints {
     proven: Cell<bool>,
     /// Why the files could not be read again, so that it is said once.
     unreadable: RefCell<Option<String>>,
-    /// What was said of failures since the last answer. The caller says once that etcd is away, and the cause may show
+    /// What was said of failures since all was well. The caller says once that etcd is away, and the cause may show
     /// later: at first it is but a connection that ended.
     said: RefCell<BTreeSet<String>>,
+    /// One for all members: they have the same users.
+    login: RefCell<Login>,
 }
 
 impl Endpoints {
@@ -42,8 +46,8 @@ impl Endpoints {
         warn_if_expired(&access, &source);
         let access = RefCell::new(Rc::new(access));
         let (current, proven) = (Cell::new(0), Cell::new(false));
-        let (unreadable, said) = (RefCell::default(), RefCell::default());
-        Self { source, access, prefix: prefix.to_owned(), clients, current, proven, unreadable, said }
+        let (unreadable, said, login) = (RefCell::default(), RefCell::default(), RefCell::new(Login::new()));
+        Self { source, access, prefix: prefix.to_owned(), clients, current, proven, unreadable, said, login }
     }
 
     /// Makes a request, on each member once at most. It must be one that may be made twice.
@@ -66,7 +70,6 @@ impl Endpoints {
             let failure = match self.ask_current(&request).await {
                 Ok(answer) => {
                     self.proven.set(true);
-                    self.said.take();
                     return Ok(answer);
                 }
                 Err(failure) => failure,
@@ -85,6 +88,12 @@ impl Endpoints {
             }
             debug!(%failure, "asking another member of etcd");
         }
+    }
+
+    /// All that is asked of etcd has worked, in its turn: what fails from now on is new. One answer is not enough, since
+    /// others may be refused each time.
+    pub(super) fn settled(&self) {
+        self.said.take();
     }
 
     /// Turns to the next member, after one has failed. The connection that has failed is not used again.
@@ -112,6 +121,7 @@ impl Endpoints {
         warn_if_expired(&read, &self.source);
         self.access.replace(Rc::new(read));
         self.clients.borrow_mut().fill(None);
+        self.login.borrow_mut().reset();
         true
     }
 
@@ -166,14 +176,23 @@ impl Endpoints {
     }
 
     async fn ask_current<T>(&self, request: impl AsyncFn(Client) -> Result<T, EtcdError>) -> Result<T, Failure> {
-        let answer = async { request(self.client().await?).await };
-        match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(answer) => answer.map_err(|error| self.failure(Cause::Etcd(error))),
-            Err(_) => Err(self.failure(Cause::Late)),
+        let answer = async { request(self.client().await?).await.map_err(Cause::Etcd) };
+        let answer = timeout(DEADLINE, answer).await.unwrap_or(Err(Cause::Late));
+        answer.map_err(|cause| {
+            self.note_refusal(&cause);
+            self.failure(cause)
+        })
+    }
+
+    /// A client that etcd has let in before asks for a token by itself when it is refused, each time: so it goes.
+    fn note_refusal(&self, cause: &Cause) {
+        if cause.is_refused_login() {
+            self.forget_current();
+            self.login.borrow_mut().refuse(cause.words(), Instant::now(), (self.source.random)());
         }
     }
 
-    async fn client(&self) -> Result<Client, EtcdError> {
+    async fn client(&self) -> Result<Client, Cause> {
         let current = self.current.get();
         let made = self.clients.borrow().get(current).cloned().flatten();
         if let Some(client) = made {
@@ -181,8 +200,12 @@ impl Endpoints {
         }
         self.renew();
         self.proven.set(false);
+        if let Some(words) = self.login.borrow().refusal(Instant::now()) {
+            return Err(Cause::StillRefused(words.to_owned()));
+        }
         let access = self.access.borrow().clone();
-        let client = connect::client(&self.url(), &access).await?;
+        let client = connect::client(&self.url(), &access).await.map_err(Cause::Etcd)?;
+        self.login.borrow_mut().reset();
         if let Some(place) = self.clients.borrow_mut().get_mut(current) {
             *place = Some(client.clone());
         }
@@ -211,7 +234,8 @@ mod tests {
     /// Endpoints whose files hold what `disk` says.
     fn endpoints(disk: &Rc<RefCell<Result<Access, String>>>) -> Endpoints {
         let disk = disk.clone();
-        let source = Source { read: Box::new(move || disk.borrow().clone()), now: || SystemTime::UNIX_EPOCH };
+        let read = Box::new(move || disk.borrow().clone());
+        let source = Source { read, now: || SystemTime::UNIX_EPOCH, random: || 0.0 };
         Endpoints::new(with_password("old"), source, "/net/")
     }
 
@@ -240,5 +264,19 @@ mod tests {
         assert!(endpoints.renew());
         assert!(!endpoints.renew());
         assert_eq!(**endpoints.access.borrow(), with_password("new"));
+    }
+
+    #[tokio::test]
+    async fn credentials_that_were_refused_are_shown_again_when_the_files_hold_others() {
+        let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
+        let endpoints = endpoints(&disk);
+        let status = tonic::Status::invalid_argument("authentication failed, invalid user ID or password");
+        endpoints.note_refusal(&Cause::Etcd(EtcdError::GRpcStatus(status)));
+        let again = endpoints.client().await.map(drop).expect_err("etcd is not asked again");
+        assert!(matches!(&again, Cause::StillRefused(words) if words.contains("invalid user ID")), "{again:?}");
+        endpoints.note_refusal(&again);
+        *disk.borrow_mut() = Ok(with_password("new"));
+        let asked = endpoints.client().await.map(drop).expect_err("nobody is there");
+        assert!(matches!(asked, Cause::Etcd(_)), "{asked:?}");
     }
 }

@@ -16,6 +16,8 @@ const UNWELL: [i32; 5] = [1, 2, 4, 13, 14];
 const NOT_LET_IN: [i32; 4] = [3, 7, 9, 16];
 /// etcd's words for a token that was made before users or roles changed. The library knows only of expired ones.
 const OLD_TOKEN: &str = "revision of auth store is old";
+/// etcd's words for a password that is wrong, and for a user that it does not know.
+const REFUSED_LOGIN: &str = "invalid user ID or password";
 /// The library's words for an answer that is above our limit. etcd uses the same code for a compacted revision.
 const TOO_LARGE: &str = "message length too large";
 
@@ -36,6 +38,8 @@ pub(super) enum Cause {
     Etcd(EtcdError),
     /// Nothing in time.
     Late,
+    /// Nothing was asked: etcd has refused our user and password in these words, not long ago.
+    StillRefused(String),
 }
 
 impl Failure {
@@ -51,14 +55,15 @@ impl Cause {
         match self {
             Self::Late | Self::Etcd(EtcdError::TransportError(_) | EtcdError::IoError(_)) => true,
             Self::Etcd(EtcdError::GRpcStatus(status)) => UNWELL.contains(&i32::from(status.code())),
-            Self::Etcd(_) => false,
+            Self::Etcd(_) | Self::StillRefused(_) => false,
         }
     }
 
     /// Whether other certificates or another password may do better.
     pub(super) fn new_files_may_help(&self) -> bool {
         match self {
-            Self::Late => false,
+            // Before a refusal is repeated, the files are read.
+            Self::Late | Self::StillRefused(_) => false,
             Self::Etcd(EtcdError::GRpcStatus(status)) => {
                 self.is_of_member() || NOT_LET_IN.contains(&i32::from(status.code()))
             }
@@ -70,6 +75,11 @@ impl Cause {
         self.words_of_etcd().is_some_and(|words| words.contains(OLD_TOKEN))
     }
 
+    /// Whether etcd has just looked at our user and password, and refused them.
+    pub(super) fn is_refused_login(&self) -> bool {
+        self.words_of_etcd().is_some_and(|words| words.contains(REFUSED_LOGIN))
+    }
+
     /// Whether the answer was refused for its size.
     pub(super) fn is_too_large(&self) -> bool {
         self.words_of_etcd().is_some_and(|words| words.contains(TOO_LARGE))
@@ -78,7 +88,7 @@ impl Cause {
     fn words_of_etcd(&self) -> Option<&str> {
         match self {
             Self::Etcd(EtcdError::GRpcStatus(status)) => Some(status.message()),
-            Self::Etcd(_) | Self::Late => None,
+            Self::Etcd(_) | Self::Late | Self::StillRefused(_) => None,
         }
     }
 
@@ -86,6 +96,7 @@ impl Cause {
     pub(super) fn words(&self) -> String {
         match self {
             Self::Late => format!("no answer within {} s", DEADLINE.as_secs()),
+            Self::StillRefused(words) => words.clone(),
             Self::Etcd(EtcdError::GRpcStatus(status)) => {
                 let causes = status.source().map(crate::error::chain).unwrap_or_default();
                 // The message often is the innermost cause already.

@@ -28,6 +28,15 @@ enum Ended {
 }
 
 impl Ended {
+    /// Whether another member may do better. All of them know the same permissions, and a new connection costs each
+    /// time that etcd checks our password.
+    fn is_of_member(&self) -> bool {
+        match self {
+            Self::Cancelled { reason, .. } => !reason.contains("permission denied"),
+            Self::Compacted(_) | Self::Closed | Self::Etcd(_) => true,
+        }
+    }
+
     /// With what an error of the member probably means.
     fn explained(self, endpoints: &Endpoints) -> Self {
         match self {
@@ -53,10 +62,16 @@ pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Resul
     let operation = format!("watch \"{}\"", keys.all);
     let (stream, answer) = endpoints.call(&operation, request).await?;
     match answer.map_or(Err(Ended::Closed), |answer| check(&answer)) {
-        Ok(()) => Ok(EtcdWatch { stream, keys }),
+        Ok(()) => {
+            // It is asked for last.
+            endpoints.settled();
+            Ok(EtcdWatch { stream, keys })
+        }
         Err(ended) => {
             let ended = ended.explained(endpoints);
-            endpoints.rotate();
+            if ended.is_of_member() {
+                endpoints.rotate();
+            }
             Err(Error { operation, source: Box::new(ended) })
         }
     }

@@ -112,6 +112,9 @@ pub fn claim(listing: &Listing, config: &NetworkConfig, identity: &Identity, lea
 fn create(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned, random: f64) -> Claim {
     let mut taken: Vec<Ipv4Network> = listing.entries.iter().filter_map(|e| parse_key_name(&e.name).ok()).collect();
     taken.extend(&learned.lost);
+    // A large network may hold the hosts themselves: a subnet with one of them in it cuts it off.
+    let hosts = listing.entries.iter().filter_map(|entry| owner_of(&entry.value)).map(|owner| owner.public_ip);
+    taken.extend(hosts.chain([identity.public_ip]).map(Ipv4Network::from));
     let previous = identity.past.subnet.filter(|subnet| pick::is_free(config, &taken, *subnet));
     match previous.or_else(|| pick::pick(config, &taken, random)) {
         Some(subnet) => Claim::Create(own(subnet, identity.vtep_mac(config.vxlan.vni), identity)),
@@ -128,6 +131,7 @@ fn held<'a>(
 ) -> Option<(Ipv4Network, &'a Entry)> {
     fitting(listing, config)
         .filter(|(_, entry, owner)| whose(identity, owner, learned.silent.contains(&entry.name)) == Whose::Ours)
+        .filter(|(subnet, _, _)| !subnet.contains(identity.public_ip))
         // A dual-stack key of ours is from another time: we could not renew its IPv6 part.
         .filter(|(subnet, entry, _)| entry.name == key_name(*subnet))
         .min_by_key(|(subnet, _, owner)| (!is_named(identity, owner), Some(*subnet) != identity.past.subnet, *subnet))

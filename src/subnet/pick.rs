@@ -8,7 +8,7 @@ use crate::addr::overlap;
 use crate::config::NetworkConfig;
 
 /// A free subnet between `SubnetMin` and `SubnetMax`, each free one equally likely, or `None` if all are taken.
-/// `taken` may hold subnets of any length, anywhere, in any order; `random` is uniform in 0..1.
+/// `taken` may hold subnets of any length, single addresses too, anywhere, in any order; `random` is uniform in 0..1.
 ///
 /// Hosts that start together pick at random so that they seldom pick the same. O(n log n) in `taken`, whatever the
 /// size of the network.

@@ -130,11 +130,36 @@ fn hosts_may_lie_inside_a_large_network_but_not_inside_a_subnet_of_it() {
     assert!(vet(&lease("10.5.99.3"), &config, &own()).is_err(), "our subnet");
 }
 
+#[test]
+fn no_lease_takes_the_network_between_the_hosts_away() {
+    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
+    for subnet in ["10.99.0.0/17", "10.99.0.0/24", "10.96.0.0/12"] {
+        let subnet = subnet.parse().expect("a subnet in a test");
+        let (public_ip, vtep_mac) = (Ipv4Addr::new(10, 200, 200, 1), MacAddr([2, 0, 0, 0, 0, 3]));
+        let lease = Lease { subnet, public_ip, vtep_mac, vni: None, revision: 1 };
+        let refused = Err(Rejection::Subnet(subnet, "holds our own PublicIP"));
+        assert_eq!(vet(&lease, &config, &own()), refused);
+    }
+}
+
 proptest! {
     #[test]
     fn never_panics_on_what_strangers_write(name in ".{0,60}", value in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_lease(&name, &value, 1);
         let _ = owner_of(&value);
+    }
+
+    #[test]
+    fn what_is_used_holds_no_address_that_carries_it(low in any::<[u32; 3]>(), prefix in 8u8..=32) {
+        let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
+        // Few addresses, so that they often meet.
+        let [subnet, host, ours] = low.map(|low| Ipv4Addr::from((low & 0x7_ffff) | (10 << 24)));
+        let own = Own { public_ip: ours, ..own() };
+        let subnet = network_of(subnet, prefix).expect("a prefix of at most 32");
+        let lease = Lease { subnet, public_ip: host, vtep_mac: MacAddr([2, 0, 0, 0, 0, 3]), vni: None, revision: 1 };
+        if vet(&lease, &config, &own).is_ok() {
+            prop_assert!(!subnet.contains(ours) && !subnet.contains(host) && !own.subnet.contains(host));
+        }
     }
 
     #[test]

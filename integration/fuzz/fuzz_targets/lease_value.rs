@@ -4,21 +4,34 @@
 use std::net::Ipv4Addr;
 
 use flanneld::addr::MacAddr;
+use flanneld::config::NetworkConfig;
 use flanneld::subnet::{Own, owner_of, parse_lease, vet};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let _ = owner_of(data);
-    let config = flanneld::config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration").config;
+    // The hosts lie outside of the first network, and inside of the second.
+    for network in ["10.5.0.0/16", "10.0.0.0/8"] {
+        let config = format!(r#"{{"Network":"{network}"}}"#);
+        let config = flanneld::config::parse(config.as_bytes()).expect("a configuration").config;
+        for name in ["10.5.40.0-24", "10.99.0.0-17", "10.99.128.0-17", "10.96.0.0-12"] {
+            check(name, data, &config);
+        }
+    }
+});
+
+fn check(name: &str, data: &[u8], config: &NetworkConfig) {
     let own = Own {
         subnet: "10.5.99.0/24".parse().expect("a subnet"),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
     };
-    let Ok(lease) = parse_lease("10.5.40.0-24", data, 1) else { return };
-    if vet(&lease, &config, &own).is_ok() {
+    let Ok(lease) = parse_lease(name, data, 1) else { return };
+    if vet(&lease, config, &own).is_ok() {
         assert!(lease.vtep_mac.is_unicast() && lease.vtep_mac != own.vtep_mac);
-        assert!(lease.public_ip != own.public_ip && !config.network.contains(lease.public_ip));
+        assert!(lease.public_ip != own.public_ip);
+        assert!(!config.network.contains(lease.public_ip) || config.network.contains(own.public_ip));
+        assert!(!lease.subnet.contains(lease.public_ip) && !lease.subnet.contains(own.public_ip));
         assert!(!lease.public_ip.is_multicast() && !lease.public_ip.is_loopback());
     }
-});
+}

@@ -51,6 +51,21 @@ impl Etcd {
         serde_json::from_str(&text).with_context(|| format!("expected JSON, got {text:?}"))
     }
 
+    /// A number that etcd publishes about itself: the sum of those whose names and labels hold all these parts. It asks
+    /// without TLS and without a user.
+    ///
+    /// # Errors
+    /// When etcd does not answer, or publishes what is no number.
+    pub fn metric(&self, wanted: &[&str]) -> Result<u64> {
+        let port = self.options.client_port;
+        let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+        let all = self.underlay.finish(&["bash", "-c", &ask], "")?.success()?;
+        let found = all.lines().filter(|line| !line.starts_with('#') && wanted.iter().all(|part| line.contains(part)));
+        let numbers = found.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
+        Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().sum::<f64>() as u64)
+    }
+
     /// Writes a key.
     ///
     /// # Errors

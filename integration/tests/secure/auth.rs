@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, FlanneldCommand, Lab, Member, QUICK, SLOW, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Member, QUICK, SLOW, eventually, in_lab,
 };
 
 use super::says;
@@ -39,6 +39,56 @@ fn change_password(lab: &Lab, password: &str) -> Result<()> {
 
 fn daemon<'a>(lab: &'a Lab, etcd: &Etcd) -> FlanneldCommand<'a> {
     lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).arg("--etcd-username=flannel")
+}
+
+/// Waits until the daemon, which shows its debug lines, has been refused so many times more.
+fn goes_on_trying(daemon: &Flanneld, times: usize) -> Result<()> {
+    let tries = || Ok::<_, anyhow::Error>(daemon.log()?.matches("etcd still fails us").count());
+    let before = tries()?;
+    eventually(SLOW, format_args!("{times} more tries"), || {
+        ensure!(tries()? >= before + times, "{}", tries()?);
+        Ok(())
+    })
+}
+
+/// How many passwords etcd was asked to check.
+fn logins(etcd: &Etcd) -> Result<u64> {
+    etcd.metric(&["grpc_server_started_total", "\"Authenticate\""])
+}
+
+#[test]
+fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_there() -> Result<()> {
+    in_lab(1, |lab| {
+        turn_on(&lab.etcd, &MINIMAL_ROLE)?;
+        let before = logins(&lab.etcd)?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter3").arg("-v=10").start()?;
+        says(&daemon, &["invalid user ID or password"])?;
+        goes_on_trying(&daemon, 20)?;
+        let asked = logins(&lab.etcd)? - before;
+        println!("passwords checked in 20 tries: {asked}");
+        // About 12 s go by, and pauses begin with a second and double.
+        ensure!((2..=8).contains(&asked), "{asked}");
+        change_password(lab, "hunter3")?;
+        daemon.wait_ready()
+    })
+}
+
+#[test]
+fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
+    in_lab(1, |lab| {
+        turn_on(&lab.etcd, &MINIMAL_ROLE)?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start_ready()?;
+        change_password(lab, "hunter3")?;
+        as_root(&lab.etcd, &["del", "--prefix", "--", "/coreos.com/network/subnets/"])?;
+        says(&daemon, &["invalid user ID or password"])?;
+        let before = logins(&lab.etcd)?;
+        goes_on_trying(&daemon, 20)?;
+        let asked = logins(&lab.etcd)? - before;
+        println!("passwords checked in 20 tries after a change: {asked}");
+        ensure!(asked <= 8, "{asked}");
+        change_password(lab, "hunter2")?;
+        says(&daemon, &["etcd answers again"])
+    })
 }
 
 #[test]
@@ -86,10 +136,16 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
     in_lab(1, |lab| {
         // Without the right to write leases.
         turn_on(&lab.etcd, &MINIMAL_ROLE[..2])?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start()?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start()?;
         let needs =
             "user \"flannel\" needs to read \"/coreos.com/network/\" and write \"/coreos.com/network/subnets/\"";
         says(&daemon, &["failed to create \"/coreos.com/network/subnets/10.5.", "permission denied", needs])?;
+        // Each try lists, which works, and then writes, which does not: it is said once all the same.
+        goes_on_trying(&daemon, 6)?;
+        let log = daemon.log()?;
+        let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("needs to read"));
+        let (errors, causes): (Vec<_>, Vec<_>) = warnings.partition(|line| line.contains("etcd fails us"));
+        ensure!((errors.len(), causes.len()) == (1, 1), "{log}");
         let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
         as_root(&lab.etcd, &grant)?;
         daemon.wait_ready()
@@ -102,11 +158,16 @@ fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
         // Enough to list, not to watch: the watch is on all below the prefix.
         let config_only = "role grant-permission flannel read /coreos.com/network/config";
         turn_on(&lab.etcd, &[MINIMAL_ROLE[0], MINIMAL_ROLE[2], config_only])?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start()?;
+        let before = logins(&lab.etcd)?;
+        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start()?;
         says(
             &daemon,
             &["failed to watch", "permission denied", "user \"flannel\" needs to read \"/coreos.com/network/\""],
-        )
+        )?;
+        goes_on_trying(&daemon, 6)?;
+        let asked = logins(&lab.etcd)? - before;
+        ensure!(asked == 1, "the connection stays: {asked} passwords checked");
+        Ok(())
     })
 }
 

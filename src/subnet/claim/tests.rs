@@ -147,6 +147,21 @@ fn garbage_still_occupies_the_subnet_it_names() {
 }
 
 #[test]
+fn takes_no_subnet_that_a_host_lies_in() {
+    let config = br#"{"Network":"10.99.0.0/16","SubnetMin":"10.99.0.0","SubnetMax":"10.99.2.0"}"#;
+    let config = crate::config::parse(config).expect("a configuration in a test").config;
+    // We are in the first, by name even; another host is in the second.
+    let ours = named("10.99.0.0-24", "10.99.0.2", "a", 5);
+    let entries = vec![ours, named("10.99.9.0-24", "10.99.1.9", "b", 3)];
+    let mut identity = identity();
+    identity.past.subnet = "10.99.0.0/24".parse().ok();
+    let listing = Listing { revision: 9, config: None, entries };
+    let claimed = claim(&listing, &config, &identity, &Learned::default(), 0.0);
+    let free = "10.99.2.0/24".parse().expect("a subnet in a test");
+    assert!(matches!(&claimed, Claim::Create(own) if own.subnet == free), "{claimed:?}");
+}
+
+#[test]
 fn says_when_nothing_is_free() {
     let entries = (0..=255).map(|n| entry(&format!("10.5.{n}.0-24"), "10.99.0.3", COMPLETE)).collect();
     check(entries, None, "exhausted");
