@@ -134,7 +134,7 @@ fn start(
     let place = Place { prefix, node, interface: external.name.clone(), hardware: external.mac };
     let (membership, summary) = (tell.membership, tell.summary);
     let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary, stopping };
-    let roster = Keep::new(place, last_known, options.removal_grace, channels);
+    let roster = Keep::new(place, last_known, options.removal_grace, channels, wall_time);
 
     let mut runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
     if let Some((watchdog, heart, every)) = watchdog::asked_for() {

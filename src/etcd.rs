@@ -14,7 +14,8 @@ mod watch;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp,
+    TxnOpResponse, TxnResponse,
 };
 
 use crate::subnet::registry::{Entry, Error, LeaseId, Listing, Registry, TimeToLive, Written};
@@ -116,11 +117,15 @@ impl Registry for Etcd {
         watch::start(&self.endpoints, self.keys.clone(), from).await
     }
 
-    async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), Error> {
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<Duration, Error> {
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        let request = async |mut client: Client| client.lease_grant(seconds, None).await;
-        let granted = self.endpoints.call("get a lease from etcd", request).await?;
-        Ok((granted.id(), seconds_of(granted.ttl())))
+        let named = LeaseGrantOptions::new().with_id(lease);
+        let request = async |mut client: Client| client.lease_grant(seconds, Some(named.clone())).await;
+        match self.endpoints.try_call(request).await {
+            Ok(granted) => Ok(seconds_of(granted.ttl())),
+            Err(failure) if failure.cause.is_granted_already() => Ok(ttl),
+            Err(failure) => Err(failure.during("get a lease from etcd")),
+        }
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Option<Duration>, Error> {

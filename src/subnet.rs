@@ -63,6 +63,9 @@ pub enum Rejection {
     /// The host is in another VXLAN.
     #[error("VNI is {0}, ours is {1}")]
     OtherVni(Vni, Vni),
+    /// Another key counts for the same subnet.
+    #[error("another key of subnet {0} is in use")]
+    SecondKey(Ipv4Network),
     /// The subnet cannot be routed: it is not inside the network, or inside our own subnet.
     #[error("subnet {0} {1}")]
     Subnet(Ipv4Network, &'static str),
@@ -137,7 +140,8 @@ pub fn parse_key_name(name: &str) -> Result<Ipv4Network, Rejection> {
     let (address, prefix) = v4.split_once('-').ok_or(Rejection::Key)?;
     let address: Ipv4Addr = address.parse().map_err(|_| Rejection::Key)?;
     let subnet = network_of(address, parse_prefix(prefix)?).ok_or(Rejection::Key)?;
-    if subnet.ip() == address { Ok(subnet) } else { Err(Rejection::Key) }
+    // One subnet, one name: "10.5.1.0-024" would be a second key for the same.
+    if v4 == key_name(subnet) { Ok(subnet) } else { Err(Rejection::Key) }
 }
 
 fn parse_prefix(text: &str) -> Result<u8, Rejection> {

@@ -18,6 +18,8 @@ const NOT_LET_IN: [i32; 4] = [3, 7, 9, 16];
 const OLD_TOKEN: &str = "revision of auth store is old";
 /// etcd's words for a password that is wrong, and for a user that it does not know.
 const REFUSED_LOGIN: &str = "invalid user ID or password";
+/// etcd's words for a lease whose number is taken.
+const LEASE_EXISTS: &str = "lease already exists";
 /// The library's words for an answer that is above our limit. etcd uses the same code for a compacted revision.
 const TOO_LARGE: &str = "message length too large";
 
@@ -85,6 +87,11 @@ impl Cause {
         self.words_of_etcd().is_some_and(|words| words.contains(TOO_LARGE))
     }
 
+    /// Whether a lease of that number is there.
+    pub(super) fn is_granted_already(&self) -> bool {
+        self.words_of_etcd().is_some_and(|words| words.contains(LEASE_EXISTS))
+    }
+
     fn words_of_etcd(&self) -> Option<&str> {
         match self {
             Self::Etcd(EtcdError::GRpcStatus(status)) => Some(status.message()),
@@ -114,4 +121,17 @@ impl Cause {
 
 pub(super) fn in_parentheses(hint: Option<&str>) -> String {
     hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_whose_number_is_taken_is_granted_already() {
+        let of_etcd = |words: &str| Cause::Etcd(EtcdError::GRpcStatus(tonic::Status::failed_precondition(words)));
+        assert!(of_etcd("etcdserver: lease already exists").is_granted_already());
+        assert!(!of_etcd("etcdserver: requested lease not found").is_granted_already());
+        assert!(!Cause::Late.is_granted_already());
+    }
 }

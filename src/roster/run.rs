@@ -2,7 +2,7 @@
 //! is away at the start, and says what should be kept on the disk.
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::snapshot::{Place, Snapshot};
 use super::{Decision, Roster};
+use crate::subnet::keeper::TTL;
 use crate::subnet::standing::{Contact, Standing};
 use crate::subnet::update::{Membership, Update};
 
@@ -20,6 +21,8 @@ const SOON: Duration = Duration::from_millis(200);
 /// Time between two snapshots, and what each lease adds to it: 60,000 leases are 9 MB, written every 16 s at most.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_PER_LEASE: Duration = Duration::from_micros(250);
+/// Time after which a snapshot is written again though nothing has changed: it says since when it may be out of date.
+const REFRESH: Duration = Duration::from_secs(6 * 3600);
 
 /// Whom the roster hears and tells.
 pub struct Channels {
@@ -59,17 +62,30 @@ pub struct Keep {
     /// When the next snapshot is due, if anything has changed.
     save_at: Option<Instant>,
     saved_at: Option<Instant>,
+    /// When etcd last told what we know.
+    known_at: Option<SystemTime>,
+    /// The time of day.
+    wall_time: fn() -> SystemTime,
 }
 
 /// The daemon stops.
 struct Closed;
 
 impl Keep {
-    /// `last_known` is what an earlier run left; `grace` how long removals are held.
-    pub fn new(place: Place, last_known: Option<Snapshot>, grace: Duration, channels: Channels) -> Self {
+    /// `last_known` is what an earlier run left; `grace` how long removals are held; `wall_time` is asked for the time of
+    /// day.
+    pub fn new(
+        place: Place,
+        last_known: Option<Snapshot>,
+        grace: Duration,
+        channels: Channels,
+        wall_time: fn() -> SystemTime,
+    ) -> Self {
         let known = last_known.as_ref().map(Snapshot::usable_leases).unwrap_or_default();
+        let known_at = last_known.as_ref().and_then(Snapshot::known_at);
         let roster = Roster::new(grace, known);
-        Self { roster, place, last_known, channels, started: Instant::now(), save_at: None, saved_at: None }
+        let (started, save_at, saved_at) = (Instant::now(), None, None);
+        Self { roster, place, last_known, channels, started, save_at, saved_at, known_at, wall_time }
     }
 
     /// Runs until nobody tells of leases any more, or the daemon stops.
@@ -108,6 +124,7 @@ impl Keep {
         if let Update::Joined(_) = update {
             self.last_known = None;
         }
+        self.known_at = Some((self.wall_time)());
         let (updates, decision) = self.roster.take(update, self.started.elapsed());
         self.hand_on(updates, decision).await
     }
@@ -150,26 +167,47 @@ impl Keep {
     async fn come_up(&mut self, reason: &str) -> Result<(), Closed> {
         let Some(snapshot) = self.last_known.take() else { return Ok(()) };
         let (subnet, peers) = (snapshot.membership.own.subnet, self.roster.peers().len());
+        let lost = self.channels.standing.borrow().lost;
+        if let Some(lost) = lost {
+            warn!(%lost, "not using the last known state: etcd has said that this subnet is another host's now");
+            return Ok(());
+        }
         warn!(%subnet, peers, reason, "starting from the last known state, without etcd");
+        self.warn_if_old(&snapshot);
         let leases = self.roster.peers().cloned().collect();
         let (mut updates, _) = self.roster.take(Update::Joined(snapshot.membership), self.started.elapsed());
         updates.push(Update::Leases(leases));
         self.hand_on(updates, None).await
     }
 
+    fn warn_if_old(&self, snapshot: &Snapshot) {
+        let age = snapshot.known_at().and_then(|at| (self.wall_time)().duration_since(at).ok());
+        if let Some(age) = age.filter(|age| *age > TTL) {
+            let age = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
+            warn!(
+                age,
+                "the last known state is older than a lease lasts: this subnet, and those of peers, may be other hosts' now"
+            );
+        }
+    }
+
     fn save_soon(&mut self) {
         let soon = Instant::now() + SOON;
         let leases = u32::try_from(self.roster.peers().len()).unwrap_or(u32::MAX);
         let rested = self.saved_at.map_or(soon, |at| at + PAUSE + PAUSE_PER_LEASE * leases);
-        self.save_at.get_or_insert(rested.max(soon));
+        let at = rested.max(soon);
+        self.save_at = Some(self.save_at.map_or(at, |before| before.min(at)));
     }
 
     fn save(&mut self) {
-        self.save_at = None;
-        self.saved_at = Some(Instant::now());
+        let now = Instant::now();
+        (self.save_at, self.saved_at) = (Some(now + REFRESH), Some(now));
+        if self.channels.standing.borrow().contact == Contact::Holding {
+            self.known_at = Some((self.wall_time)());
+        }
         let Some(membership) = self.roster.membership().cloned() else { return };
         let leases = self.roster.peers().cloned().collect();
-        self.channels.snapshot.send_replace(Some(Snapshot::new(&self.place, membership, leases)));
+        self.channels.snapshot.send_replace(Some(Snapshot::new(&self.place, membership, leases, self.known_at)));
     }
 }
 

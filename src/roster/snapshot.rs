@@ -4,6 +4,8 @@
 //! Two lines: the SHA-256 of the second, then JSON. What does not match its sum, or is another host's or another
 //! overlay's, is not used.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -43,6 +45,9 @@ pub struct Snapshot {
     pub hardware: Option<MacAddr>,
     /// What we were.
     pub membership: Membership,
+    /// Seconds from 1970 to when etcd last said so; `None` in the files of earlier versions.
+    #[serde(default)]
+    known_at: Option<u64>,
     /// Who the others were.
     pub leases: Vec<Lease>,
 }
@@ -74,9 +79,16 @@ struct Header {
 
 impl Snapshot {
     /// What is to be kept.
-    pub fn new(place: &Place, membership: Membership, leases: Vec<Lease>) -> Self {
+    pub fn new(place: &Place, membership: Membership, leases: Vec<Lease>, known_at: Option<SystemTime>) -> Self {
         let Place { prefix, node, interface, hardware } = place.clone();
-        Self { format: FORMAT, prefix, node_id: node.as_str().to_owned(), interface, hardware, membership, leases }
+        let known_at = known_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
+        let node_id = node.as_str().to_owned();
+        Self { format: FORMAT, prefix, node_id, interface, hardware, membership, known_at, leases }
+    }
+
+    /// When etcd last said so, if that is known.
+    pub fn known_at(&self) -> Option<SystemTime> {
+        UNIX_EPOCH.checked_add(Duration::from_secs(self.known_at?))
     }
 
     /// The text for the disk.
@@ -175,7 +187,12 @@ mod tests {
         let leases = vec![lease("10.5.40.0/24", 40), lease("8.8.8.0/24", 8)];
         let hardware = Some(MacAddr([2, 9, 9, 9, 9, 9]));
         let (prefix, node, interface) = (PREFIX.to_owned(), NodeId::named("a"), "eth0".to_owned());
-        Snapshot::new(&Place { prefix, node, interface, hardware }, Membership { own, config }, leases)
+        Snapshot::new(
+            &Place { prefix, node, interface, hardware },
+            Membership { own, config },
+            leases,
+            Some(UNIX_EPOCH),
+        )
     }
 
     #[test]
@@ -185,6 +202,16 @@ mod tests {
         assert_eq!(read, Ok(snapshot()));
         let usable = snapshot().usable_leases();
         assert_eq!(usable.iter().map(|lease| lease.subnet.to_string()).collect::<Vec<_>>(), ["10.5.40.0/24"]);
+    }
+
+    #[test]
+    fn reads_a_file_without_a_time() {
+        let text = snapshot().render();
+        let (_, json) = text.split_once('\n').expect("two lines");
+        let json = json.trim_end().replace(r#""known_at":0,"#, "");
+        let read = Snapshot::parse(&format!("{}\n{json}\n", sum(&json)), PREFIX, &NodeId::named("a"));
+        assert_eq!(read.map(|snapshot| snapshot.known_at()), Ok(None));
+        assert_eq!(snapshot().known_at(), Some(UNIX_EPOCH));
     }
 
     #[test]

@@ -212,6 +212,16 @@ pub fn holder(listing: &Listing, subnet: Ipv4Network) -> Option<Owner> {
     listing.entries.iter().find(overlaps).and_then(|entry| owner_of(&entry.value))
 }
 
+/// Whether `subnet`, or a part of it, is in the hands of a host that we are not.
+pub fn is_anothers(listing: &Listing, subnet: Ipv4Network, identity: &Identity) -> bool {
+    let ours = |owner: Owner| whose(identity, &owner, false) == Whose::Ours;
+    let overlaps = |entry: &Entry| parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet));
+    listing.entries.iter().any(|entry| overlaps(entry) && !owner_of(&entry.value).is_some_and(ours))
+}
+
+/// To delete a reservation would lose the host its subnet.
+const RESERVED: &str = "the key is a reservation, so do not delete it but put it again without NodeID";
+
 /// Why we cannot be a member, and what the operator can do.
 pub struct Refusal<'a>(pub &'a Rival, pub &'a Identity);
 
@@ -224,15 +234,23 @@ impl fmt::Display for Refusal<'_> {
             Shared::PublicIp => write!(
                 f,
                 "PublicIP {ip} is in use by {owner} (key {key}); we are node {ours}: take another interface with --iface, or \
-                 another address with --public-ip; if that host is gone, or is this one installed anew: etcdctl del {key}"
-            ),
+                 another address with --public-ip; if that host is gone, or is this one installed anew: "
+            )
+            .and_then(|()| match entry.lease {
+                Some(_) => write!(f, "etcdctl del {key}"),
+                None => write!(f, "{RESERVED}, or give this host that --node-id"),
+            }),
             Shared::NodeId => write!(
                 f,
                 "our node id {ours} is in use by a host at {} (key {key}); we are at {ip}: if this machine was copied, give \
                  it a machine id of its own (rm /etc/machine-id; systemd-machine-id-setup) or a --node-id; if that host is \
-                 this one under an earlier address: etcdctl del {key}",
+                 this one under an earlier address: ",
                 owner.public_ip
-            ),
+            )
+            .and_then(|()| match entry.lease {
+                Some(_) => write!(f, "etcdctl del {key}"),
+                None => write!(f, "{RESERVED} and with PublicIP {ip}"),
+            }),
         }
     }
 }

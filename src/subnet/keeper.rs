@@ -7,27 +7,29 @@ use std::time::{Duration, SystemTime};
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
-use tracing::{debug, error, info, warn};
+use tracing::info;
 
 use super::claim::Identity;
 use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, Watch};
 use super::standing::{Contact, Standing};
 use super::update::{Membership, Update};
-use super::{Lease, Own, key_name, parse_lease, vet};
+use super::{Lease, Own, Rejection, key_name, parse_lease, vet};
 use crate::backoff::Backoff;
-use crate::config::{self, NetworkConfig};
+use crate::config::NetworkConfig;
 
 mod acquire;
+mod contact;
 mod follow;
+mod network;
 mod rejections;
+mod relists;
+mod sources;
 use rejections::Rejections;
+use relists::Relists;
+use sources::Sources;
 
 /// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
 pub const TTL: Duration = Duration::from_secs(86_400);
-/// Time before a new list, so that a registry which contradicts itself does not make us list in a loop.
-const RELIST_PAUSE: Duration = Duration::from_millis(50);
-/// A watch that has held for this long shows that etcd is well.
-const STEADY: Duration = Duration::from_secs(10);
 
 /// Time between two looks whether a rival still lives.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -57,6 +59,8 @@ struct Held {
     renew_at: Duration,
     /// Revision of the last write of our key that we know of.
     revision: i64,
+    /// Whether the value could not be written as it should be.
+    incomplete: bool,
 }
 
 /// What the keeper does not decide itself.
@@ -97,18 +101,29 @@ pub struct Keeper<R> {
     /// Value of the configuration that was looked at last, so that each is spoken of once.
     seen: Option<Option<Vec<u8>>>,
     rejections: Rejections,
+    sources: Sources,
     backoff: Backoff,
+    relists: Relists,
     watching_since: Option<Instant>,
     /// Whether etcd has lost the lease that we had, and nobody else has it.
     doubt: bool,
+    /// Whether that was said while our key could not be created.
+    doubted: bool,
+    /// Whether we have waited for what another host had: should it be free, its owner may come back for it.
+    waited: bool,
     /// The lease of etcd that we had last, whether our key hangs on it or not.
     lease: Option<LeaseId>,
+    /// The number of a lease that we ask for. Were it etcd's choice, each request whose answer is lost would leave one behind.
+    number: LeaseId,
+    /// Name and revision of a key that was seen to hang on a lease that etcd does not know.
+    dangling: Option<(String, i64)>,
 }
 
 impl<R: Registry> Keeper<R> {
     /// A keeper that has not asked anything yet.
     pub fn new(registry: R, identity: Identity, settings: Settings, channels: Channels) -> Self {
         let Channels { updates, standing, questions } = channels;
+        let number = lease_number((settings.random)());
         Self {
             registry,
             identity,
@@ -120,10 +135,16 @@ impl<R: Registry> Keeper<R> {
             joined: None,
             seen: None,
             rejections: Rejections::default(),
+            sources: Sources::default(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_millis(700)),
+            relists: Relists::new(),
             watching_since: None,
             doubt: false,
+            doubted: false,
+            waited: false,
             lease: None,
+            number,
+            dangling: None,
         }
     }
 
@@ -132,53 +153,10 @@ impl<R: Registry> Keeper<R> {
         loop {
             match self.pass().await {
                 Interrupt::Closed => return,
-                Interrupt::Relist(why) => {
-                    debug!(why, "listing again");
-                    sleep(RELIST_PAUSE).await;
-                }
+                Interrupt::Relist(why) => self.pause(why).await,
                 Interrupt::Registry(error) => self.wait_out(&error).await,
             }
         }
-    }
-
-    /// Says once that the registry is away, and waits a little longer each time. Only a watch that has held for a while
-    /// ends the waiting: one that breaks again and again must not become a busy loop.
-    async fn wait_out(&mut self, error: &Error) {
-        let error = crate::error::chain(error);
-        match self.watching_since.take() {
-            Some(since) if since.elapsed() > STEADY => self.backoff.reset(),
-            Some(_) | None => {}
-        }
-        match self.standing.borrow().contact {
-            Contact::Away { .. } => debug!(error, "etcd still fails us"),
-            Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => {
-                warn!(error, "etcd fails us; the network stays as it is, trying again");
-            }
-        }
-        let since = (self.settings.wall_time)();
-        self.standing.send_if_modified(|standing| {
-            let since = match &standing.contact {
-                Contact::Away { since, .. } => *since,
-                Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => since,
-            };
-            let away = Contact::Away { since, reason: error };
-            std::mem::replace(&mut standing.contact, away.clone()) != away
-        });
-        sleep(self.backoff.next((self.settings.random)())).await;
-    }
-
-    /// List, lease and watch have all worked.
-    fn stands(&mut self, contact: Contact) {
-        self.watching_since = Some(Instant::now());
-        let before = self.standing.send_replace(Standing { contact, ignored: self.rejections.reasons() }).contact;
-        if let Contact::Away { .. } = before {
-            info!("etcd answers again");
-        }
-    }
-
-    /// Whether this is what we wait for already: it is said once.
-    fn stands_waiting(&self, now: &str) -> bool {
-        matches!(&self.standing.borrow().contact, Contact::Waiting { reason } if reason == now)
     }
 
     async fn pass(&mut self) -> Interrupt {
@@ -190,18 +168,27 @@ impl<R: Registry> Keeper<R> {
 
     async fn try_pass(&mut self) -> Result<std::convert::Infallible, Interrupt> {
         let listing = self.registry.list().await?;
+        if self.announced.is_none() {
+            self.say_if_lost(&listing);
+        }
         let Some(config) = self.network_config(listing.config.as_deref()) else {
             let reason = "waiting for a network config in etcd that can be used".to_owned();
             return self.wait_for(listing.revision, reason, |change| matches!(change, Change::Config(_))).await;
         };
-        let held = match self.hold(&listing, &config).await? {
-            Ok(held) => held,
-            Err(none) => {
+        let held = match self.hold(&listing, &config).await {
+            Ok(Ok(held)) => held,
+            Err(Interrupt::Registry(error)) => {
+                self.tell_in_spite_of_failure(&listing).await?;
+                return Err(error.into());
+            }
+            Err(interrupt) => return Err(interrupt),
+            Ok(Err(none)) => {
                 // Those who know us already still hear what the others do.
                 if let Some(Membership { own, config }) = self.announced.clone() {
                     self.tell_of_others(&own, &config, &listing).await?;
                 }
                 let member = self.announced.is_some();
+                self.waited = !member;
                 let wanted = |change: &Change| match change {
                     Change::Delete(_) => true,
                     Change::Config(_) => !member,
@@ -210,32 +197,25 @@ impl<R: Registry> Keeper<R> {
                 return self.wait_for(listing.revision, none.reason.clone(), wanted).await;
             }
         };
+        (self.doubted, self.waited) = (false, false);
         let from = listing.revision + 1;
         self.announce(&held.own, &config, &listing).await?;
         self.follow(from, config, held).await
     }
 
-    /// The configuration with which we are or become a member.
-    fn network_config(&mut self, value: Option<&[u8]>) -> Option<NetworkConfig> {
-        let value = value.map(<[u8]>::to_vec);
-        if self.seen.as_ref() == Some(&value) {
-            return self.joined.clone();
-        }
-        let parsed = value.as_deref().map(config::parse);
-        self.seen = Some(value);
-        if let (Some(joined), Some(_)) = (&self.joined, &self.announced) {
-            warn_if_changed(joined, parsed);
-            return self.joined.clone();
-        }
-        match parsed {
-            None => warn!("no network config in etcd yet; waiting for the key \"config\" below the prefix"),
-            Some(Err(error)) => error!(%error, "cannot use the network config; waiting for a better one"),
-            Some(Ok(parsed)) => {
-                parsed.warnings.iter().for_each(|warning| warn!("network config: {warning}"));
-                self.joined = Some(parsed.config);
-            }
-        }
-        self.joined.clone()
+    /// Our lease cannot be written or renewed. Whoever knows us already still hears what the others do, though not at full
+    /// speed: each time costs a list of everything.
+    async fn tell_in_spite_of_failure(&mut self, listing: &Listing) -> Result<(), Interrupt> {
+        let Some(Membership { own, config }) = self.announced.clone() else { return Ok(()) };
+        let ours = key_name(own.subnet);
+        let gone = !listing.entries.iter().any(|entry| entry.name == ours);
+        // Said once: it holds up all who leave.
+        let doubted = std::mem::replace(&mut self.doubted, gone);
+        self.doubt = gone && !doubted;
+        self.tell_of_others(&own, &config, listing).await?;
+        self.reset_if_steady();
+        sleep(self.relists.pause("our lease cannot be written", (self.settings.random)())).await;
+        Ok(())
     }
 
     /// Waits for a change that makes a new list worth while, and not for ever: a rival may be silent by then. Passes on
@@ -257,6 +237,8 @@ impl<R: Registry> Keeper<R> {
                 () = self.updates.closed() => return Err(Interrupt::Closed),
             };
             if changes.iter().any(&wanted) {
+                // Room that the operator has made is nobody's.
+                self.waited &= !changes.iter().any(|change| matches!(change, Change::Config(_)));
                 return Err(Interrupt::Relist("what we wait for may be there"));
             }
             if let Some(Membership { own, config }) = self.announced.clone() {
@@ -279,9 +261,10 @@ impl<R: Registry> Keeper<R> {
     }
 
     async fn tell_of_others(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
+        self.sources = Sources::default();
         self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
         let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
-        let leases = others.filter_map(|entry| self.admit(entry, config, own)).collect();
+        let leases = others.filter_map(|entry| self.admit(entry, config, own).ok()).collect();
         if std::mem::take(&mut self.doubt) {
             self.send(Update::Doubt).await?;
         }
@@ -289,11 +272,15 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// The lease of another host, if it is one that may be used.
-    fn admit(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Option<Lease> {
+    fn admit(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Result<Lease, Rejection> {
         let lease = parse_lease(&entry.name, &entry.value, entry.revision);
         let vetted = lease.and_then(|lease| vet(&lease, config, own).map(|()| lease));
-        self.rejections.note(&entry.name, vetted.as_ref().err());
-        vetted.ok()
+        let admitted = vetted.and_then(|lease| match self.sources.offer(lease.subnet, &entry.name) {
+            true => Ok(lease),
+            false => Err(Rejection::SecondKey(lease.subnet)),
+        });
+        self.rejections.note(&entry.name, admitted.as_ref().err());
+        admitted
     }
 
     async fn send(&mut self, update: Update) -> Result<(), Interrupt> {
@@ -301,16 +288,11 @@ impl<R: Registry> Keeper<R> {
     }
 }
 
-fn warn_if_changed(joined: &NetworkConfig, now: Option<Result<config::Parsed, config::ConfigError>>) {
-    match now {
-        Some(Ok(now)) if now.config == *joined => {}
-        Some(Ok(now)) => {
-            let changes = joined.differences(&now.config).join("; ");
-            warn!(changes, "the network config has changed; going on with the old one until a restart");
-        }
-        Some(Err(error)) => warn!(%error, "the network config is unusable now; going on with the old one"),
-        None => warn!("the network config is gone from etcd; going on with the old one"),
-    }
+/// A number of 53 bits from 1 on; the hosts of one etcd do not choose the same. `random` is uniform in 0..1.
+fn lease_number(random: f64) -> LeaseId {
+    #[expect(clippy::cast_possible_truncation, reason = "0 <= random < 1, so below 2^53")]
+    let number = (random.clamp(0.0, 1.0) * 9_007_199_254_740_992.0) as LeaseId;
+    number + 1
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub(crate) struct World {
     revision: i64,
     /// Whether every request fails.
     pub(crate) away: bool,
+    /// Whether every write fails. A lease is granted all the same, but the answer is lost.
+    pub(crate) full: bool,
     pub(crate) renewals: usize,
     pub(crate) lists: usize,
     /// Whether the next creation is refused.
@@ -52,6 +54,11 @@ impl Memory {
         let value = json.as_bytes().to_vec();
         self.world.borrow_mut().config = Some(value.clone());
         self.record(|_| Change::Config(Some(value)));
+    }
+
+    pub(crate) fn delete_config(&self) {
+        self.world.borrow_mut().config = None;
+        self.record(|_| Change::Config(None));
     }
 
     pub(crate) fn put(&self, name: &str, value: &str, lease: Option<LeaseId>) -> i64 {
@@ -114,6 +121,13 @@ impl Memory {
             true => Err(Error { operation: operation.to_owned(), source: "away".into() }),
         }
     }
+
+    fn check_writable(&self, operation: &str) -> Result<(), Error> {
+        match self.world.borrow().full {
+            false => Ok(()),
+            true => Err(Error { operation: operation.to_owned(), source: "database space exceeded".into() }),
+        }
+    }
 }
 
 impl Registry for Memory {
@@ -137,12 +151,11 @@ impl Registry for Memory {
         Ok(MemoryWatch { memory: self.clone(), next: from })
     }
 
-    async fn grant(&self, ttl: Duration) -> Result<(LeaseId, Duration), Error> {
+    async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<Duration, Error> {
         self.check("grant")?;
-        let mut world = self.world.borrow_mut();
-        let id = world.leases.last().map_or(1, |last| last + 1);
-        world.leases.insert(id);
-        Ok((id, ttl))
+        self.world.borrow_mut().leases.insert(lease);
+        self.check_writable("grant")?;
+        Ok(ttl)
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<Option<Duration>, Error> {
@@ -161,6 +174,7 @@ impl Registry for Memory {
 
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         self.check("create")?;
+        self.check_writable("create")?;
         if std::mem::take(&mut self.world.borrow_mut().refuse_creations) {
             return Err(Error { operation: "create".to_owned(), source: "permission denied".into() });
         }
@@ -175,6 +189,7 @@ impl Registry for Memory {
 
     async fn replace(&self, read: &Entry, value: &str) -> Result<Written, Error> {
         self.check("replace")?;
+        self.check_writable("replace")?;
         let current = self.world.borrow().entries.get(&read.name).map(|entry| entry.revision);
         if current != Some(read.revision) {
             return Ok(Written::Lost);

@@ -96,8 +96,9 @@ pub trait Registry {
     /// Changes from revision `from` on, that one included.
     fn watch(&self, from: i64) -> impl Future<Output = Result<Self::Watch, Error>>;
 
-    /// A new lease on which keys can hang, with the time to live that was granted.
-    fn grant(&self, ttl: Duration) -> impl Future<Output = Result<(LeaseId, Duration), Error>>;
+    /// A lease of this number, on which keys can hang; the time to live that was granted. Fine if it is there already: an
+    /// earlier request may have gone through without an answer.
+    fn grant(&self, lease: LeaseId, ttl: Duration) -> impl Future<Output = Result<Duration, Error>>;
 
     /// Renews a lease. The time to live it has again, or `None` if there is no such lease any more.
     fn keep_alive(&self, lease: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>>;
@@ -108,7 +109,7 @@ pub trait Registry {
     /// Creates a key below `PREFIX/subnets/`; lost if it exists.
     fn create(&self, name: &str, value: &str, lease: LeaseId) -> impl Future<Output = Result<Written, Error>>;
 
-    /// Writes an entry that was read before, on the same lease; lost if it has changed since.
+    /// Writes an entry that was read before, on the lease that `read` names; lost if it has changed since.
     fn replace(&self, read: &Entry, value: &str) -> impl Future<Output = Result<Written, Error>>;
 
     /// Deletes an entry that was read before; lost if it has changed since.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
+use ipnetwork::Ipv4Network;
+
 /// How we stand.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Standing {
@@ -11,6 +13,8 @@ pub struct Standing {
     pub contact: Contact,
     /// Keys that are not used, with the reason.
     pub ignored: BTreeMap<String, String>,
+    /// The subnet that we had, if etcd has said since the start that it is another host's.
+    pub lost: Option<Ipv4Network>,
 }
 
 /// What came of the last talk with etcd.

@@ -40,6 +40,9 @@ fn names_of_keys_go_there_and_back() {
     let subnet = parse_key_name("10.5.40.0-24").expect("a well-formed name");
     assert_eq!(key_name(subnet), "10.5.40.0-24");
     assert_eq!(parse_key_name("10.5.40.0-24&fd00:5:0:1::-64"), Ok(subnet));
+    for another in ["10.5.40.0-024", "10.5.40.0-0024", "10.5.40.0-024&fd00:5:0:1::-64"] {
+        assert_eq!(parse_key_name(another), Err(Rejection::Key), "{another} would be a second key of one subnet");
+    }
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Rig {
             summary,
             stopping: stops,
         };
-        tokio::task::spawn_local(Keep::new(place(), last_known, Duration::from_secs(60), channels).run());
+        tokio::task::spawn_local(Keep::new(place(), last_known, Duration::from_secs(60), channels, wall_time).run());
         Self { updates, standing, kernel, snapshot, stopping }
     }
 
@@ -56,7 +56,15 @@ fn place() -> Place {
 }
 
 fn last_known() -> Option<Snapshot> {
-    Some(Snapshot::new(&place(), membership(), (1..=5).map(lease).collect()))
+    Some(Snapshot::new(&place(), membership(), (1..=5).map(lease).collect(), Some(SystemTime::UNIX_EPOCH)))
+}
+
+fn wall_time() -> SystemTime {
+    SystemTime::UNIX_EPOCH + TTL * 2
+}
+
+fn away() -> Contact {
+    Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() }
 }
 
 fn on_paused_time(test: impl Future<Output = ()>) {
@@ -69,7 +77,7 @@ fn comes_up_from_the_last_known_state_when_etcd_fails() {
     on_paused_time(async {
         let mut rig = Rig::start(last_known());
         let started = Instant::now();
-        rig.contact(Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() });
+        rig.contact(away());
         assert_eq!(rig.next().await, "joined 10.5.200.0/24");
         assert_eq!(rig.next().await, "5 leases");
         assert_eq!(started.elapsed(), Duration::ZERO);
@@ -97,6 +105,37 @@ fn leaves_the_last_known_state_alone_when_etcd_answers() {
         rig.contact(Contact::Waiting { reason: "no config".to_owned() });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(rig.kernel.try_recv().is_err());
+    });
+}
+
+#[test]
+fn does_not_come_up_on_a_subnet_that_is_another_hosts() {
+    on_paused_time(async {
+        for silent in [true, false] {
+            let mut rig = Rig::start(last_known());
+            rig.standing.send_modify(|standing| standing.lost = Some(membership().own.subnet));
+            if !silent {
+                rig.contact(away());
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            assert!(rig.kernel.try_recv().is_err());
+            rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
+            assert_eq!(rig.next().await, "joined 10.5.200.0/24", "etcd says so itself");
+        }
+    });
+}
+
+#[test]
+fn a_snapshot_is_as_old_as_what_etcd_has_said() {
+    on_paused_time(async {
+        let mut rig = Rig::start(last_known());
+        rig.contact(away());
+        rig.snapshot.changed().await.expect("the roster runs");
+        let known_at = |rig: &mut Rig| rig.snapshot.borrow_and_update().as_ref().and_then(Snapshot::known_at);
+        assert_eq!(known_at(&mut rig), Some(SystemTime::UNIX_EPOCH), "written anew, but etcd has told nothing");
+        rig.contact(Contact::Holding);
+        rig.snapshot.changed().await.expect("it is written now and then");
+        assert_eq!(known_at(&mut rig), Some(wall_time()));
     });
 }
 

@@ -166,3 +166,40 @@ fn says_when_nothing_is_free() {
     let entries = (0..=255).map(|n| entry(&format!("10.5.{n}.0-24"), "10.99.0.3", COMPLETE)).collect();
     check(entries, None, "exhausted");
 }
+
+#[test]
+fn does_not_advise_to_delete_a_reservation() {
+    for (ip, node, advice) in
+        [("10.99.0.2", "b", "or give this host that --node-id"), ("10.99.0.3", "a", "and with PublicIP 10.99.0.2")]
+    {
+        for (lease, reserved) in [(None, true), (Some(1), false)] {
+            let entry = Entry { lease, ..named("10.5.7.0-24", ip, node, 3) };
+            let Some(rival) = rival(
+                &Listing { revision: 9, config: None, entries: vec![entry] },
+                &config(),
+                &identity(),
+                &Learned::default(),
+            ) else {
+                panic!("a rival")
+            };
+            let text = Refusal(&rival, &identity()).to_string();
+            assert_eq!(text.contains("etcdctl del /test/subnets/10.5.7.0-24"), !reserved, "{text}");
+            assert_eq!(text.contains(advice), reserved, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_subnet_is_anothers_if_any_part_of_it_is() {
+    let subnet = "10.5.9.0/24".parse().expect("a subnet in a test");
+    let check = |entry: Entry, expected: bool| {
+        let listing = Listing { revision: 9, config: None, entries: vec![entry.clone()] };
+        assert_eq!(is_anothers(&listing, subnet, &identity()), expected, "{entry:?}");
+    };
+    check(named("10.5.9.0-24", "10.99.0.2", "a", 3), false);
+    check(entry("10.5.9.0-24", "10.99.0.2", COMPLETE), false);
+    check(named("10.5.8.0-24", "10.99.0.3", "b", 3), false);
+    check(named("10.5.9.0-24", "10.99.0.3", "b", 3), true);
+    check(named("10.5.8.0-23", "10.99.0.3", "b", 3), true);
+    check(named("10.5.9.0-24&fd00:5::-64", "10.99.0.3", "b", 3), true);
+}

@@ -6,6 +6,7 @@ use ipnetwork::Ipv4Network;
 use tokio::time::sleep;
 use tracing::{debug, error, warn};
 
+use super::sources::Loss;
 use super::{Held, Interrupt, Keeper};
 use crate::config::NetworkConfig;
 use crate::subnet::claim::is_older_rival;
@@ -19,6 +20,9 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 /// How long we trust the runtime's clock, which stands still while the machine sleeps: a lease that ran on meanwhile is
 /// renewed this soon after.
 const NAP: Duration = Duration::from_secs(30);
+
+/// The lease that the peer of a subnet has now.
+type PeerChange = (Ipv4Network, Option<Lease>);
 
 impl<R: Registry> Keeper<R> {
     /// Passes on what changes, renews the lease, until something needs a new list.
@@ -73,14 +77,12 @@ impl<R: Registry> Keeper<R> {
                     self.network_config(value.as_deref());
                 }
                 Change::Put(entry) if entry.name == ours => {}
-                Change::Put(entry) => {
-                    if let Ok(subnet) = self.subnet_of(&entry.name) {
-                        leases.push((subnet, self.admit(&entry, config, own)));
-                    }
-                }
+                Change::Put(entry) => leases.extend(self.written(&entry, config, own)?),
                 Change::Delete(name) => {
                     self.rejections.note(&name, None);
-                    leases.extend(parse_key_name(&name).ok().map(|subnet| (subnet, None)));
+                    if let Ok(subnet) = parse_key_name(&name) {
+                        leases.extend(self.withdrawn(subnet, &name)?);
+                    }
                 }
             }
         }
@@ -88,6 +90,25 @@ impl<R: Registry> Keeper<R> {
         match leases.is_empty() {
             true => Ok(()),
             false => self.send(Update::Changes(leases)).await,
+        }
+    }
+
+    /// What a written key means for the peer of its subnet, if anything.
+    fn written(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Result<Option<PeerChange>, Interrupt> {
+        let Ok(subnet) = self.subnet_of(&entry.name) else { return Ok(None) };
+        match self.admit(entry, config, own) {
+            Ok(lease) => Ok(Some((subnet, Some(lease)))),
+            Err(Rejection::SecondKey(_)) => Ok(None),
+            Err(_) => self.withdrawn(subnet, &entry.name),
+        }
+    }
+
+    /// What it means for the peer of a subnet that one of its keys is gone, or unfit.
+    fn withdrawn(&mut self, subnet: Ipv4Network, name: &str) -> Result<Option<PeerChange>, Interrupt> {
+        match self.sources.withdraw(subnet, name) {
+            Loss::Peer => Ok(Some((subnet, None))),
+            Loss::Source => Err(Interrupt::Relist("another key of a subnet may count now")),
+            Loss::Nothing => Ok(None),
         }
     }
 
@@ -102,10 +123,10 @@ impl<R: Registry> Keeper<R> {
     async fn look_up(&mut self, subnet: Ipv4Network, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
         let found = tokio::time::timeout(LOOK_UP, self.registry.get(&key_name(subnet))).await;
         match found {
-            Ok(Ok(Some(entry))) if subnet != own.subnet => {
-                let lease = self.admit(&entry, config, own);
-                self.send(Update::Changes(vec![(subnet, lease)])).await
-            }
+            Ok(Ok(Some(entry))) if subnet != own.subnet => match self.written(&entry, config, own)? {
+                Some(change) => self.send(Update::Changes(vec![change])).await,
+                None => Ok(()),
+            },
             Ok(Ok(Some(_) | None)) | Ok(Err(_)) | Err(_) => {
                 debug!(%subnet, "no lease for a subnet that a packet needs");
                 Ok(())
@@ -120,6 +141,7 @@ impl<R: Registry> Keeper<R> {
     async fn renew_if_due(&mut self, held: &mut Held) -> Result<(), Interrupt> {
         let Some(lease) = held.lease.filter(|_| (self.settings.boot_time)() >= held.renew_at) else { return Ok(()) };
         match self.registry.keep_alive(lease).await? {
+            Some(_) if held.incomplete => Err(Interrupt::Relist("our lease is to be completed")),
             Some(ttl) => {
                 held.renew_at = self.renewal(ttl);
                 debug!(?ttl, "renewed the lease");

@@ -34,6 +34,7 @@ impl Rejections {
             Rejection::Key
             | Rejection::Value(_)
             | Rejection::OtherVni(..)
+            | Rejection::SecondKey(_)
             | Rejection::Subnet(..)
             | Rejection::PublicIp(..)
             | Rejection::VtepMac(..) => warn!(key, "ignoring a lease: {rejection}"),

@@ -12,6 +12,8 @@ const CONFIG: &str = r#"{"Network":"10.5.0.0/16"}"#;
 const MINE: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"},"NodeID":"a"}"#;
 const OTHER: &str = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:03"}}"#;
 
+mod trouble;
+
 /// A keeper over a registry in memory, and what it tells.
 struct Rig {
     memory: Memory,
