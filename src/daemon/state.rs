@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -60,7 +61,7 @@ pub(super) fn load(path: &Path, prefix: &str, node: &NodeId) -> Option<Snapshot>
 /// ends when the last one is there.
 pub(super) async fn keep(
     path: PathBuf,
-    mut snapshots: watch::Receiver<Option<Snapshot>>,
+    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
     _writing: oneshot::Sender<Infallible>,
 ) {
     let mut failed = false;

@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
 }
 
 fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
-    if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
+    if says(path, text).unwrap_or(false) {
         return Ok(false);
     }
     let directory = match path.parent() {
@@ -56,6 +56,23 @@ fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
     file.persist(path).map_err(|error| error.error)?;
     fs::File::open(directory)?.sync_all()?;
     Ok(true)
+}
+
+/// Whether a file holds just this text. Compared piece by piece: it may be large.
+fn says(path: &Path, text: &str) -> io::Result<bool> {
+    let mut file = fs::File::open(path)?;
+    let mut rest = text.as_bytes();
+    if file.metadata()?.len() != rest.len() as u64 {
+        return Ok(false);
+    }
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let read = file.read(&mut piece)?;
+        match rest.split_at_checked(read) {
+            Some((these, after)) if read > 0 && these == &piece[..read] => rest = after,
+            Some(_) | None => return Ok(read == 0 && rest.is_empty()),
+        }
+    }
 }
 
 /// Removes a file; answers whether it was there.

@@ -2,6 +2,7 @@
 //! is away at the start, and says what should be kept on the disk.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +36,7 @@ pub struct Channels {
     /// What we are.
     pub membership: watch::Sender<Option<Membership>>,
     /// What should be on the disk.
-    pub snapshot: watch::Sender<Option<Snapshot>>,
+    pub snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     /// How many peers there are, and how many of them are kept though gone from etcd.
     pub summary: watch::Sender<Summary>,
     /// Ends when the daemon is about to: the time for a last snapshot.
@@ -207,7 +208,12 @@ impl Keep {
         }
         let Some(membership) = self.roster.membership().cloned() else { return };
         let leases = self.roster.peers().cloned().collect();
-        self.channels.snapshot.send_replace(Some(Snapshot::new(&self.place, membership, leases, self.known_at)));
+        self.channels.snapshot.send_replace(Some(Arc::new(Snapshot::new(
+            &self.place,
+            membership,
+            leases,
+            self.known_at,
+        ))));
     }
 }
 

@@ -15,6 +15,8 @@ use crate::subnet::claim::Past;
 use crate::subnet::update::Membership;
 use crate::subnet::{Lease, vet};
 
+/// Length of the first line, in hexadecimal.
+const SUM: usize = 64;
 /// Raised whenever the JSON changes its meaning.
 const FORMAT: u32 = 1;
 
@@ -91,10 +93,17 @@ impl Snapshot {
         UNIX_EPOCH.checked_add(Duration::from_secs(self.known_at?))
     }
 
-    /// The text for the disk.
+    /// The text for the disk. Made in one piece of memory: 60,000 leases are 9 MB.
     pub fn render(&self) -> String {
-        let json = serde_json::to_string(self).expect("a struct of names, addresses and numbers is always JSON");
-        format!("{}\n{json}\n", sum(&json))
+        const EACH: usize = 160;
+        let mut text = vec![b'0'; SUM];
+        text.reserve(4096 + EACH * self.leases.len());
+        text.push(b'\n');
+        serde_json::to_writer(&mut text, self).expect("a struct of names, addresses and numbers is always JSON");
+        let sum = sum(&text[SUM + 1..]);
+        text[..SUM].copy_from_slice(sum.as_bytes());
+        text.push(b'\n');
+        String::from_utf8(text).expect("JSON is text")
     }
 
     /// Reads a text that [`Snapshot::render`] made for this host and overlay.
@@ -105,7 +114,7 @@ impl Snapshot {
         let damaged = |why: &str| Refusal::Damaged(why.to_owned());
         let (first, json) = text.split_once('\n').ok_or_else(|| damaged("it has one line"))?;
         let json = json.trim_end_matches('\n');
-        if first != sum(json) {
+        if first != sum(json.as_bytes()) {
             return Err(damaged("its checksum is wrong"));
         }
         Self::of_json(json, prefix, node)
@@ -157,8 +166,8 @@ pub fn file_name(prefix: &str) -> String {
     format!("{name}.snapshot")
 }
 
-fn sum(json: &str) -> String {
-    Sha256::digest(json.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+fn sum(json: &[u8]) -> String {
+    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -209,7 +218,7 @@ mod tests {
         let text = snapshot().render();
         let (_, json) = text.split_once('\n').expect("two lines");
         let json = json.trim_end().replace(r#""known_at":0,"#, "");
-        let read = Snapshot::parse(&format!("{}\n{json}\n", sum(&json)), PREFIX, &NodeId::named("a"));
+        let read = Snapshot::parse(&format!("{}\n{json}\n", sum(json.as_bytes())), PREFIX, &NodeId::named("a"));
         assert_eq!(read.map(|snapshot| snapshot.known_at()), Ok(None));
         assert_eq!(snapshot().known_at(), Some(UNIX_EPOCH));
     }
@@ -227,7 +236,7 @@ mod tests {
         check(&text, "/other", "a", "belongs to node a of /coreos.com/network");
         check(&text, PREFIX, "b", "belongs to node a");
         let newer = r#"{"format":2}"#;
-        check(&format!("{}\n{newer}\n", sum(newer)), PREFIX, "a", "expected format 1, got 2");
+        check(&format!("{}\n{newer}\n", sum(newer.as_bytes())), PREFIX, "a", "expected format 1, got 2");
     }
 
     #[test]
@@ -259,7 +268,7 @@ mod tests {
             let from = cut.index(json.len());
             let to = (from + length).min(json.len());
             let json = format!("{}{put}{}", &json[..from], &json[to..]);
-            let text = format!("{}\n{json}\n", sum(&json));
+            let text = format!("{}\n{json}\n", sum(json.as_bytes()));
             if let Ok(read) = Snapshot::parse(&text, PREFIX, &NodeId::named("a")) {
                 prop_assert!(read.usable_leases().len() <= read.leases.len());
                 read.past(None);

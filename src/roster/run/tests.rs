@@ -1,6 +1,7 @@
 use super::*;
 use crate::identity::NodeId;
 use crate::roster::tests::{lease, membership};
+use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::task::LocalSet;
 
@@ -9,7 +10,7 @@ struct Rig {
     updates: mpsc::Sender<Update>,
     standing: watch::Sender<Standing>,
     kernel: mpsc::Receiver<Update>,
-    snapshot: watch::Receiver<Option<Snapshot>>,
+    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
     stopping: oneshot::Sender<Infallible>,
 }
 
@@ -131,7 +132,7 @@ fn a_snapshot_is_as_old_as_what_etcd_has_said() {
         let mut rig = Rig::start(last_known());
         rig.contact(away());
         rig.snapshot.changed().await.expect("the roster runs");
-        let known_at = |rig: &mut Rig| rig.snapshot.borrow_and_update().as_ref().and_then(Snapshot::known_at);
+        let known_at = |rig: &mut Rig| rig.snapshot.borrow_and_update().as_deref().and_then(Snapshot::known_at);
         assert_eq!(known_at(&mut rig), Some(SystemTime::UNIX_EPOCH), "written anew, but etcd has told nothing");
         rig.contact(Contact::Holding);
         rig.snapshot.changed().await.expect("it is written now and then");
