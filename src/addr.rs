@@ -54,7 +54,10 @@ impl FromStr for MacAddr {
             digits.then(|| u8::from_str_radix(part, 16).ok()).flatten()
         };
         let octets: Option<Vec<u8>> = text.split([':', '-']).map(octet).collect();
-        octets.and_then(|octets| octets.try_into().ok()).map(Self).ok_or_else(|| NotAMacAddr(text.to_owned()))
+        octets
+            .and_then(|octets| octets.try_into().ok())
+            .map(Self)
+            .ok_or_else(|| NotAMacAddr(text.to_owned()))
     }
 }
 
@@ -97,7 +100,9 @@ impl TryFrom<u32> for Vni {
     type Error = NotAVni;
 
     fn try_from(number: u32) -> Result<Self, Self::Error> {
-        (number <= Self::MAX).then_some(Self(number)).ok_or(NotAVni(number))
+        (number <= Self::MAX)
+            .then_some(Self(number))
+            .ok_or(NotAVni(number))
     }
 }
 
@@ -135,14 +140,28 @@ mod tests {
 
     #[test]
     fn reads_the_notations_of_go_and_prints_the_one_of_ip() {
-        for text in ["b6:bf:4c:81:cf:3b", "B6:BF:4C:81:CF:3B", "b6-bf-4c-81-cf-3b"] {
-            assert_eq!(text.parse::<MacAddr>().map(|m| m.to_string()), Ok("b6:bf:4c:81:cf:3b".to_owned()));
+        for text in [
+            "b6:bf:4c:81:cf:3b",
+            "B6:BF:4C:81:CF:3B",
+            "b6-bf-4c-81-cf-3b",
+        ] {
+            assert_eq!(
+                text.parse::<MacAddr>().map(|m| m.to_string()),
+                Ok("b6:bf:4c:81:cf:3b".to_owned())
+            );
         }
     }
 
     #[test]
     fn refuses_what_is_not_a_mac_address() {
-        for text in ["", "b6", "b6:bf:4c:81:cf", "b6:bf:4c:81:cf:3b:00", "b6:bf:4c:81:cf:+b", "b6:bf:4c:81:cf:3"] {
+        for text in [
+            "",
+            "b6",
+            "b6:bf:4c:81:cf",
+            "b6:bf:4c:81:cf:3b:00",
+            "b6:bf:4c:81:cf:+b",
+            "b6:bf:4c:81:cf:3",
+        ] {
             assert!(text.parse::<MacAddr>().is_err(), "{text}");
         }
     }

@@ -14,7 +14,11 @@ pub struct Backoff {
 impl Backoff {
     /// Delays from about `first` up to about `ceiling`.
     pub const fn new(first: Duration, ceiling: Duration) -> Self {
-        Self { first, ceiling, failures: 0 }
+        Self {
+            first,
+            ceiling,
+            failures: 0,
+        }
     }
 
     /// The delay after one more failure. `random` is uniform in 0..1 and shortens the delay by up to a
@@ -22,7 +26,9 @@ impl Backoff {
     pub fn next(&mut self, random: f64) -> Duration {
         let doubled = self.first.saturating_mul(1 << self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
-        doubled.min(self.ceiling).mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
+        doubled
+            .min(self.ceiling)
+            .mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
     }
 
     /// Starts again from the first delay, after a success.

@@ -44,10 +44,20 @@ async fn remove(options: &CleanupOptions) -> anyhow::Result<String> {
     let subnet_env = write::read(&options.subnet_file).unwrap_or_default();
     let (mut netlink, driver) = netlink::open()?;
     let driver = tokio::task::spawn_local(driver);
-    let devices = netlink.vxlans().await.context("failed to look for our device")?;
+    let devices = netlink
+        .vxlans()
+        .await
+        .context("failed to look for our device")?;
     let instance = options.instance(&devices, &mut done);
     if let Some(vni) = instance {
-        remove_device(&mut netlink, vni, &devices, envfile::network(&subnet_env), &mut done).await;
+        remove_device(
+            &mut netlink,
+            vni,
+            &devices,
+            envfile::network(&subnet_env),
+            &mut done,
+        )
+        .await;
         remove_rules(vni, &mut done).await;
     }
     driver.abort();
@@ -74,12 +84,16 @@ impl CleanupOptions {
     /// None if its device is somebody else's: then its rules are as well.
     fn instance(&self, devices: &[Device], done: &mut Done) -> Option<Vni> {
         let owner = self.owner();
-        let ours = devices.iter().find(|device| device.alias == owner && self.vni.is_none_or(|vni| device.vni == vni));
+        let ours = devices
+            .iter()
+            .find(|device| device.alias == owner && self.vni.is_none_or(|vni| device.vni == vni));
         if let Some(device) = ours {
             return Some(device.vni);
         }
         let vni = self.vni.unwrap_or(Vni::DEFAULT);
-        let Some(foreign) = devices.iter().find(|device| device.name == vni.device()) else { return Some(vni) };
+        let Some(foreign) = devices.iter().find(|device| device.name == vni.device()) else {
+            return Some(vni);
+        };
         done.lines.push(format!(
             "left alone: device {}, the rules of its VNI and {:?}, which are not of {owner:?} (its alias is {:?})",
             foreign.name, self.subnet_file, foreign.alias
@@ -90,7 +104,11 @@ impl CleanupOptions {
     /// What is written for others is, beside the device of another flanneld, that one's.
     fn files(&self, ours: bool) -> Vec<&Path> {
         let for_others = [self.subnet_file.as_path(), &self.docker_opts_file];
-        let own = self.snapshot.as_deref().into_iter().chain([self.socket.as_path()]);
+        let own = self
+            .snapshot
+            .as_deref()
+            .into_iter()
+            .chain([self.socket.as_path()]);
         for_others.into_iter().filter(|_| ours).chain(own).collect()
     }
 }
@@ -118,15 +136,19 @@ async fn remove_device(
     ops.push(Op::DeleteDevice);
     let failures = netlink.apply(&name, &ops);
     if failures.is_empty() {
-        done.lines.push(format!("removed device {name} with all its entries"));
+        done.lines
+            .push(format!("removed device {name} with all its entries"));
     }
-    done.failed.extend(failures.into_iter().map(anyhow::Error::from));
+    done.failed
+        .extend(failures.into_iter().map(anyhow::Error::from));
 }
 
 async fn remove_rules(vni: Vni, done: &mut Done) {
     let (removed, failed) = Firewall::default().remove(vni).await;
-    done.lines.extend(removed.into_iter().map(|what| format!("removed {what}")));
-    done.failed.extend(failed.into_iter().map(anyhow::Error::from));
+    done.lines
+        .extend(removed.into_iter().map(|what| format!("removed {what}")));
+    done.failed
+        .extend(failed.into_iter().map(anyhow::Error::from));
 }
 
 impl Done {
@@ -141,9 +163,18 @@ impl Done {
     fn into_words(self) -> anyhow::Result<String> {
         let mut text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
         if self.failed.is_empty() {
-            return Ok(if text.is_empty() { "nothing of ours is here\n".to_owned() } else { text });
+            return Ok(if text.is_empty() {
+                "nothing of ours is here\n".to_owned()
+            } else {
+                text
+            });
         }
-        self.failed.iter().for_each(|error| text.push_str(&format!("failed: {error:#}\n")));
-        anyhow::bail!("not everything could be removed; it may be tried again\n{}", text.trim_end())
+        self.failed
+            .iter()
+            .for_each(|error| text.push_str(&format!("failed: {error:#}\n")));
+        anyhow::bail!(
+            "not everything could be removed; it may be tried again\n{}",
+            text.trim_end()
+        )
     }
 }

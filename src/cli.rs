@@ -178,12 +178,18 @@ pub struct DockerOptions {
 /// [`Stop`], with a text for the operator.
 pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command, Stop> {
     match args.split_first() {
-        Some((name, rest)) if name == "cleanup" => Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into())),
-        Some((name, rest)) if name == "status" => Ok(Command::Status(read::<StatusFlags>(rest, env)?.into())),
-        Some((name, rest)) if name == "docker-opts" => {
-            Ok(Command::DockerOpts(read::<DockerFlags>(rest, env)?.into_options(env)))
+        Some((name, rest)) if name == "cleanup" => {
+            Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into()))
         }
-        Some(_) | None => options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options))),
+        Some((name, rest)) if name == "status" => {
+            Ok(Command::Status(read::<StatusFlags>(rest, env)?.into()))
+        }
+        Some((name, rest)) if name == "docker-opts" => Ok(Command::DockerOpts(
+            read::<DockerFlags>(rest, env)?.into_options(env),
+        )),
+        Some(_) | None => {
+            options(read::<Flags>(args, env)?).map(|options| Command::Run(Box::new(options)))
+        }
     }
 }
 
@@ -201,11 +207,17 @@ fn read<F: Parser>(args: &[String], env: &BTreeMap<String, String>) -> Result<F,
 
 fn matches<F: Parser>(args: &[String]) -> Result<clap::ArgMatches, Stop> {
     let program = [F::command().get_name().to_owned()];
-    F::command().try_get_matches_from(program.iter().chain(args)).map_err(|error| stop(&error))
+    F::command()
+        .try_get_matches_from(program.iter().chain(args))
+        .map_err(|error| stop(&error))
 }
 
 fn stop(error: &clap::Error) -> Stop {
-    if error.use_stderr() { Stop::Usage(error.to_string()) } else { Stop::Text(error.to_string()) }
+    if error.use_stderr() {
+        Stop::Usage(error.to_string())
+    } else {
+        Stop::Text(error.to_string())
+    }
 }
 
 fn usage(text: impl Into<String>) -> Stop {
@@ -222,10 +234,20 @@ fn in_variable(variable: &str, stop: Stop) -> Stop {
 /// Go takes one dash for two: `-iface=eth0`. Options of one letter stay as they are.
 fn go_spelling<F: Parser>(args: &[String]) -> Vec<String> {
     let command = F::command();
-    let is_long = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
-    let known = |arg: &str| arg.split('=').next().is_some_and(|name| name.len() > 1 && is_long(name));
+    let is_long = |name: &str| {
+        command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(name))
+    };
+    let known = |arg: &str| {
+        arg.split('=')
+            .next()
+            .is_some_and(|name| name.len() > 1 && is_long(name))
+    };
     let respell = |arg: &String| match arg.strip_prefix('-') {
-        Some(rest) if !rest.starts_with('-') && (known(rest) || ["help", "version"].contains(&rest)) => {
+        Some(rest)
+            if !rest.starts_with('-') && (known(rest) || ["help", "version"].contains(&rest)) =>
+        {
             format!("--{rest}")
         }
         Some(_) | None => arg.clone(),
@@ -235,14 +257,21 @@ fn go_spelling<F: Parser>(args: &[String]) -> Vec<String> {
 
 /// The options that the environment names and the command line does not, as arguments. An empty variable says
 /// nothing: an `EnvironmentFile=` often holds one for each option.
-fn from_env<F: Parser>(given: &clap::ArgMatches, env: &BTreeMap<String, String>) -> Vec<(String, String)> {
+fn from_env<F: Parser>(
+    given: &clap::ArgMatches,
+    env: &BTreeMap<String, String>,
+) -> Vec<(String, String)> {
     let command = F::command();
     let mut found = Vec::new();
     for arg in command.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
         let variable = variable(long);
-        let on_command_line = given.value_source(arg.get_id().as_str()) == Some(clap::parser::ValueSource::CommandLine);
-        if let Some(value) = env.get(&variable).filter(|value| !value.is_empty() && !on_command_line) {
+        let on_command_line = given.value_source(arg.get_id().as_str())
+            == Some(clap::parser::ValueSource::CommandLine);
+        if let Some(value) = env
+            .get(&variable)
+            .filter(|value| !value.is_empty() && !on_command_line)
+        {
             found.push((variable, format!("--{long}={value}")));
         }
     }
@@ -262,7 +291,11 @@ fn options(flags: Flags) -> Result<Options, Stop> {
     }
     Ok(Options {
         etcd: etcd_options(&flags)?,
-        selectors: Selectors { ifaces: flags.iface, patterns: flags.iface_regex, can_reach: flags.iface_can_reach },
+        selectors: Selectors {
+            ifaces: flags.iface,
+            patterns: flags.iface_regex,
+            can_reach: flags.iface_can_reach,
+        },
         public_ip: flags.public_ip,
         peering: match flags.peers {
             Peers::Eager => Peering::Eager,
@@ -280,20 +313,27 @@ fn options(flags: Flags) -> Result<Options, Stop> {
         iptables_resync: Duration::from_secs(flags.iptables_resync.into()),
         blackhole: flags.ip_blackhole_route,
         checksums_in_software: flags.tx_checksum_offload == Offload::Off,
-        docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
+        docker_opts_file: flags
+            .docker_opts_file
+            .unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
         socket: socket_path(&flags.subnet_file),
         subnet_file: flags.subnet_file,
         node_id: flags.node_id,
         state_dir: flags.state_dir,
         removal_grace: Duration::from_secs(flags.removal_grace.into()),
         renew_margin: Duration::from_secs(60 * u64::from(flags.subnet_lease_renew_margin)),
-        healthz: (flags.healthz_port != 0).then(|| SocketAddr::new(flags.healthz_ip, flags.healthz_port)),
+        healthz: (flags.healthz_port != 0)
+            .then(|| SocketAddr::new(flags.healthz_ip, flags.healthz_port)),
         verbosity: flags.verbosity,
     })
 }
 
 fn etcd_options(flags: &Flags) -> Result<EtcdOptions, Stop> {
-    let endpoints = flags.etcd_endpoints.iter().map(|text| endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+    let endpoints = flags
+        .etcd_endpoints
+        .iter()
+        .map(|text| endpoint(text))
+        .collect::<Result<Vec<_>, _>>()?;
     if flags.etcd_certfile.is_some() != flags.etcd_keyfile.is_some() {
         return Err(usage(
             "--etcd-certfile and --etcd-keyfile go together: a certificate is of no use without its key\n",
@@ -315,15 +355,20 @@ fn login(flags: &Flags) -> Result<Option<Login>, Stop> {
         (Some(password), None) => Some(Password::Given(Secret(password.clone()))),
         (None, Some(file)) => Some(Password::File(file.clone())),
         (Some(_), Some(_)) => {
-            return Err(usage("give one of --etcd-password and --etcd-password-file, in the environment too\n"));
+            return Err(usage(
+                "give one of --etcd-password and --etcd-password-file, in the environment too\n",
+            ));
         }
     };
     match (&flags.etcd_username, password) {
         (None, None) => Ok(None),
-        (Some(user), Some(password)) => Ok(Some(Login { user: user.clone(), password })),
-        (Some(_), None) | (None, Some(_)) => {
-            Err(usage("--etcd-username goes together with --etcd-password-file or --etcd-password\n"))
-        }
+        (Some(user), Some(password)) => Ok(Some(Login {
+            user: user.clone(),
+            password,
+        })),
+        (Some(_), None) | (None, Some(_)) => Err(usage(
+            "--etcd-username goes together with --etcd-password-file or --etcd-password\n",
+        )),
     }
 }
 
@@ -331,7 +376,9 @@ fn login(flags: &Flags) -> Result<Option<Login>, Stop> {
 fn endpoint(text: &str) -> Result<String, Stop> {
     let text = text.trim().trim_end_matches('/');
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-    let authority = rest.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let authority = rest
+        .rsplit_once(':')
+        .filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match authority {
         Some(_) if ["http", "https"].contains(&scheme) && !rest.contains(['/', '@']) => {
             Ok(format!("{scheme}://{rest}"))
@@ -344,8 +391,12 @@ fn endpoint(text: &str) -> Result<String, Stop> {
 
 /// Host part of an endpoint that [`parse`] has accepted.
 pub fn host_of(endpoint: &str) -> &str {
-    let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-    rest.rsplit_once(':').map_or(rest, |(host, _)| host).trim_matches(['[', ']'])
+    let rest = endpoint
+        .split_once("://")
+        .map_or(endpoint, |(_, rest)| rest);
+    rest.rsplit_once(':')
+        .map_or(rest, |(host, _)| host)
+        .trim_matches(['[', ']'])
 }
 
 /// Where subnet.env is when nothing is said.

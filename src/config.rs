@@ -59,7 +59,10 @@ pub struct VxlanConfig {
 impl NetworkConfig {
     /// MTU of the overlay, given the MTU of the external interface, which is an upper limit: the kernel refuses more.
     pub fn overlay_mtu(&self, external: u32) -> u32 {
-        self.vxlan.mtu.map_or(external, |mtu| mtu.min(external)).saturating_sub(VXLAN_OVERHEAD)
+        self.vxlan
+            .mtu
+            .map_or(external, |mtu| mtu.min(external))
+            .saturating_sub(VXLAN_OVERHEAD)
     }
 
     /// Whether `subnet` is one that this configuration could have handed out.
@@ -76,22 +79,75 @@ impl NetworkConfig {
         let mut found = Vec::new();
         let mut differ = |name: &str, before: String, after: String, effect: &str| {
             if before != after {
-                found.push(format!("{name} {before} -> {after}: a restart would {effect}"));
+                found.push(format!(
+                    "{name} {before} -> {after}: a restart would {effect}"
+                ));
             }
         };
         let subnets = "take another subnet where ours does not fit";
-        differ("Network", self.network.to_string(), now.network.to_string(), "take a subnet of the new network");
-        differ("SubnetLen", self.subnet_len.to_string(), now.subnet_len.to_string(), "take a subnet of the new size");
-        differ("SubnetMin", self.subnet_min.to_string(), now.subnet_min.to_string(), subnets);
-        differ("SubnetMax", self.subnet_max.to_string(), now.subnet_max.to_string(), subnets);
+        differ(
+            "Network",
+            self.network.to_string(),
+            now.network.to_string(),
+            "take a subnet of the new network",
+        );
+        differ(
+            "SubnetLen",
+            self.subnet_len.to_string(),
+            now.subnet_len.to_string(),
+            "take a subnet of the new size",
+        );
+        differ(
+            "SubnetMin",
+            self.subnet_min.to_string(),
+            now.subnet_min.to_string(),
+            subnets,
+        );
+        differ(
+            "SubnetMax",
+            self.subnet_max.to_string(),
+            now.subnet_max.to_string(),
+            subnets,
+        );
         let (old, new) = (&self.vxlan, &now.vxlan);
-        let device = format!("make the device {} beside {}", new.vni.device(), old.vni.device());
-        differ("Backend.VNI", old.vni.to_string(), new.vni.to_string(), &device);
-        differ("Backend.Port", old.port.to_string(), new.port.to_string(), "make the device again");
-        differ("Backend.GBP", old.gbp.to_string(), new.gbp.to_string(), "make the device again");
-        differ("Backend.Learning", old.learning.to_string(), new.learning.to_string(), "change the device");
-        let mtu = |mtu: Option<u32>| mtu.map_or("that of the interface".to_owned(), |mtu| mtu.to_string());
-        differ("Backend.MTU", mtu(old.mtu), mtu(new.mtu), "change the MTU of the device, and of pods that start then");
+        let device = format!(
+            "make the device {} beside {}",
+            new.vni.device(),
+            old.vni.device()
+        );
+        differ(
+            "Backend.VNI",
+            old.vni.to_string(),
+            new.vni.to_string(),
+            &device,
+        );
+        differ(
+            "Backend.Port",
+            old.port.to_string(),
+            new.port.to_string(),
+            "make the device again",
+        );
+        differ(
+            "Backend.GBP",
+            old.gbp.to_string(),
+            new.gbp.to_string(),
+            "make the device again",
+        );
+        differ(
+            "Backend.Learning",
+            old.learning.to_string(),
+            new.learning.to_string(),
+            "change the device",
+        );
+        let mtu = |mtu: Option<u32>| {
+            mtu.map_or("that of the interface".to_owned(), |mtu| mtu.to_string())
+        };
+        differ(
+            "Backend.MTU",
+            mtu(old.mtu),
+            mtu(new.mtu),
+            "change the MTU of the device, and of pods that start then",
+        );
         found
     }
 }
@@ -145,11 +201,19 @@ fn check_families(fields: &mut Fields) -> Result<(), ConfigError> {
     let ipv4 = fields.boolean("EnableIPv4")?.unwrap_or(true);
     let ipv6 = fields.boolean("EnableIPv6")?.unwrap_or(false);
     if !ipv4 && !ipv6 {
-        return Err(fields.refuse("EnableIPv4", &Value::Bool(false), "one of EnableIPv4 and EnableIPv6 must be true"));
+        return Err(fields.refuse(
+            "EnableIPv4",
+            &Value::Bool(false),
+            "one of EnableIPv4 and EnableIPv6 must be true",
+        ));
     }
     if ipv6 {
         range::read(fields, &IPV6)?;
-        return Err(fields.refuse("EnableIPv6", &Value::Bool(true), "this version of flanneld carries IPv4 only"));
+        return Err(fields.refuse(
+            "EnableIPv6",
+            &Value::Bool(true),
+            "this version of flanneld carries IPv4 only",
+        ));
     }
     range::forget(fields, &IPV6);
     Ok(())
@@ -184,8 +248,16 @@ fn vni(fields: &mut Fields) -> Result<Vni, ConfigError> {
     let Some(number) = fields.integer("VNI")? else {
         return Ok(Vni::DEFAULT);
     };
-    let vni = u32::try_from(number).ok().and_then(|n| Vni::try_from(n).ok());
-    vni.ok_or_else(|| fields.refuse("VNI", &number.into(), "expected a number from 0 to 16777215"))
+    let vni = u32::try_from(number)
+        .ok()
+        .and_then(|n| Vni::try_from(n).ok());
+    vni.ok_or_else(|| {
+        fields.refuse(
+            "VNI",
+            &number.into(),
+            "expected a number from 0 to 16777215",
+        )
+    })
 }
 
 fn port(fields: &mut Fields) -> Result<u16, ConfigError> {
@@ -193,7 +265,13 @@ fn port(fields: &mut Fields) -> Result<u16, ConfigError> {
         return Ok(DEFAULT_PORT);
     };
     let port = u16::try_from(number).ok().filter(|port| *port != 0);
-    port.ok_or_else(|| fields.refuse("Port", &number.into(), "expected a UDP port from 1 to 65535"))
+    port.ok_or_else(|| {
+        fields.refuse(
+            "Port",
+            &number.into(),
+            "expected a UDP port from 1 to 65535",
+        )
+    })
 }
 
 fn mtu(fields: &mut Fields) -> Result<Option<u32>, ConfigError> {
@@ -202,9 +280,12 @@ fn mtu(fields: &mut Fields) -> Result<Option<u32>, ConfigError> {
     let Some(number) = fields.integer("MTU")?.filter(|number| *number != 0) else {
         return Ok(None);
     };
-    let mtu = u32::try_from(number).ok().filter(|mtu| (LEAST..=65_535).contains(mtu));
+    let mtu = u32::try_from(number)
+        .ok()
+        .filter(|mtu| (LEAST..=65_535).contains(mtu));
     let expected = format!("expected the MTU of the underlying network, from {LEAST} to 65535");
-    mtu.map(Some).ok_or_else(|| fields.refuse("MTU", &number.into(), &expected))
+    mtu.map(Some)
+        .ok_or_else(|| fields.refuse("MTU", &number.into(), &expected))
 }
 
 #[cfg(test)]

@@ -59,7 +59,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     // From the first moment: without somebody who listens, SIGHUP would end the daemon.
     let reload = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let node = node_id(&options)?;
-    let etcd = Etcd::new(access::load(&options.etcd)?, access::source(&options.etcd), &options.etcd.prefix);
+    let etcd = Etcd::new(
+        access::load(&options.etcd)?,
+        access::source(&options.etcd),
+        &options.etcd.prefix,
+    );
     let health_listener = health::bind(options.healthz).await?;
     let control_listener = control::bind(&options.socket).await?;
     let (netlink, driver) = netlink::open()?;
@@ -72,7 +76,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         tasks.spawn_local(health::serve(listener, vitals.clone()));
     }
     if let Some(listener) = control_listener {
-        tasks.spawn_local(control::serve(listener, vitals.clone(), fixed(&options, &node)));
+        tasks.spawn_local(control::serve(
+            listener,
+            vitals.clone(),
+            fixed(&options, &node),
+        ));
     }
     let last_known = state::load(&state::path(&options), &options.etcd.prefix, &node);
     let external = tokio::select! {
@@ -80,11 +88,22 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         name = stop.received() => return stopped(name),
     };
     let found = preconditions::of_host(&netlink, &external).await;
-    tasks.spawn_local(said(preconditions::of_network(found, local(&options, &external), vitals.membership.clone())));
+    tasks.spawn_local(said(preconditions::of_network(
+        found,
+        local(&options, &external),
+        vitals.membership.clone(),
+    )));
     let last = start(
         &mut tasks,
         &options,
-        Parts { node, external, etcd, netlink, last_known, reload },
+        Parts {
+            node,
+            external,
+            etcd,
+            netlink,
+            last_known,
+            reload,
+        },
         tell,
         vitals.membership,
     );
@@ -116,7 +135,14 @@ fn start(
     tell: Tell,
     joined: watch::Receiver<Option<Membership>>,
 ) -> state::Last {
-    let Parts { node, external, etcd, netlink, last_known, reload } = parts;
+    let Parts {
+        node,
+        external,
+        etcd,
+        netlink,
+        last_known,
+        reload,
+    } = parts;
     let prefix = options.etcd.prefix.clone();
     let (updates, heard) = mpsc::channel(UPDATES);
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
@@ -127,28 +153,77 @@ fn start(
     let standing = tell.standing.subscribe();
     let public_ip = options.public_ip.unwrap_or(external.address);
     let past = past(options, &external, last_known.as_ref());
-    let identity = Identity { node: node.clone(), prefix: prefix.clone(), public_ip, past };
-    let settings = Settings { renew_margin: options.renew_margin, random, boot_time, wall_time };
-    let keeper = Keeper::new(etcd, identity, settings, Channels { updates, standing: tell.standing, questions });
+    let identity = Identity {
+        node: node.clone(),
+        prefix: prefix.clone(),
+        public_ip,
+        past,
+    };
+    let settings = Settings {
+        renew_margin: options.renew_margin,
+        random,
+        boot_time,
+        wall_time,
+    };
+    let keeper = Keeper::new(
+        etcd,
+        identity,
+        settings,
+        Channels {
+            updates,
+            standing: tell.standing,
+            questions,
+        },
+    );
 
-    let place = Place { prefix, node, interface: external.name.clone(), hardware: external.mac };
+    let place = Place {
+        prefix,
+        node,
+        interface: external.name.clone(),
+        hardware: external.mac,
+    };
     let (membership, summary) = (tell.membership, tell.summary);
-    let channels = roster::run::Channels { updates: heard, standing, kernel, membership, snapshot, summary, stopping };
-    let roster = Keep::new(place, last_known, options.removal_grace, channels, wall_time);
+    let channels = roster::run::Channels {
+        updates: heard,
+        standing,
+        kernel,
+        membership,
+        snapshot,
+        summary,
+        stopping,
+    };
+    let roster = Keep::new(
+        place,
+        last_known,
+        options.removal_grace,
+        channels,
+        wall_time,
+    );
 
     let mut runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
     if let Some((watchdog, heart, every)) = watchdog::asked_for() {
         runner = runner.with_heart(heart, every);
         tasks.spawn_local(watchdog.run(health::notify));
     }
-    let rules = rules::Rules::new(options, external.clone(), joined.clone(), tell.published.clone());
+    let rules = rules::Rules::new(
+        options,
+        external.clone(),
+        joined.clone(),
+        tell.published.clone(),
+    );
     let publisher = publish::Publisher::new(options, external, joined, tell.published, reload);
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
-    tasks.spawn_local(endless("the keeper of the kernel state", runner.run(for_kernel)));
+    tasks.spawn_local(endless(
+        "the keeper of the kernel state",
+        runner.run(for_kernel),
+    ));
     tasks.spawn_local(endless("the publisher", publisher.run()));
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
-    tasks.spawn_local(endless("the keeper of the snapshot", state::keep(state::path(options), snapshots, writing)));
+    tasks.spawn_local(endless(
+        "the keeper of the snapshot",
+        state::keep(state::path(options), snapshots, writing),
+    ));
     last
 }
 
@@ -165,13 +240,19 @@ async fn endless(name: &'static str, task: impl Future<Output = ()>) -> anyhow::
 }
 
 /// Uniform in 0..1. The daemon is where randomness comes from.
-#[expect(clippy::disallowed_methods, reason = "this is the one source of randomness")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one source of randomness"
+)]
 fn random() -> f64 {
     rand::random()
 }
 
 fn stopped(signal: &str) -> anyhow::Result<()> {
-    info!(signal, "stopping; device, routes, rules and lease stay in place");
+    info!(
+        signal,
+        "stopping; device, routes, rules and lease stay in place"
+    );
     health::stopping();
     Ok(())
 }
@@ -184,7 +265,10 @@ struct Stop {
 
 impl Stop {
     fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn received(&mut self) -> &'static str {
@@ -196,13 +280,17 @@ impl Stop {
 }
 
 /// Our name among the members.
-#[expect(clippy::disallowed_methods, reason = "the machine id is read once, at the start")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the machine id is read once, at the start"
+)]
 fn node_id(options: &Options) -> anyhow::Result<NodeId> {
     if let Some(name) = &options.node_id {
         return Ok(NodeId::named(name));
     }
-    let text = std::fs::read_to_string(MACHINE_ID)
-        .with_context(|| format!("failed to read \"{MACHINE_ID}\"; name this host with --node-id"))?;
+    let text = std::fs::read_to_string(MACHINE_ID).with_context(|| {
+        format!("failed to read \"{MACHINE_ID}\"; name this host with --node-id")
+    })?;
     Ok(NodeId::of_machine(&text)?)
 }
 
@@ -210,8 +298,13 @@ fn node_id(options: &Options) -> anyhow::Result<NodeId> {
 fn past(options: &Options, external: &External, last_known: Option<&Snapshot>) -> Past {
     let subnet_env = envfile::write::read(&options.subnet_file);
     let subnet = subnet_env.as_deref().and_then(envfile::previous_subnet);
-    let past = last_known.map(|snapshot| snapshot.past(external.mac)).unwrap_or_default();
-    Past { subnet: subnet.or(past.subnet), ..past }
+    let past = last_known
+        .map(|snapshot| snapshot.past(external.mac))
+        .unwrap_or_default();
+    Past {
+        subnet: subnet.or(past.subnet),
+        ..past
+    }
 }
 
 /// What `flanneld status` says that never changes.
@@ -228,10 +321,15 @@ fn fixed(options: &Options, node: &NodeId) -> Report {
 /// Time since boot, the time in which the machine slept included.
 fn boot_time() -> Duration {
     // The clock exists since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map(Duration::from)
+        .unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one source of the time of day")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one source of the time of day"
+)]
 fn wall_time() -> SystemTime {
     SystemTime::now()
 }
@@ -240,5 +338,12 @@ fn local(options: &Options, external: &External) -> Local {
     let alias = format!("{OWNER}{}", options.etcd.prefix);
     let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
     let checksums_in_software = options.checksums_in_software;
-    Local { external: external.clone(), alias, blackhole, checksums_in_software, peering, idle }
+    Local {
+        external: external.clone(),
+        alias,
+        blackhole,
+        checksums_in_software,
+        peering,
+        idle,
+    }
 }

@@ -33,6 +33,9 @@ mod tests {
     #[test]
     fn joins_causes_and_leaves_out_repetitions() {
         let error = Outer(Middle(std::io::Error::other("refused")));
-        assert_eq!(chain(&error), "failed to read \"config\": transport error: refused");
+        assert_eq!(
+            chain(&error),
+            "failed to read \"config\": transport error: refused"
+        );
     }
 }

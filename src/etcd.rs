@@ -14,8 +14,8 @@ mod watch;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, LeaseGrantOptions, PutOptions, Txn, TxnOp,
-    TxnOpResponse, TxnResponse,
+    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, LeaseGrantOptions, PutOptions,
+    Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 
 use crate::subnet::registry::{Entry, Error, LeaseId, Listing, Registry, TimeToLive, Written};
@@ -51,7 +51,11 @@ impl Keys {
     fn new(prefix: &str) -> Self {
         let prefix = prefix.trim_end_matches('/');
         let all = format!("{prefix}/");
-        Self { config: format!("{all}config"), subnets: format!("{all}subnets/"), all }
+        Self {
+            config: format!("{all}config"),
+            subnets: format!("{all}subnets/"),
+            all,
+        }
     }
 
     fn of(&self, name: &str) -> String {
@@ -60,13 +64,18 @@ impl Keys {
 
     /// Name of a lease's key, or `None` for a key that is none below `PREFIX/subnets/`.
     fn name(&self, key: &[u8]) -> Option<String> {
-        key.strip_prefix(self.subnets.as_bytes()).map(|name| String::from_utf8_lossy(name).into_owned())
+        key.strip_prefix(self.subnets.as_bytes())
+            .map(|name| String::from_utf8_lossy(name).into_owned())
     }
 
     fn entry(&self, kv: &KeyValue) -> Option<Entry> {
         Some(Entry {
             name: self.name(kv.key())?,
-            value: kv.value().get(..LONGEST_KEPT).unwrap_or(kv.value()).to_vec(),
+            value: kv
+                .value()
+                .get(..LONGEST_KEPT)
+                .unwrap_or(kv.value())
+                .to_vec(),
             revision: kv.mod_revision(),
             lease: Some(kv.lease()).filter(|lease| *lease != 0),
         })
@@ -77,19 +86,31 @@ impl Etcd {
     /// Prepares to talk to etcd; nothing is sent yet. `source` tells what `access` has become when it is refused.
     pub fn new(access: Access, source: Source, prefix: &str) -> Self {
         let keys = Keys::new(prefix);
-        Self { endpoints: Endpoints::new(access, source, &keys.all), keys }
+        Self {
+            endpoints: Endpoints::new(access, source, &keys.all),
+            keys,
+        }
     }
 
     async fn range(&self, from: &[u8], options: GetOptions) -> Result<GetResponse, Failure> {
         let request = async |client: Client| {
-            client.kv_client().max_decoding_message_size(LARGEST_ANSWER).get(from, Some(options.clone())).await
+            client
+                .kv_client()
+                .max_decoding_message_size(LARGEST_ANSWER)
+                .get(from, Some(options.clone()))
+                .await
         };
         self.endpoints.try_call(request).await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, Failure> {
-        let request =
-            async |client: Client| client.kv_client().max_decoding_message_size(LARGEST_ANSWER).txn(txn.clone()).await;
+        let request = async |client: Client| {
+            client
+                .kv_client()
+                .max_decoding_message_size(LARGEST_ANSWER)
+                .txn(txn.clone())
+                .await
+        };
         self.endpoints.try_call(request).await
     }
 }
@@ -105,7 +126,8 @@ impl Registry for Etcd {
         let key = self.keys.of(name);
         let found = match self.range(key.as_bytes(), GetOptions::new()).await {
             Err(failure) if failure.cause.is_too_large() => {
-                self.range(key.as_bytes(), GetOptions::new().with_keys_only()).await
+                self.range(key.as_bytes(), GetOptions::new().with_keys_only())
+                    .await
             }
             found => found,
         };
@@ -120,7 +142,8 @@ impl Registry for Etcd {
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<Duration, Error> {
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
         let named = LeaseGrantOptions::new().with_id(lease);
-        let request = async |mut client: Client| client.lease_grant(seconds, Some(named.clone())).await;
+        let request =
+            async |mut client: Client| client.lease_grant(seconds, Some(named.clone())).await;
         match self.endpoints.try_call(request).await {
             Ok(granted) => Ok(seconds_of(granted.ttl())),
             Err(failure) if failure.cause.is_granted_already() => Ok(ttl),
@@ -138,7 +161,12 @@ impl Registry for Etcd {
         match self.endpoints.try_call(request).await {
             Ok(Some(answer)) if answer.ttl() > 0 => Ok(Some(seconds_of(answer.ttl()))),
             Ok(_) => Ok(None),
-            Err(failure) if matches!(failure.cause, Cause::Etcd(etcd_client::Error::LeaseKeepAliveError(_))) => {
+            Err(failure)
+                if matches!(
+                    failure.cause,
+                    Cause::Etcd(etcd_client::Error::LeaseKeepAliveError(_))
+                ) =>
+            {
                 Ok(None)
             }
             Err(failure) => Err(failure.during(&format!("renew etcd lease {lease:x}"))),
@@ -146,8 +174,12 @@ impl Registry for Etcd {
     }
 
     async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, Error> {
-        let request = async |mut client: etcd_client::Client| client.lease_time_to_live(lease, None).await;
-        let answer = self.endpoints.call(&format!("look up etcd lease {lease:x}"), request).await?;
+        let request =
+            async |mut client: etcd_client::Client| client.lease_time_to_live(lease, None).await;
+        let answer = self
+            .endpoints
+            .call(&format!("look up etcd lease {lease:x}"), request)
+            .await?;
         let (left, granted) = (seconds_of(answer.ttl()), seconds_of(answer.granted_ttl()));
         Ok((answer.ttl() > 0).then_some(TimeToLive { left, granted }))
     }
@@ -155,11 +187,23 @@ impl Registry for Etcd {
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         let key = self.keys.of(name);
         let absent = Compare::create_revision(key.clone(), CompareOp::Equal, 0);
-        let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
-        let txn = Txn::new().when([absent]).and_then([put]).or_else([TxnOp::get(key.clone(), None)]);
-        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("create \"{key}\"")))?;
+        let put = TxnOp::put(
+            key.clone(),
+            value,
+            Some(PutOptions::new().with_lease(lease)),
+        );
+        let txn = Txn::new()
+            .when([absent])
+            .and_then([put])
+            .or_else([TxnOp::get(key.clone(), None)]);
+        let answer = self
+            .txn(txn)
+            .await
+            .map_err(|failure| failure.during(&format!("create \"{key}\"")))?;
         Ok(if answer.succeeded() {
-            Written::Done { revision: revision(&answer) }
+            Written::Done {
+                revision: revision(&answer),
+            }
         } else {
             already(&answer, value, lease)
         })
@@ -169,11 +213,23 @@ impl Registry for Etcd {
         let key = self.keys.of(&read.name);
         let lease = read.lease.unwrap_or(0);
         let unchanged = Compare::mod_revision(key.clone(), CompareOp::Equal, read.revision);
-        let put = TxnOp::put(key.clone(), value, Some(PutOptions::new().with_lease(lease)));
-        let txn = Txn::new().when([unchanged]).and_then([put]).or_else([TxnOp::get(key.clone(), None)]);
-        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("update \"{key}\"")))?;
+        let put = TxnOp::put(
+            key.clone(),
+            value,
+            Some(PutOptions::new().with_lease(lease)),
+        );
+        let txn = Txn::new()
+            .when([unchanged])
+            .and_then([put])
+            .or_else([TxnOp::get(key.clone(), None)]);
+        let answer = self
+            .txn(txn)
+            .await
+            .map_err(|failure| failure.during(&format!("update \"{key}\"")))?;
         Ok(if answer.succeeded() {
-            Written::Done { revision: revision(&answer) }
+            Written::Done {
+                revision: revision(&answer),
+            }
         } else {
             already(&answer, value, lease)
         })
@@ -182,9 +238,20 @@ impl Registry for Etcd {
     async fn remove(&self, read: &Entry) -> Result<Written, Error> {
         let key = self.keys.of(&read.name);
         let unchanged = Compare::mod_revision(key.clone(), CompareOp::Equal, read.revision);
-        let txn = Txn::new().when([unchanged]).and_then([TxnOp::delete(key.clone(), None)]);
-        let answer = self.txn(txn).await.map_err(|failure| failure.during(&format!("delete \"{key}\"")))?;
-        Ok(if answer.succeeded() { Written::Done { revision: revision(&answer) } } else { Written::Lost })
+        let txn = Txn::new()
+            .when([unchanged])
+            .and_then([TxnOp::delete(key.clone(), None)]);
+        let answer = self
+            .txn(txn)
+            .await
+            .map_err(|failure| failure.during(&format!("delete \"{key}\"")))?;
+        Ok(if answer.succeeded() {
+            Written::Done {
+                revision: revision(&answer),
+            }
+        } else {
+            Written::Lost
+        })
     }
 }
 
@@ -195,14 +262,18 @@ fn already(answer: &TxnResponse, value: &str, lease: LeaseId) -> Written {
         if let TxnOpResponse::Get(found) = response
             && let Some(kv) = found.kvs().first().filter(|kv| ours(kv))
         {
-            return Written::Done { revision: kv.mod_revision() };
+            return Written::Done {
+                revision: kv.mod_revision(),
+            };
         }
     }
     Written::Lost
 }
 
 fn revision(answer: &TxnResponse) -> i64 {
-    answer.header().map_or(0, etcd_client::ResponseHeader::revision)
+    answer
+        .header()
+        .map_or(0, etcd_client::ResponseHeader::revision)
 }
 
 fn seconds_of(ttl: i64) -> Duration {
@@ -232,8 +303,15 @@ mod tests {
         for prefix in ["/coreos.com/network", "/coreos.com/network/"] {
             let keys = Keys::new(prefix);
             assert_eq!(keys.config, "/coreos.com/network/config");
-            assert_eq!(keys.of("10.5.1.0-24"), "/coreos.com/network/subnets/10.5.1.0-24");
-            assert_eq!(keys.name(b"/coreos.com/network/subnets/10.5.1.0-24").as_deref(), Some("10.5.1.0-24"));
+            assert_eq!(
+                keys.of("10.5.1.0-24"),
+                "/coreos.com/network/subnets/10.5.1.0-24"
+            );
+            assert_eq!(
+                keys.name(b"/coreos.com/network/subnets/10.5.1.0-24")
+                    .as_deref(),
+                Some("10.5.1.0-24")
+            );
             assert_eq!(keys.name(b"/coreos.com/network/config"), None);
         }
     }
@@ -241,6 +319,8 @@ mod tests {
     #[test]
     fn the_end_of_a_prefix_is_above_all_its_keys_and_below_its_siblings() {
         let end = end_of_prefix("/a/subnets/");
-        assert!(b"/a/subnets/\xff\xff".as_slice() < &end[..] && &end[..] <= b"/a/subnets0".as_slice());
+        assert!(
+            b"/a/subnets/\xff\xff".as_slice() < &end[..] && &end[..] <= b"/a/subnets0".as_slice()
+        );
     }
 }

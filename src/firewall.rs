@@ -74,14 +74,25 @@ impl Firewall {
     ///
     /// # Errors
     /// No tool can carry what is wanted.
-    pub async fn ensure(&mut self, wanted: &Wanted, asked: Asked, config: Option<bool>) -> Result<Outcome, Error> {
+    pub async fn ensure(
+        &mut self,
+        wanted: &Wanted,
+        asked: Asked,
+        config: Option<bool>,
+    ) -> Result<Outcome, Error> {
         let mut seen = self.look(wanted.vni).await?;
         let choice = match wanted.is_nothing() {
             true => None,
             false => self.choose(wanted, asked, config, &mut seen).await?,
         };
-        let by_nft = choice.as_ref().is_some_and(|choice| choice.masquerade == Backend::Nftables);
-        let mut outcome = Outcome { choice, changed: Vec::new(), lacking: Vec::new() };
+        let by_nft = choice
+            .as_ref()
+            .is_some_and(|choice| choice.masquerade == Backend::Nftables);
+        let mut outcome = Outcome {
+            choice,
+            changed: Vec::new(),
+            lacking: Vec::new(),
+        };
         if std::mem::take(&mut seen.made) {
             outcome.note(Backend::Nftables.to_string());
         }
@@ -92,7 +103,11 @@ impl Firewall {
             choice.forward.retain(|carrier| !without.contains(carrier));
         }
         if !by_nft && seen.table.is_some() {
-            run(&["nft", "-f", "-"], &nft::script(&RuleSet::none(wanted.vni))).await?;
+            run(
+                &["nft", "-f", "-"],
+                &nft::script(&RuleSet::none(wanted.vni)),
+            )
+            .await?;
             self.table = None;
             outcome.note(Backend::Nftables.to_string());
         }
@@ -101,13 +116,21 @@ impl Firewall {
 
     /// Puts into each iptables what it has to carry. Goes on after a failure; answers the first, or else where forwarding is
     /// not accepted, which nobody needs there.
-    async fn put(&self, wanted: &Wanted, seen: &Found, outcome: &mut Outcome) -> Result<Vec<Variant>, Error> {
+    async fn put(
+        &self,
+        wanted: &Wanted,
+        seen: &Found,
+        outcome: &mut Outcome,
+    ) -> Result<Vec<Variant>, Error> {
         let mut first = Ok(());
         let mut without = Vec::new();
         for (variant, saved) in &seen.host.saved {
             let carries = outcome.carries(*variant);
             let rules = wanted.rules(carries);
-            match self.restore(*variant, &rules, saved, iptables::missing).await {
+            match self
+                .restore(*variant, &rules, saved, iptables::missing)
+                .await
+            {
                 Ok(true) => outcome.note(variant.to_string()),
                 Ok(false) => {}
                 Err(Error::Tool(error)) if self.can_do_without(*variant, &rules, saved).await => {
@@ -121,11 +144,19 @@ impl Firewall {
     }
 
     /// Removes from each iptables what it has not to carry any more. Goes on after a failure; answers the first.
-    async fn clear(&self, wanted: &Wanted, seen: &Found, outcome: &mut Outcome) -> Result<(), Error> {
+    async fn clear(
+        &self,
+        wanted: &Wanted,
+        seen: &Found,
+        outcome: &mut Outcome,
+    ) -> Result<(), Error> {
         let mut first = Ok(());
         for (variant, saved) in &seen.host.saved {
             let rules = wanted.rules(outcome.carries(*variant));
-            match self.restore(*variant, &rules, saved, iptables::superfluous).await {
+            match self
+                .restore(*variant, &rules, saved, iptables::superfluous)
+                .await
+            {
                 Ok(true) => outcome.note(variant.to_string()),
                 Ok(false) => {}
                 Err(error) => first = first.and(Err(error)),
@@ -136,7 +167,9 @@ impl Firewall {
 
     /// Whether nothing is missing, after a failure, that somebody depends on.
     async fn can_do_without(&self, variant: Variant, rules: &RuleSet, saved: &str) -> bool {
-        let Some(programs) = self.programs(variant) else { return false };
+        let Some(programs) = self.programs(variant) else {
+            return false;
+        };
         // Where nothing can be read nothing could be before.
         let now = run(&[programs.save], "").await.ok().flatten();
         iptables::essential(rules, now.as_deref().unwrap_or(saved)).is_none()
@@ -159,7 +192,10 @@ impl Firewall {
             if choice.masquerade != Backend::Nftables {
                 return Ok(Some(choice));
             }
-            let rules = wanted.rules(Carries { masquerade: true, forward: false });
+            let rules = wanted.rules(Carries {
+                masquerade: true,
+                forward: false,
+            });
             match self.put_table(&rules, seen.table.as_deref()).await {
                 Ok(made) => {
                     seen.made = made;
@@ -177,16 +213,25 @@ impl Firewall {
 
     /// Makes our table anew unless it is as we left it. Answers whether it did.
     async fn put_table(&mut self, rules: &RuleSet, found: Option<&str>) -> Result<bool, Error> {
-        let known = self.table.as_ref().filter(|(known, _)| known == rules).map(|(_, text)| text.as_str());
+        let known = self
+            .table
+            .as_ref()
+            .filter(|(known, _)| known == rules)
+            .map(|(_, text)| text.as_str());
         if known.is_some() && known == found {
             return Ok(false);
         }
         run(&["nft", "-f", "-"], &nft::script(rules)).await?;
-        let listing = run(&list(rules.vni).each_ref().map(String::as_str), "").await?.unwrap_or_default();
+        let listing = run(&list(rules.vni).each_ref().map(String::as_str), "")
+            .await?
+            .unwrap_or_default();
         let (expected, shown) = (nft::count(rules), nft::listed(&listing));
         if expected != shown {
             let difference = format!("{shown} instead of {expected}");
-            return Err(Error::NotKept { backend: Backend::Nftables.to_string(), difference });
+            return Err(Error::NotKept {
+                backend: Backend::Nftables.to_string(),
+                difference,
+            });
         }
         self.nft_works = true;
         self.table = Some((rules.clone(), listing));
@@ -196,9 +241,19 @@ impl Firewall {
     /// Puts chains of one iptables right, and looks whether they are. Answers whether there was something to do.
     ///
     /// Docker, which starts when we are ready, puts its own jumps first at that very moment: a few more tries are no failure.
-    async fn restore(&self, variant: Variant, rules: &RuleSet, saved: &str, script: Script) -> Result<bool, Error> {
-        let Some(mut difference) = script(rules, saved) else { return Ok(false) };
-        let Some(programs) = self.programs(variant) else { return Ok(false) };
+    async fn restore(
+        &self,
+        variant: Variant,
+        rules: &RuleSet,
+        saved: &str,
+        script: Script,
+    ) -> Result<bool, Error> {
+        let Some(mut difference) = script(rules, saved) else {
+            return Ok(false);
+        };
+        let Some(programs) = self.programs(variant) else {
+            return Ok(false);
+        };
         for _ in 0..TRIES {
             run(&[programs.restore, "--wait", "--noflush"], &difference).await?;
             let saved = run(&[programs.save], "").await?.unwrap_or_default();
@@ -207,7 +262,10 @@ impl Firewall {
                 Some(again) => difference = again,
             }
         }
-        Err(Error::NotKept { backend: variant.to_string(), difference: difference.replace('\n', "; ") })
+        Err(Error::NotKept {
+            backend: variant.to_string(),
+            difference: difference.replace('\n', "; "),
+        })
     }
 
     /// Whether rules may change without the kernel saying so: those of iptables-legacy.
@@ -216,7 +274,10 @@ impl Firewall {
     }
 
     fn programs(&self, variant: Variant) -> Option<&Programs> {
-        self.programs.iter().flatten().find(|programs| programs.variant == variant)
+        self.programs
+            .iter()
+            .flatten()
+            .find(|programs| programs.variant == variant)
     }
 
     async fn look(&mut self, vni: Vni) -> Result<Found, Error> {
@@ -226,21 +287,40 @@ impl Firewall {
         let (table, no_nft) = match run(&list(vni).each_ref().map(String::as_str), "").await {
             Ok(Some(listing)) => (Some(listing), None),
             Ok(None) => (None, Some("nft is not installed".to_owned())),
-            Err(tool::Error::Refused { output, .. }) if output.contains("No such file or directory") => (None, None),
+            Err(tool::Error::Refused { output, .. })
+                if output.contains("No such file or directory") =>
+            {
+                (None, None)
+            }
             // What has worked once is there; somebody changes rules while they are being read, say.
             Err(error) if self.nft_works => return Err(error.into()),
             Err(error) => (None, Some(crate::error::chain(&error))),
         };
         let no_nft = no_nft.or_else(|| self.nft_fails.clone());
-        let legacy = self.programs(Variant::Legacy).map_or(Legacy::Unused, |_| tool::legacy());
+        let legacy = self
+            .programs(Variant::Legacy)
+            .map_or(Legacy::Unused, |_| tool::legacy());
         let mut saved = Vec::new();
         for programs in self.programs.iter().flatten() {
             // Without a table there is no rule, and no need for a process. What is hidden from us is hidden from it.
             let blank = programs.variant == Variant::Legacy && legacy != Legacy::Used;
-            let text = if blank { None } else { run(&[programs.save], "").await? };
+            let text = if blank {
+                None
+            } else {
+                run(&[programs.save], "").await?
+            };
             saved.push((programs.variant, text.unwrap_or_default()));
         }
-        Ok(Found { host: Seen { no_nft, usual: self.usual, saved, legacy }, table, made: false })
+        Ok(Found {
+            host: Seen {
+                no_nft,
+                usual: self.usual,
+                saved,
+                legacy,
+            },
+            table,
+            made: false,
+        })
     }
 
     /// Finds out once which iptables there are: by their names, and what the plain name means.
@@ -252,16 +332,30 @@ impl Firewall {
         ];
         let mut found: Vec<Programs> = Vec::new();
         for (save, restore) in NAMES {
-            let Ok(Some(version)) = run(&[save, "--version"], "").await else { continue };
-            let variant = if version.contains("nf_tables") { Variant::Nft } else { Variant::Legacy };
+            let Ok(Some(version)) = run(&[save, "--version"], "").await else {
+                continue;
+            };
+            let variant = if version.contains("nf_tables") {
+                Variant::Nft
+            } else {
+                Variant::Legacy
+            };
             if save == "iptables-save" {
                 self.usual = Some(variant);
             }
-            if !found.iter().any(|programs| programs.variant == variant) && works(variant, save).await {
-                found.push(Programs { variant, save, restore });
+            if !found.iter().any(|programs| programs.variant == variant)
+                && works(variant, save).await
+            {
+                found.push(Programs {
+                    variant,
+                    save,
+                    restore,
+                });
             }
         }
-        self.usual = self.usual.filter(|usual| found.iter().any(|programs| programs.variant == *usual));
+        self.usual = self
+            .usual
+            .filter(|usual| found.iter().any(|programs| programs.variant == *usual));
         debug!(?found, usual = ?self.usual, "iptables on this host");
         self.programs = Some(found);
         Ok(())
@@ -277,7 +371,9 @@ impl Outcome {
     }
 
     fn carries(&self, variant: Variant) -> Carries {
-        self.choice.as_ref().map_or_else(Carries::default, |choice| choice.carries(variant))
+        self.choice
+            .as_ref()
+            .map_or_else(Carries::default, |choice| choice.carries(variant))
     }
 }
 

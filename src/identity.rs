@@ -40,7 +40,12 @@ impl NodeId {
             return Err(NotAMachineId(id.chars().take(40).collect()));
         }
         let hash = keyed_hash(id.to_ascii_lowercase().as_bytes(), &[APPLICATION]);
-        Ok(Self(hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self(
+            hash[..16]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+        ))
     }
 
     /// The name as it stands in the lease.
@@ -51,7 +56,10 @@ impl NodeId {
     /// The Ethernet address of our device in one overlay: always the same, so that after a reboot no peer has anything
     /// to learn.
     pub fn vtep_mac(&self, prefix: &str, vni: Vni) -> MacAddr {
-        let hash = keyed_hash(self.0.as_bytes(), &[prefix.as_bytes(), &[0], &u32::from(vni).to_be_bytes()]);
+        let hash = keyed_hash(
+            self.0.as_bytes(),
+            &[prefix.as_bytes(), &[0], &u32::from(vni).to_be_bytes()],
+        );
         MacAddr::locally_administered([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]])
     }
 }
@@ -78,7 +86,10 @@ mod tests {
     fn hides_the_machine_id_and_is_always_the_same() {
         let id = NodeId::of_machine(MACHINE).expect("a machine id");
         assert_eq!(id.as_str(), "dd034294fa0909a5b082a9735afa880b");
-        assert_eq!(id.vtep_mac("/coreos.com/network", Vni::DEFAULT).to_string(), "3e:2f:47:7c:93:89");
+        assert_eq!(
+            id.vtep_mac("/coreos.com/network", Vni::DEFAULT).to_string(),
+            "3e:2f:47:7c:93:89"
+        );
     }
 
     #[test]
@@ -98,7 +109,12 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_machine_id() {
-        for text in ["", "uninitialized\n", "0123", "0123456789abcdef0123456789abcdeg"] {
+        for text in [
+            "",
+            "uninitialized\n",
+            "0123",
+            "0123456789abcdef0123456789abcdeg",
+        ] {
             assert!(NodeId::of_machine(text).is_err(), "{text}");
         }
     }

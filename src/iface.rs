@@ -83,7 +83,9 @@ pub enum NoInterface {
         present: String,
     },
     /// Nothing was asked for, and nothing stands out.
-    #[error("neither the route to etcd nor a default route names an interface; use --iface; there are: {present}")]
+    #[error(
+        "neither the route to etcd nor a default route names an interface; use --iface; there are: {present}"
+    )]
     NoRoute {
         /// What there is.
         present: String,
@@ -92,64 +94,132 @@ pub enum NoInterface {
 
 /// Chooses the external interface: `--iface` in their order, then `--iface-regex`, then `--iface-can-reach`; with none
 /// of them named the way to etcd, which other members use too, else the default route.
-pub fn choose(selectors: &Selectors, interfaces: &[Interface], ways: &Ways) -> Result<External, NoInterface> {
+pub fn choose(
+    selectors: &Selectors,
+    interfaces: &[Interface],
+    ways: &Ways,
+) -> Result<External, NoInterface> {
     let by_way = |way: &Option<Routed>| way.as_ref().and_then(|way| routed(way, interfaces));
     if selectors.is_empty() {
         let chosen = by_way(&ways.etcd).or_else(|| by_way(&ways.default));
-        return chosen.ok_or_else(|| NoInterface::NoRoute { present: describe(interfaces) });
+        return chosen.ok_or_else(|| NoInterface::NoRoute {
+            present: describe(interfaces),
+        });
     }
-    let by_name = selectors.ifaces.iter().find_map(|wanted| named(wanted, interfaces));
-    let by_pattern = || selectors.patterns.iter().find_map(|pattern| matching(pattern, interfaces));
+    let by_name = selectors
+        .ifaces
+        .iter()
+        .find_map(|wanted| named(wanted, interfaces));
+    let by_pattern = || {
+        selectors
+            .patterns
+            .iter()
+            .find_map(|pattern| matching(pattern, interfaces))
+    };
     by_name
         .or_else(by_pattern)
         .or_else(|| by_way(&ways.can_reach))
-        .ok_or_else(|| NoInterface::NoMatch { wanted: describe_selectors(selectors), present: describe(interfaces) })
+        .ok_or_else(|| NoInterface::NoMatch {
+            wanted: describe_selectors(selectors),
+            present: describe(interfaces),
+        })
 }
 
 fn named(wanted: &str, interfaces: &[Interface]) -> Option<External> {
     match wanted.parse::<Ipv4Addr>() {
-        Ok(address) => interfaces.iter().find(|i| i.addresses.contains(&address)).map(|i| external(i, address)),
-        Err(_) => interfaces.iter().find(|i| i.name == wanted).and_then(with_main_address),
+        Ok(address) => interfaces
+            .iter()
+            .find(|i| i.addresses.contains(&address))
+            .map(|i| external(i, address)),
+        Err(_) => interfaces
+            .iter()
+            .find(|i| i.name == wanted)
+            .and_then(with_main_address),
     }
 }
 
 /// A pattern may mean an address, which is more precise, or a name.
 fn matching(pattern: &Regex, interfaces: &[Interface]) -> Option<External> {
     let by_address = |i: &Interface| {
-        let address = i.addresses.iter().find(|address| pattern.is_match(&address.to_string()));
+        let address = i
+            .addresses
+            .iter()
+            .find(|address| pattern.is_match(&address.to_string()));
         address.map(|address| external(i, *address))
     };
-    let by_name = |i: &Interface| pattern.is_match(&i.name).then(|| with_main_address(i)).flatten();
-    interfaces.iter().find_map(by_address).or_else(|| interfaces.iter().find_map(by_name))
+    let by_name = |i: &Interface| {
+        pattern
+            .is_match(&i.name)
+            .then(|| with_main_address(i))
+            .flatten()
+    };
+    interfaces
+        .iter()
+        .find_map(by_address)
+        .or_else(|| interfaces.iter().find_map(by_name))
 }
 
 fn routed(way: &Routed, interfaces: &[Interface]) -> Option<External> {
-    interfaces.iter().find(|i| i.name == way.interface).map(|i| external(i, way.source))
+    interfaces
+        .iter()
+        .find(|i| i.name == way.interface)
+        .map(|i| external(i, way.source))
 }
 
 /// The first address that other hosts can reach; link-local ones only if there is no other.
 fn with_main_address(interface: &Interface) -> Option<External> {
-    let global = interface.addresses.iter().find(|address| !address.is_link_local());
-    global.or(interface.addresses.first()).map(|address| external(interface, *address))
+    let global = interface
+        .addresses
+        .iter()
+        .find(|address| !address.is_link_local());
+    global
+        .or(interface.addresses.first())
+        .map(|address| external(interface, *address))
 }
 
 fn external(interface: &Interface, address: Ipv4Addr) -> External {
-    External { name: interface.name.clone(), mac: interface.mac, address, mtu: interface.mtu }
+    External {
+        name: interface.name.clone(),
+        mac: interface.mac,
+        address,
+        mtu: interface.mtu,
+    }
 }
 
 fn describe(interfaces: &[Interface]) -> String {
     let each = interfaces.iter().map(|i| {
         let addresses: Vec<String> = i.addresses.iter().map(ToString::to_string).collect();
-        format!("{} ({})", i.name, if addresses.is_empty() { "no IPv4".to_owned() } else { addresses.join(", ") })
+        format!(
+            "{} ({})",
+            i.name,
+            if addresses.is_empty() {
+                "no IPv4".to_owned()
+            } else {
+                addresses.join(", ")
+            }
+        )
     });
     each.collect::<Vec<_>>().join(", ")
 }
 
 fn describe_selectors(selectors: &Selectors) -> String {
-    let ifaces = selectors.ifaces.iter().map(|iface| format!("--iface={iface}"));
-    let patterns = selectors.patterns.iter().map(|pattern| format!("--iface-regex={pattern}"));
-    let can_reach = selectors.can_reach.iter().map(|address| format!("--iface-can-reach={address}"));
-    ifaces.chain(patterns).chain(can_reach).collect::<Vec<_>>().join(" ")
+    let ifaces = selectors
+        .ifaces
+        .iter()
+        .map(|iface| format!("--iface={iface}"));
+    let patterns = selectors
+        .patterns
+        .iter()
+        .map(|pattern| format!("--iface-regex={pattern}"));
+    let can_reach = selectors
+        .can_reach
+        .iter()
+        .map(|address| format!("--iface-can-reach={address}"));
+    ifaces
+        .chain(patterns)
+        .chain(can_reach)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 #[cfg(test)]
@@ -161,7 +231,10 @@ mod tests {
             name: name.to_owned(),
             mac: None,
             mtu: 1500,
-            addresses: addresses.iter().map(|a| a.parse().expect("an address in a test")).collect(),
+            addresses: addresses
+                .iter()
+                .map(|a| a.parse().expect("an address in a test"))
+                .collect(),
         };
         vec![
             interface("lo", &["127.0.0.1"]),
@@ -172,14 +245,23 @@ mod tests {
     }
 
     fn way(interface: &str, source: &str) -> Option<Routed> {
-        Some(Routed { interface: interface.to_owned(), source: source.parse().expect("an address in a test") })
+        Some(Routed {
+            interface: interface.to_owned(),
+            source: source.parse().expect("an address in a test"),
+        })
     }
 
     fn check(ifaces: &[&str], patterns: &[&str], ways: &Ways, expected: &str) {
         let selectors = Selectors {
             ifaces: ifaces.iter().map(ToString::to_string).collect(),
-            patterns: patterns.iter().map(|p| Regex::new(p).expect("a pattern in a test")).collect(),
-            can_reach: ways.can_reach.as_ref().map(|_| Ipv4Addr::new(192, 168, 50, 1)),
+            patterns: patterns
+                .iter()
+                .map(|p| Regex::new(p).expect("a pattern in a test"))
+                .collect(),
+            can_reach: ways
+                .can_reach
+                .as_ref()
+                .map(|_| Ipv4Addr::new(192, 168, 50, 1)),
         };
         let chosen = match choose(&selectors, &interfaces(), ways) {
             Ok(external) => format!("{} {}", external.name, external.address),
@@ -190,25 +272,47 @@ mod tests {
 
     #[test]
     fn takes_the_first_named_interface_that_has_an_address() {
-        check(&["eth9", "eth2", "eth1"], &[], &Ways::default(), "eth1 192.168.50.11");
-        check(&["192.168.50.12"], &[], &Ways::default(), "eth1 192.168.50.12");
+        check(
+            &["eth9", "eth2", "eth1"],
+            &[],
+            &Ways::default(),
+            "eth1 192.168.50.11",
+        );
+        check(
+            &["192.168.50.12"],
+            &[],
+            &Ways::default(),
+            "eth1 192.168.50.12",
+        );
     }
 
     #[test]
     fn then_the_first_pattern_by_address_or_name() {
-        check(&["eth9"], &["wlan", r"^192\.168\."], &Ways::default(), "eth1 192.168.50.11");
+        check(
+            &["eth9"],
+            &["wlan", r"^192\.168\."],
+            &Ways::default(),
+            "eth1 192.168.50.11",
+        );
         check(&[], &["^enp"], &Ways::default(), "enp0s3 10.0.2.15");
     }
 
     #[test]
     fn then_the_way_to_the_address_that_must_be_reached() {
-        let ways = Ways { can_reach: way("eth1", "192.168.50.12"), ..Ways::default() };
+        let ways = Ways {
+            can_reach: way("eth1", "192.168.50.12"),
+            ..Ways::default()
+        };
         check(&["eth9"], &[], &ways, "eth1 192.168.50.12");
     }
 
     #[test]
     fn else_the_way_to_etcd_and_last_the_default_route() {
-        let ways = Ways { etcd: way("eth1", "192.168.50.11"), default: way("enp0s3", "10.0.2.15"), ..Ways::default() };
+        let ways = Ways {
+            etcd: way("eth1", "192.168.50.11"),
+            default: way("enp0s3", "10.0.2.15"),
+            ..Ways::default()
+        };
         check(&[], &[], &ways, "eth1 192.168.50.11");
         check(&[], &[], &Ways { etcd: None, ..ways }, "enp0s3 10.0.2.15");
     }

@@ -9,11 +9,21 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Starts logging. `journald` says whether stderr is a stream of systemd's journal.
 pub fn start(verbosity: u8, journald: bool) {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(verbosity)).with_target(verbosity > 1);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(verbosity))
+        .with_target(verbosity > 1);
     if journald {
-        builder.without_time().with_level(false).with_ansi(false).with_writer(Prioritized).init();
+        builder
+            .without_time()
+            .with_level(false)
+            .with_ansi(false)
+            .with_writer(Prioritized)
+            .init();
     } else {
-        builder.with_ansi(io::stderr().is_terminal()).with_writer(io::stderr).init();
+        builder
+            .with_ansi(io::stderr().is_terminal())
+            .with_writer(io::stderr)
+            .init();
     }
 }
 
@@ -73,7 +83,13 @@ mod tests {
 
     #[test]
     fn levels_become_priorities_of_syslog() {
-        let levels = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+        let levels = [
+            Level::ERROR,
+            Level::WARN,
+            Level::INFO,
+            Level::DEBUG,
+            Level::TRACE,
+        ];
         assert_eq!(levels.map(priority), [3, 4, 6, 7, 7]);
     }
 }

@@ -1,5 +1,8 @@
 //! Owns the process: arguments in, exit status out. All else is the library's.
-#![expect(clippy::disallowed_methods, reason = "main hands arguments and environment to the library")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "main hands arguments and environment to the library"
+)]
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -24,15 +27,25 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<Command, Stop> {
-    let args: Vec<String> = std::env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let args: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .collect();
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    let env: BTreeMap<_, _> = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
+    let env: BTreeMap<_, _> = std::env::vars_os()
+        .map(|(name, value)| (text(name), text(value)))
+        .collect();
     cli::parse(&args, &env)
 }
 
 fn run(options: Options) -> ExitCode {
-    flanneld::log::start(options.verbosity, std::env::var_os("JOURNAL_STREAM").is_some());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    flanneld::log::start(
+        options.verbosity,
+        std::env::var_os("JOURNAL_STREAM").is_some(),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     exit(match runtime {
         Ok(runtime) => runtime.block_on(flanneld::daemon::run(options)),
         Err(error) => Err(anyhow::Error::from(error).context("failed to start the runtime")),
@@ -40,7 +53,9 @@ fn run(options: Options) -> ExitCode {
 }
 
 fn cleanup(options: &CleanupOptions) -> anyhow::Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(flanneld::cleanup::run(options))
 }
 

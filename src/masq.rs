@@ -92,7 +92,12 @@ pub enum Hook {
 
 impl Hook {
     /// All of them. What may be missing in a kernel comes last: a failure there leaves the others in place.
-    pub const ALL: [Self; 4] = [Self::Postrouting, Self::Forward, Self::RawPrerouting, Self::RawOutput];
+    pub const ALL: [Self; 4] = [
+        Self::Postrouting,
+        Self::Forward,
+        Self::RawPrerouting,
+        Self::RawOutput,
+    ];
 }
 
 /// What this host's part of the overlay asks of the packet filter.
@@ -144,7 +149,14 @@ impl RuleSet {
     pub fn none(vni: Vni) -> Self {
         let (raw_prerouting, raw_output) = (Vec::new(), Vec::new());
         let (postrouting, forward) = (Vec::new(), Vec::new());
-        Self { vni, random_fully: false, raw_prerouting, raw_output, postrouting, forward }
+        Self {
+            vni,
+            random_fully: false,
+            raw_prerouting,
+            raw_output,
+            postrouting,
+            forward,
+        }
     }
 
     /// The rules at one place, in their order.
@@ -161,7 +173,10 @@ impl RuleSet {
 impl Wanted {
     /// The part of the rules that `carries` names.
     pub fn rules(&self, carries: Carries) -> RuleSet {
-        let mut set = RuleSet { random_fully: self.random_fully, ..RuleSet::none(self.vni) };
+        let mut set = RuleSet {
+            random_fully: self.random_fully,
+            ..RuleSet::none(self.vni)
+        };
         if carries.masquerade && self.masquerade {
             set.postrouting = self.masquerade_rules();
         }
@@ -172,7 +187,10 @@ impl Wanted {
         }
         if carries.forward && self.forward {
             let overlay = Some(Range::In(self.network));
-            set.forward = vec![rule(overlay, None, Verdict::Accept), rule(None, overlay, Verdict::Accept)];
+            set.forward = vec![
+                rule(overlay, None, Verdict::Accept),
+                rule(None, overlay, Verdict::Accept),
+            ];
         }
         set
     }
@@ -195,7 +213,10 @@ impl Wanted {
         let multicast = MULTICAST.parse().expect("the constant is a network");
         let keep = |source, destination| rule(Some(source), Some(destination), Verdict::Return);
         let mut rules = vec![
-            Rule { marked: true, ..rule(None, None, Verdict::Return) },
+            Rule {
+                marked: true,
+                ..rule(None, None, Verdict::Return)
+            },
             keep(Range::In(mine), Range::In(all)),
             keep(Range::In(all), Range::In(mine)),
             keep(Range::NotIn(all), Range::In(mine)),
@@ -212,8 +233,16 @@ impl Wanted {
     /// only the VXLAN port itself has to change sides.
     fn masquerade(&self, source: Range, destination: Range) -> Vec<Rule> {
         let plain = rule(Some(source), Some(destination), Verdict::Masquerade(None));
-        let udp = |from, to| Rule { udp: Some(Udp::From(from)), verdict: Verdict::Masquerade(Some(to)), ..plain };
-        let kept = if self.random_fully { Vec::new() } else { sides(self.port) };
+        let udp = |from, to| Rule {
+            udp: Some(Udp::From(from)),
+            verdict: Verdict::Masquerade(Some(to)),
+            ..plain
+        };
+        let kept = if self.random_fully {
+            Vec::new()
+        } else {
+            sides(self.port)
+        };
         let mut rules: Vec<Rule> = kept.into_iter().map(|side| udp(side, side)).collect();
         rules.extend([udp(alike(self.port), other_ports(self.port)), plain]);
         rules
@@ -223,19 +252,34 @@ impl Wanted {
     /// would have masqueraded; what is not tracked is never translated. Both conditions together match nothing else: not a
     /// VXLAN that pods run among themselves.
     fn untracked(&self, source: Option<Range>, destination: Option<Range>) -> Rule {
-        Rule { udp: Some(Udp::To(self.port)), ..rule(source, destination, Verdict::NoTrack) }
+        Rule {
+            udp: Some(Udp::To(self.port)),
+            ..rule(source, destination, Verdict::NoTrack)
+        }
     }
 }
 
 fn rule(source: Option<Range>, destination: Option<Range>, verdict: Verdict) -> Rule {
-    Rule { marked: false, source, destination, udp: None, verdict }
+    Rule {
+        marked: false,
+        source,
+        destination,
+        udp: None,
+        verdict,
+    }
 }
 
 /// The ports among which NAT would choose `port`.
 fn alike(port: u16) -> Ports {
     match port {
-        UNPRIVILEGED.. => Ports { first: UNPRIVILEGED, last: u16::MAX },
-        _ => Ports { first: 0, last: UNPRIVILEGED - 1 },
+        UNPRIVILEGED.. => Ports {
+            first: UNPRIVILEGED,
+            last: u16::MAX,
+        },
+        _ => Ports {
+            first: 0,
+            last: UNPRIVILEGED - 1,
+        },
     }
 }
 
@@ -244,17 +288,35 @@ fn alike(port: u16) -> Ports {
 fn sides(port: u16) -> Vec<Ports> {
     const ENOUGH: u16 = 256;
     let Ports { first, last } = alike(port);
-    let below = Ports { first: first.max(1), last: port.saturating_sub(1) };
-    let above = Ports { first: port.saturating_add(1), last };
-    [below, above].into_iter().filter(|side| side.last.saturating_sub(side.first) >= ENOUGH).collect()
+    let below = Ports {
+        first: first.max(1),
+        last: port.saturating_sub(1),
+    };
+    let above = Ports {
+        first: port.saturating_add(1),
+        last,
+    };
+    [below, above]
+        .into_iter()
+        .filter(|side| side.last.saturating_sub(side.first) >= ENOUGH)
+        .collect()
 }
 
 /// The larger part of the unprivileged ports that `port` leaves on one side of it.
 fn other_ports(port: u16) -> Ports {
-    let (below, above) = (port.saturating_sub(UNPRIVILEGED), u16::MAX - port.max(UNPRIVILEGED - 1));
+    let (below, above) = (
+        port.saturating_sub(UNPRIVILEGED),
+        u16::MAX - port.max(UNPRIVILEGED - 1),
+    );
     match below > above {
-        true => Ports { first: UNPRIVILEGED, last: port - 1 },
-        false => Ports { first: port.max(UNPRIVILEGED - 1) + 1, last: u16::MAX },
+        true => Ports {
+            first: UNPRIVILEGED,
+            last: port - 1,
+        },
+        false => Ports {
+            first: port.max(UNPRIVILEGED - 1) + 1,
+            last: u16::MAX,
+        },
     }
 }
 

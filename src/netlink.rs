@@ -59,52 +59,114 @@ pub struct Netlink {
 /// # Errors
 /// Sockets or capabilities are missing; `CAP_NET_ADMIN` is needed.
 pub fn open() -> Result<(Netlink, impl Future<Output = ()>), Error> {
-    let failed = |source: io::Error| request_error("open netlink sockets (CAP_NET_ADMIN is needed)", source);
+    let failed =
+        |source: io::Error| request_error("open netlink sockets (CAP_NET_ADMIN is needed)", source);
     let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
     let bulk = Bulk::open().map_err(failed)?;
     let misses = Misses::open().map_err(failed)?;
     let monitor = Monitor::open(bulk.port()).map_err(failed)?;
-    Ok((Netlink { handle, bulk, misses, monitor, ethtool: Ethtool::default(), device: None }, connection))
+    Ok((
+        Netlink {
+            handle,
+            bulk,
+            misses,
+            monitor,
+            ethtool: Ethtool::default(),
+            device: None,
+        },
+        connection,
+    ))
 }
 
 impl Netlink {
     /// All interfaces with their IPv4 addresses, in the order of their indexes.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, Error> {
-        let links = self.ask("list interfaces", self.handle.link().get().execute().try_collect::<Vec<_>>()).await?;
-        let addresses =
-            self.ask("list addresses", self.handle.address().get().execute().try_collect::<Vec<_>>()).await?;
+        let links = self
+            .ask(
+                "list interfaces",
+                self.handle.link().get().execute().try_collect::<Vec<_>>(),
+            )
+            .await?;
+        let addresses = self
+            .ask(
+                "list addresses",
+                self.handle
+                    .address()
+                    .get()
+                    .execute()
+                    .try_collect::<Vec<_>>(),
+            )
+            .await?;
         let addresses: Vec<_> = addresses.iter().filter_map(decode::address).collect();
         let interface = |message: &LinkMessage| {
             let link = decode::link(message);
-            let own = addresses.iter().filter(|(index, _)| *index == link.index).map(|(_, net)| net.ip());
-            Interface { name: link.name, mac: link.mac, mtu: link.mtu, addresses: own.collect() }
+            let own = addresses
+                .iter()
+                .filter(|(index, _)| *index == link.index)
+                .map(|(_, net)| net.ip());
+            Interface {
+                name: link.name,
+                mac: link.mac,
+                mtu: link.mtu,
+                addresses: own.collect(),
+            }
         };
         Ok(links.iter().map(interface).collect())
     }
 
     /// The way that a packet to `address` would take, if there is one: `ip route get`.
     pub async fn way_to(&self, address: Ipv4Addr) -> Result<Option<Routed>, Error> {
-        let question = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32).build();
-        let answer = self.handle.route().get(question).execute().try_collect::<Vec<_>>();
-        let unreachable = [libc::ENETUNREACH, libc::EHOSTUNREACH, libc::EACCES, libc::EINVAL];
-        let answer = self.ask_unless("look up a route", answer, &unreachable).await?;
-        let way = answer.as_deref().and_then(<[_]>::first).and_then(decode::way);
-        Ok(way.and_then(|(index, source)| Some(Routed { interface: name_of(index)?, source })))
+        let question = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, 32)
+            .build();
+        let answer = self
+            .handle
+            .route()
+            .get(question)
+            .execute()
+            .try_collect::<Vec<_>>();
+        let unreachable = [
+            libc::ENETUNREACH,
+            libc::EHOSTUNREACH,
+            libc::EACCES,
+            libc::EINVAL,
+        ];
+        let answer = self
+            .ask_unless("look up a route", answer, &unreachable)
+            .await?;
+        let way = answer
+            .as_deref()
+            .and_then(<[_]>::first)
+            .and_then(decode::way);
+        Ok(way.and_then(|(index, source)| {
+            Some(Routed {
+                interface: name_of(index)?,
+                source,
+            })
+        }))
     }
 
     /// All vxlan devices of this host.
     pub async fn vxlans(&self) -> Result<Vec<Device>, Error> {
         let links = self.links().await?;
-        Ok(links.iter().filter_map(|message| decode::device(message, name_of)).collect())
+        Ok(links
+            .iter()
+            .filter_map(|message| decode::device(message, name_of))
+            .collect())
     }
 
     async fn links(&self) -> Result<Vec<LinkMessage>, Error> {
-        self.ask("list interfaces", self.handle.link().get().execute().try_collect::<Vec<_>>()).await
+        self.ask(
+            "list interfaces",
+            self.handle.link().get().execute().try_collect::<Vec<_>>(),
+        )
+        .await
     }
 
     /// Settings of this host that the overlay depends on.
     pub fn settings(&self, external: &str) -> Settings {
-        let rp_filter = |interface: &str| sysctl::read(&format!("net/ipv4/conf/{interface}/rp_filter"));
+        let rp_filter =
+            |interface: &str| sysctl::read(&format!("net/ipv4/conf/{interface}/rp_filter"));
         Settings {
             external: external.to_owned(),
             ip_forward: sysctl::read("net/ipv4/ip_forward"),
@@ -119,29 +181,61 @@ impl Netlink {
     pub async fn preflight(&self) -> Result<Neighbours, Error> {
         let links = self.links().await?;
         let (udp_ports, udp6_ports) = sysctl::udp_ports();
-        Ok(Neighbours { vxlans: links.iter().filter_map(decode::vxlan).collect(), udp_ports, udp6_ports })
+        Ok(Neighbours {
+            vxlans: links.iter().filter_map(decode::vxlan).collect(),
+            udp_ports,
+            udp6_ports,
+        })
     }
 
     async fn link(&self, name: &str) -> Result<Option<LinkMessage>, Error> {
-        let answer = self.handle.link().get().match_name(name.to_owned()).execute().try_collect::<Vec<_>>();
-        let answer = self.ask_unless(&format!("look up device \"{name}\""), answer, &[libc::ENODEV]).await?;
+        let answer = self
+            .handle
+            .link()
+            .get()
+            .match_name(name.to_owned())
+            .execute()
+            .try_collect::<Vec<_>>();
+        let answer = self
+            .ask_unless(
+                &format!("look up device \"{name}\""),
+                answer,
+                &[libc::ENODEV],
+            )
+            .await?;
         Ok(answer.and_then(|links| links.into_iter().next()))
     }
 
     async fn entries(&self, index: u32) -> Result<Entries, Error> {
-        let fdb = self.handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute();
+        let fdb = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Bridge)
+            .execute();
         let fdb = fdb.try_fold(Entries::default(), |mut entries, message| {
             entries.fdb.extend(decode::fdb(&message, index));
             async { Ok(entries) }
         });
         let entries = self.ask("dump the FDB", fdb).await?;
-        let neighbours = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+        let neighbours = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Inet)
+            .execute();
         let neighbours = neighbours.try_fold(entries, |mut entries, message| {
-            entries.neighbours.extend(decode::neighbour(&message, index));
+            entries
+                .neighbours
+                .extend(decode::neighbour(&message, index));
             async { Ok(entries) }
         });
         let entries = self.ask("dump neighbours", neighbours).await?;
-        let routes = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        let routes = self
+            .handle
+            .route()
+            .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
+            .execute();
         let routes = routes.try_fold(entries, |mut entries, message| {
             entries.routes.extend(decode::route(&message, index));
             async { Ok(entries) }
@@ -155,19 +249,41 @@ impl Netlink {
         device: &str,
         read: fn(&NeighbourMessage, u32) -> Option<T>,
     ) -> Result<Vec<T>, Error> {
-        let Some(index) = index_of(device) else { return Ok(Vec::new()) };
-        let all = self.handle.neighbours().get().set_address_family(AddressFamily::Inet).execute();
+        let Some(index) = index_of(device) else {
+            return Ok(Vec::new());
+        };
+        let all = self
+            .handle
+            .neighbours()
+            .get()
+            .set_address_family(AddressFamily::Inet)
+            .execute();
         let found = all.try_filter_map(async |message| Ok(read(&message, index)));
         self.ask("dump neighbours", found.try_collect()).await
     }
 
     async fn addresses(&self, index: u32) -> Result<Vec<ipnetwork::Ipv4Network>, Error> {
-        let all = self.handle.address().get().set_link_index_filter(index).execute().try_collect::<Vec<_>>();
+        let all = self
+            .handle
+            .address()
+            .get()
+            .set_link_index_filter(index)
+            .execute()
+            .try_collect::<Vec<_>>();
         let all = self.ask("dump addresses", all).await?;
-        Ok(all.iter().filter_map(decode::address).filter(|(i, _)| *i == index).map(|(_, net)| net).collect())
+        Ok(all
+            .iter()
+            .filter_map(decode::address)
+            .filter(|(i, _)| *i == index)
+            .map(|(_, net)| net)
+            .collect())
     }
 
-    async fn ask<T>(&self, what: &str, answer: impl Future<Output = Result<T, rtnetlink::Error>>) -> Result<T, Error> {
+    async fn ask<T>(
+        &self,
+        what: &str,
+        answer: impl Future<Output = Result<T, rtnetlink::Error>>,
+    ) -> Result<T, Error> {
         match tokio::time::timeout(DEADLINE, answer).await {
             Ok(answer) => answer.map_err(|source| request_error(what, source)),
             Err(late) => Err(request_error(what, late)),
@@ -184,7 +300,11 @@ impl Netlink {
         let answer = async {
             match answer.await {
                 Ok(answer) => Ok(Some(answer)),
-                Err(rtnetlink::Error::NetlinkError(error)) if nothing.contains(&error.raw_code().abs()) => Ok(None),
+                Err(rtnetlink::Error::NetlinkError(error))
+                    if nothing.contains(&error.raw_code().abs()) =>
+                {
+                    Ok(None)
+                }
                 Err(error) => Err(error),
             }
         };
@@ -207,7 +327,10 @@ impl Netlink {
                 Err(source) => failures.push(failure(op, device, source)),
             }
         }
-        let fdb = sent.iter().filter(|op| matches!(op, Op::PutFdb(..) | Op::DelFdb(..))).count();
+        let fdb = sent
+            .iter()
+            .filter(|op| matches!(op, Op::PutFdb(..) | Op::DelFdb(..)))
+            .count();
         let answers = match fdb > MANY {
             true => self.monitor.deaf_to_fdb(|| self.bulk.execute(requests)),
             false => self.bulk.execute(requests),
@@ -230,10 +353,15 @@ impl Kernel for Netlink {
         };
         let link = decode::link(&message);
         let Some(found) = decode::device(&message, name_of) else {
-            return Err(Error::NotVxlan { name: device.to_owned(), kind: link.kind });
+            return Err(Error::NotVxlan {
+                name: device.to_owned(),
+                kind: link.kind,
+            });
         };
         self.device = Some(link.index);
-        let sysctls = Sysctl::ALL.into_iter().filter_map(|s| Some((s, sysctl::read(&s.path(device))?)));
+        let sysctls = Sysctl::ALL
+            .into_iter()
+            .filter_map(|s| Some((s, sysctl::read(&s.path(device))?)));
         Ok(State {
             device: Some(found),
             up: link.up,
@@ -313,17 +441,27 @@ fn resolve(op: &Op, index: Option<u32>) -> io::Result<Option<encode::Request>> {
 
 /// There already, or gone already: that is what was wanted.
 fn is_done_already(op: &Op, error: &io::Error) -> bool {
-    let is = |codes: &[i32]| error.raw_os_error().is_some_and(|code| codes.contains(&code));
+    let is = |codes: &[i32]| {
+        error
+            .raw_os_error()
+            .is_some_and(|code| codes.contains(&code))
+    };
     let gone = [libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL, libc::ENODEV];
     (op.removes() && is(&gone)) || (matches!(op, Op::AddAddress(_)) && is(&[libc::EEXIST]))
 }
 
 fn failure(op: &Op, device: &str, source: io::Error) -> Failure {
-    Failure { command: op.command(device).to_string(), source }
+    Failure {
+        command: op.command(device).to_string(),
+        source,
+    }
 }
 
 fn request_error(operation: &str, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Request { operation: operation.to_owned(), source: Box::new(source) }
+    Error::Request {
+        operation: operation.to_owned(),
+        source: Box::new(source),
+    }
 }
 
 fn index_of(name: &str) -> Option<u32> {

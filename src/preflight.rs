@@ -65,7 +65,14 @@ impl Vxlan {
 
 /// A sentence for each setting that breaks something.
 pub fn settings(found: &Settings) -> Vec<String> {
-    [forwarding(found), reverse_path(found), bridge_netfilter(found)].into_iter().flatten().collect()
+    [
+        forwarding(found),
+        reverse_path(found),
+        bridge_netfilter(found),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn forwarding(found: &Settings) -> Option<String> {
@@ -80,7 +87,10 @@ fn forwarding(found: &Settings) -> Option<String> {
 fn reverse_path(found: &Settings) -> Option<String> {
     let strict = |own: Option<i32>| own.unwrap_or(0).max(found.rp_filter_all.unwrap_or(0)) == 1;
     let external = &found.external;
-    let places = match (strict(found.rp_filter_external), strict(found.rp_filter_default)) {
+    let places = match (
+        strict(found.rp_filter_external),
+        strict(found.rp_filter_default),
+    ) {
         (true, true) => format!("{external} and our device"),
         (true, false) => external.clone(),
         (false, true) => "our device".to_owned(),
@@ -95,7 +105,10 @@ fn reverse_path(found: &Settings) -> Option<String> {
 
 fn bridge_netfilter(found: &Settings) -> Option<String> {
     let (what, cure) = match found.bridge_nf {
-        Some(0) => ("net.bridge.bridge-nf-call-iptables is 0", "sysctl -w net.bridge.bridge-nf-call-iptables=1"),
+        Some(0) => (
+            "net.bridge.bridge-nf-call-iptables is 0",
+            "sysctl -w net.bridge.bridge-nf-call-iptables=1",
+        ),
         Some(_) => return None,
         None => ("br_netfilter is not loaded", "modprobe br_netfilter"),
     };
@@ -107,15 +120,30 @@ fn bridge_netfilter(found: &Settings) -> Option<String> {
 
 /// A sentence for each thing that keeps our device from being made or brought up.
 pub fn neighbours(wanted: &Device, found: &Neighbours) -> Vec<String> {
-    let others = found.vxlans.iter().filter(|device| device.name != wanted.name && device.port == wanted.port);
-    let in_the_way = others.filter(|other| other.needs_ipv4()).filter_map(|other| in_the_way(wanted, other));
+    let others = found
+        .vxlans
+        .iter()
+        .filter(|device| device.name != wanted.name && device.port == wanted.port);
+    let in_the_way = others
+        .filter(|other| other.needs_ipv4())
+        .filter_map(|other| in_the_way(wanted, other));
     in_the_way.chain(program(wanted, found)).collect()
 }
 
 /// Devices share a port when their VNIs differ and their kinds of packets do not (`vxlan_find_sock`).
 fn in_the_way(wanted: &Device, other: &Vxlan) -> Option<String> {
-    let Vxlan { name, port, vni, receives, .. } = other;
-    let ours = if wanted.gbp { BTreeSet::from([GBP]) } else { BTreeSet::new() };
+    let Vxlan {
+        name,
+        port,
+        vni,
+        receives,
+        ..
+    } = other;
+    let ours = if wanted.gbp {
+        BTreeSet::from([GBP])
+    } else {
+        BTreeSet::new()
+    };
     let different: Vec<&str> = ours.symmetric_difference(receives).copied().collect();
     if !different.is_empty() {
         return Some(format!(
@@ -137,9 +165,20 @@ fn in_the_way(wanted: &Device, other: &Vxlan) -> Option<String> {
 /// A program that has the port. Where a vxlan device has it, the socket is that device's.
 fn program(wanted: &Device, found: &Neighbours) -> Option<String> {
     let (name, port) = (&wanted.name, wanted.port);
-    let taken = match (found.udp_ports.contains(&port), found.udp6_ports.contains(&port)) {
-        _ if found.vxlans.iter().any(|device| device.up && device.port == port) => return None,
-        (true, _) => format!("is taken by a program that is no vxlan device: {name} cannot be brought up"),
+    let taken = match (
+        found.udp_ports.contains(&port),
+        found.udp6_ports.contains(&port),
+    ) {
+        _ if found
+            .vxlans
+            .iter()
+            .any(|device| device.up && device.port == port) =>
+        {
+            return None;
+        }
+        (true, _) => {
+            format!("is taken by a program that is no vxlan device: {name} cannot be brought up")
+        }
         (false, true) => format!(
             "may be taken by a program that has it for IPv6: unless that one wants no IPv4, {name} cannot be brought up"
         ),
@@ -161,8 +200,13 @@ pub fn udp_ports(text: &str) -> Vec<u16> {
 pub fn udp6_ports(text: &str) -> Vec<u16> {
     const MAPPED: [&str; 2] = ["0000000000000000FFFF0000", "00000000000000000000FFFF"];
     let unspecified = |address: &str| address.bytes().all(|digit| digit == b'0');
-    let may_be_ipv4 = |address: &str| unspecified(address) || MAPPED.iter().any(|mapped| address.starts_with(mapped));
-    sockets(text).filter(|(address, _)| may_be_ipv4(address)).map(|(_, port)| port).collect()
+    let may_be_ipv4 = |address: &str| {
+        unspecified(address) || MAPPED.iter().any(|mapped| address.starts_with(mapped))
+    };
+    sockets(text)
+        .filter(|(address, _)| may_be_ipv4(address))
+        .map(|(_, port)| port)
+        .collect()
 }
 
 /// Local address and port, in hexadecimal, are the second word of each line.
@@ -196,21 +240,47 @@ mod tests {
 
     fn other(name: &str, vni: u32, port: u16, receives: &[&'static str]) -> Vxlan {
         let vni = Vni::try_from(vni).expect("a VNI in a test");
-        Vxlan { name: name.to_owned(), vni, port, up: true, ipv6: false, receives: receives.iter().copied().collect() }
+        Vxlan {
+            name: name.to_owned(),
+            vni,
+            port,
+            up: true,
+            ipv6: false,
+            receives: receives.iter().copied().collect(),
+        }
     }
 
-    fn check_neighbours(wanted: &Device, vxlans: &[Vxlan], udp: &[u16], udp6: &[u16], expected: &[&str]) {
+    fn check_neighbours(
+        wanted: &Device,
+        vxlans: &[Vxlan],
+        udp: &[u16],
+        udp6: &[u16],
+        expected: &[&str],
+    ) {
         let (vxlans, udp_ports, udp6_ports) = (vxlans.to_vec(), udp.to_vec(), udp6.to_vec());
-        let sentences = neighbours(wanted, &Neighbours { vxlans, udp_ports, udp6_ports });
+        let sentences = neighbours(
+            wanted,
+            &Neighbours {
+                vxlans,
+                udp_ports,
+                udp6_ports,
+            },
+        );
         assert_eq!(sentences.len(), expected.len(), "{sentences:?}");
-        sentences.iter().zip(expected).for_each(|(s, start)| assert!(s.starts_with(start), "{s}"));
+        sentences
+            .iter()
+            .zip(expected)
+            .for_each(|(s, start)| assert!(s.starts_with(start), "{s}"));
     }
 
     fn check(found: &Settings, expected: &[&str]) {
         let sentences = settings(found);
         assert_eq!(sentences.len(), expected.len(), "{sentences:?}");
         for (sentence, start) in sentences.iter().zip(expected) {
-            assert!(sentence.starts_with(start), "{sentence:?} instead of {start:?}");
+            assert!(
+                sentence.starts_with(start),
+                "{sentence:?} instead of {start:?}"
+            );
         }
     }
 
@@ -225,15 +295,56 @@ mod tests {
             bridge_nf: Some(1),
         };
         check(&good, &[]);
-        check(&Settings { ip_forward: Some(0), ..good.clone() }, &["net.ipv4.ip_forward is 0"]);
-        check(&Settings { bridge_nf: None, ..good.clone() }, &["br_netfilter is not loaded"]);
-        check(&Settings { bridge_nf: Some(0), ..good.clone() }, &["net.bridge.bridge-nf-call-iptables is 0"]);
+        check(
+            &Settings {
+                ip_forward: Some(0),
+                ..good.clone()
+            },
+            &["net.ipv4.ip_forward is 0"],
+        );
+        check(
+            &Settings {
+                bridge_nf: None,
+                ..good.clone()
+            },
+            &["br_netfilter is not loaded"],
+        );
+        check(
+            &Settings {
+                bridge_nf: Some(0),
+                ..good.clone()
+            },
+            &["net.bridge.bridge-nf-call-iptables is 0"],
+        );
         let strict = "net.ipv4.conf.*.rp_filter is 1 (strict) for";
-        check(&Settings { rp_filter_all: Some(1), ..good.clone() }, &[&format!("{strict} our device:")]);
-        check(&Settings { rp_filter_external: Some(1), ..good.clone() }, &[&format!("{strict} eth0:")]);
-        let both = Settings { rp_filter_all: Some(1), rp_filter_external: Some(0), ..good.clone() };
+        check(
+            &Settings {
+                rp_filter_all: Some(1),
+                ..good.clone()
+            },
+            &[&format!("{strict} our device:")],
+        );
+        check(
+            &Settings {
+                rp_filter_external: Some(1),
+                ..good.clone()
+            },
+            &[&format!("{strict} eth0:")],
+        );
+        let both = Settings {
+            rp_filter_all: Some(1),
+            rp_filter_external: Some(0),
+            ..good.clone()
+        };
         check(&both, &[&format!("{strict} eth0 and our device:")]);
-        check(&Settings { rp_filter_all: Some(2), rp_filter_external: Some(1), ..good }, &[]);
+        check(
+            &Settings {
+                rp_filter_all: Some(2),
+                rp_filter_external: Some(1),
+                ..good
+            },
+            &[],
+        );
     }
 
     #[test]
@@ -242,17 +353,55 @@ mod tests {
             check_neighbours(wanted, others, &[8472, 4789], &[8472], expected);
         };
         let (ours, flannel) = (ours(), other("flannel.1", 1, 8472, &[]));
-        check(&ours, &[flannel, other("flannel.7", 7, 8472, &[]), other("x", 1, 4789, &[])], &[]);
-        check(&ours, &[other("vxlan.calico", 1, 8472, &[])], &["device vxlan.calico has VNI 1"]);
+        check(
+            &ours,
+            &[
+                flannel,
+                other("flannel.7", 7, 8472, &[]),
+                other("x", 1, 4789, &[]),
+            ],
+            &[],
+        );
+        check(
+            &ours,
+            &[other("vxlan.calico", 1, 8472, &[])],
+            &["device vxlan.calico has VNI 1"],
+        );
         let differs = "device cilium_vxlan on UDP port 8472 differs in what it takes";
         let external = other("cilium_vxlan", 0, 8472, &[EXTERNAL]);
-        check(&ours, std::slice::from_ref(&external), &[&format!("{differs} (external): flannel.1")]);
-        check(&ours, &[Vxlan { ipv6: true, ..external.clone() }], &[&format!("{differs} (external)")]);
-        check(&ours, &[other("cilium_vxlan", 1, 8472, &["gpe"])], &[&format!("{differs} (gpe)")]);
+        check(
+            &ours,
+            std::slice::from_ref(&external),
+            &[&format!("{differs} (external): flannel.1")],
+        );
+        check(
+            &ours,
+            &[Vxlan {
+                ipv6: true,
+                ..external.clone()
+            }],
+            &[&format!("{differs} (external)")],
+        );
+        check(
+            &ours,
+            &[other("cilium_vxlan", 1, 8472, &["gpe"])],
+            &[&format!("{differs} (gpe)")],
+        );
         let with_gbp = Device { gbp: true, ..ours };
-        check(&with_gbp, &[external], &[&format!("{differs} (external, gbp)")]);
+        check(
+            &with_gbp,
+            &[external],
+            &[&format!("{differs} (external, gbp)")],
+        );
         check(&with_gbp, &[other("x", 2, 8472, &[GBP])], &[]);
-        check(&with_gbp, &[Vxlan { ipv6: true, ..other("flannel-v6.1", 1, 8472, &[]) }], &[]);
+        check(
+            &with_gbp,
+            &[Vxlan {
+                ipv6: true,
+                ..other("flannel-v6.1", 1, 8472, &[])
+            }],
+            &[],
+        );
     }
 
     #[test]
@@ -262,8 +411,16 @@ mod tests {
         };
         check(&[], &[53], &[53], &[]);
         check(&[], &[53, 8472], &[8472], &["UDP port 8472 is taken"]);
-        check(&[], &[53], &[8472], &["UDP port 8472 may be taken by a program that has it for IPv6"]);
-        let failed = Vxlan { up: false, ..other("flannel.1", 1, 8472, &[]) };
+        check(
+            &[],
+            &[53],
+            &[8472],
+            &["UDP port 8472 may be taken by a program that has it for IPv6"],
+        );
+        let failed = Vxlan {
+            up: false,
+            ..other("flannel.1", 1, 8472, &[])
+        };
         check(&[failed], &[8472], &[], &["UDP port 8472 is taken"]);
     }
 
@@ -273,6 +430,10 @@ mod tests {
         assert_eq!(udp_ports(text), [8472, 53]);
         let text = " sl local\n 1: 00000000000000000000000000000000:2118 0:0\n 2: 00000000000000000000000001000000:0035 0:0\n \
             3: 0000000000000000FFFF00000100007F:12B5 0:0\n";
-        assert_eq!(udp6_ports(text), [8472, 4789], "what has ::1 leaves IPv4 alone");
+        assert_eq!(
+            udp6_ports(text),
+            [8472, 4789],
+            "what has ::1 leaves IPv4 alone"
+        );
     }
 }

@@ -74,7 +74,9 @@ fn missing(health: &Health, published: &Published, contact: &Contact) -> Option<
         (_, Contact::Waiting { reason }) => return Some(reason.clone()),
         (Health::Waiting, Contact::Holding) => return Some("waiting for the kernel".to_owned()),
         (Health::Waiting, _) => return Some(format!("waiting for a lease: {contact}")),
-        (Health::Stale(reason), _) => return Some(format!("the overlay is not complete: {reason}")),
+        (Health::Stale(reason), _) => {
+            return Some(format!("the overlay is not complete: {reason}"));
+        }
         (Health::InSync, _) => {}
     }
     part("files", &published.files).or_else(|| part("rules of the packet filter", &published.rules))
@@ -95,17 +97,43 @@ mod tests {
 
     #[test]
     fn names_the_first_thing_that_is_missing() {
-        let done = Published { files: Part::Done, rules: Part::Done };
-        let failed = Published { rules: Part::Failed("no nft".to_owned()), ..done.clone() };
-        let away = Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "no answer".to_owned() };
-        let other = Contact::Waiting { reason: "no subnet is free".to_owned() };
+        let done = Published {
+            files: Part::Done,
+            rules: Part::Done,
+        };
+        let failed = Published {
+            rules: Part::Failed("no nft".to_owned()),
+            ..done.clone()
+        };
+        let away = Contact::Away {
+            since: SystemTime::UNIX_EPOCH,
+            reason: "no answer".to_owned(),
+        };
+        let other = Contact::Waiting {
+            reason: "no subnet is free".to_owned(),
+        };
         let check = |health: &Health, published: &Published, contact: &Contact, expected: &str| {
             assert_eq!(state(health, published, contact).to_string(), expected);
         };
-        check(&Health::Waiting, &done, &Contact::Connecting, "waiting for a lease: etcd has not answered yet");
+        check(
+            &Health::Waiting,
+            &done,
+            &Contact::Connecting,
+            "waiting for a lease: etcd has not answered yet",
+        );
         let stale = Health::Stale("no route".to_owned());
-        check(&stale, &done, &Contact::Holding, "the overlay is not complete: no route");
-        check(&Health::InSync, &Published::default(), &Contact::Holding, "waiting for the files");
+        check(
+            &stale,
+            &done,
+            &Contact::Holding,
+            "the overlay is not complete: no route",
+        );
+        check(
+            &Health::InSync,
+            &Published::default(),
+            &Contact::Holding,
+            "waiting for the files",
+        );
         let rules = "the rules of the packet filter are not in place: no nft";
         check(&Health::InSync, &failed, &Contact::Holding, rules);
         check(&Health::InSync, &done, &other, "no subnet is free");

@@ -64,7 +64,10 @@ pub enum Decision {
 impl Roster {
     /// `grace` is how long removals are held; zero turns this off. `known` are the peers that an earlier run knew.
     pub fn new(grace: Duration, known: Vec<Lease>) -> Self {
-        let peers = known.into_iter().map(|lease| (lease.subnet, lease)).collect();
+        let peers = known
+            .into_iter()
+            .map(|lease| (lease.subnet, lease))
+            .collect();
         Self {
             grace,
             membership: None,
@@ -127,8 +130,12 @@ impl Roster {
     fn list(&mut self, leases: Vec<Lease>, now: Duration) -> (Vec<Update>, Option<Decision>) {
         let was_holding = self.is_holding();
         let before = std::mem::take(&mut self.peers);
-        self.peers = leases.into_iter().map(|lease| (lease.subnet, lease)).collect();
-        let present: std::collections::BTreeSet<Ipv4Addr> = self.peers.values().map(|lease| lease.public_ip).collect();
+        self.peers = leases
+            .into_iter()
+            .map(|lease| (lease.subnet, lease))
+            .collect();
+        let present: std::collections::BTreeSet<Ipv4Addr> =
+            self.peers.values().map(|lease| lease.public_ip).collect();
         let since = std::mem::take(&mut self.leaving);
         self.addresses.clear();
         let count = before.len();
@@ -142,18 +149,32 @@ impl Roster {
         if !self.is_holding() {
             self.drop_all();
         }
-        let decision = decision.or((was_holding && !self.is_holding()).then_some(Decision::AllBack));
-        (vec![Update::Leases(self.peers.values().cloned().collect())], decision)
+        let decision =
+            decision.or((was_holding && !self.is_holding()).then_some(Decision::AllBack));
+        (
+            vec![Update::Leases(self.peers.values().cloned().collect())],
+            decision,
+        )
     }
 
     /// Keeps a peer whose lease is gone. Whatever etcd holds counts for more than it.
     fn keep(&mut self, lease: Lease, since: Duration) {
         self.leaving.insert(lease.subnet, since);
         self.addresses.insert(lease.public_ip, lease.subnet);
-        self.peers.insert(lease.subnet, Lease { revision: 0, ..lease });
+        self.peers.insert(
+            lease.subnet,
+            Lease {
+                revision: 0,
+                ..lease
+            },
+        );
     }
 
-    fn change(&mut self, changes: Vec<(Ipv4Network, Option<Lease>)>, now: Duration) -> (Vec<Update>, Option<Decision>) {
+    fn change(
+        &mut self,
+        changes: Vec<(Ipv4Network, Option<Lease>)>,
+        now: Duration,
+    ) -> (Vec<Update>, Option<Decision>) {
         let was_holding = self.is_holding();
         let mut tell = Vec::with_capacity(changes.len());
         for (subnet, lease) in changes {
@@ -169,8 +190,11 @@ impl Roster {
                     tell.push((subnet, None));
                 }
                 None => {
-                    if let Some(lease) =
-                        self.peers.get(&subnet).filter(|_| !self.leaving.contains_key(&subnet)).cloned()
+                    if let Some(lease) = self
+                        .peers
+                        .get(&subnet)
+                        .filter(|_| !self.leaving.contains_key(&subnet))
+                        .cloned()
                     {
                         self.keep(lease, now);
                     }
@@ -181,13 +205,21 @@ impl Roster {
         if all_back {
             self.held_until = None;
         }
-        let updates = if tell.is_empty() { Vec::new() } else { vec![Update::Changes(tell)] };
+        let updates = if tell.is_empty() {
+            Vec::new()
+        } else {
+            vec![Update::Changes(tell)]
+        };
         (updates, all_back.then_some(Decision::AllBack))
     }
 
     /// The kept peer that has come back with another subnet.
     fn replaced_by(&mut self, lease: &Lease) -> Option<Ipv4Network> {
-        let gone = self.addresses.get(&lease.public_ip).copied().filter(|subnet| *subnet != lease.subnet)?;
+        let gone = self
+            .addresses
+            .get(&lease.public_ip)
+            .copied()
+            .filter(|subnet| *subnet != lease.subnet)?;
         self.come_back(gone);
         self.peers.remove(&gone);
         Some(gone)
@@ -244,7 +276,10 @@ impl Roster {
             return None;
         }
         self.held_until = Some(now + self.grace);
-        Some(Decision::Hold { gone: self.leaving.len(), of })
+        Some(Decision::Hold {
+            gone: self.leaving.len(),
+            of,
+        })
     }
 
     /// Removes all that are leaving.
@@ -253,7 +288,11 @@ impl Roster {
         let gone = std::mem::take(&mut self.leaving);
         gone.keys().for_each(|subnet| _ = self.peers.remove(subnet));
         let changes: Vec<_> = gone.into_keys().map(|subnet| (subnet, None)).collect();
-        if changes.is_empty() { Vec::new() } else { vec![Update::Changes(changes)] }
+        if changes.is_empty() {
+            Vec::new()
+        } else {
+            vec![Update::Changes(changes)]
+        }
     }
 }
 

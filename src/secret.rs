@@ -27,7 +27,13 @@ mod tests {
 
     #[test]
     fn does_not_show() {
-        let credentials = Credentials { user: "flannel".to_owned(), password: Secret("hunter2".to_owned()) };
-        assert_eq!(format!("{credentials:?}"), "Credentials { user: \"flannel\", password: (secret) }");
+        let credentials = Credentials {
+            user: "flannel".to_owned(),
+            password: Secret("hunter2".to_owned()),
+        };
+        assert_eq!(
+            format!("{credentials:?}"),
+            "Credentials { user: \"flannel\", password: (secret) }"
+        );
     }
 }

@@ -53,16 +53,35 @@ impl fmt::Display for Report {
         line(f, "state", &self.state)?;
         line(f, "version", &self.version)?;
         line(f, "node id", &self.node_id)?;
-        line(f, "etcd", &format!("{} below {}: {}", self.etcd.join(","), self.prefix, self.contact))?;
+        line(
+            f,
+            "etcd",
+            &format!(
+                "{} below {}: {}",
+                self.etcd.join(","),
+                self.prefix,
+                self.contact
+            ),
+        )?;
         if let Some(lease) = &self.lease {
             line(f, "network", &lease.network)?;
             line(f, "subnet", &lease.subnet)?;
             line(f, "public ip", &lease.public_ip)?;
             line(f, "device", &format!("{} {}", lease.device, lease.vtep_mac))?;
         }
-        let kept = if self.kept == 0 { String::new() } else { format!(", {} of them gone from etcd", self.kept) };
+        let kept = if self.kept == 0 {
+            String::new()
+        } else {
+            format!(", {} of them gone from etcd", self.kept)
+        };
         line(f, "peers", &format!("{}{kept}", self.peers))?;
-        list(f, "ignored", self.ignored.iter().map(|(key, why)| format!("{}: {why}", key.escape_debug())))
+        list(
+            f,
+            "ignored",
+            self.ignored
+                .iter()
+                .map(|(key, why)| format!("{}: {why}", key.escape_debug())),
+        )
     }
 }
 
@@ -70,12 +89,17 @@ fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
     writeln!(f, "{:<10} {value}", format!("{name}:"))
 }
 
-fn list(f: &mut fmt::Formatter<'_>, name: &str, each: impl ExactSizeIterator<Item = String>) -> fmt::Result {
+fn list(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    each: impl ExactSizeIterator<Item = String>,
+) -> fmt::Result {
     if each.len() == 0 {
         return Ok(());
     }
     writeln!(f, "{name}: {}", each.len())?;
-    each.into_iter().try_for_each(|text| writeln!(f, "  {text}"))
+    each.into_iter()
+        .try_for_each(|text| writeln!(f, "  {text}"))
 }
 
 /// The report as JSON, with a line end.
@@ -93,12 +117,24 @@ mod tests {
     fn says_the_state_first_and_each_ignored_key() {
         let report = Report {
             state: "ready".to_owned(),
-            ignored: [("8.8.8.0-24".to_owned(), "subnet 8.8.8.0/24 is not inside the network".to_owned())].into(),
+            ignored: [(
+                "8.8.8.0-24".to_owned(),
+                "subnet 8.8.8.0/24 is not inside the network".to_owned(),
+            )]
+            .into(),
             ..Report::default()
         };
         let text = report.to_string();
         assert!(text.starts_with("state:     ready\n"), "{text}");
-        assert!(text.ends_with("ignored: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"), "{text}");
-        assert_eq!(serde_json::from_str::<Report>(&json(&report)).ok(), Some(report));
+        assert!(
+            text.ends_with(
+                "ignored: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            serde_json::from_str::<Report>(&json(&report)).ok(),
+            Some(report)
+        );
     }
 }

@@ -44,7 +44,11 @@ pub struct Lease {
 
 impl fmt::Display for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {} with {}", self.subnet, self.public_ip, self.vtep_mac)
+        write!(
+            f,
+            "{} at {} with {}",
+            self.subnet, self.public_ip, self.vtep_mac
+        )
     }
 }
 
@@ -141,19 +145,32 @@ pub fn parse_key_name(name: &str) -> Result<Ipv4Network, Rejection> {
     let address: Ipv4Addr = address.parse().map_err(|_| Rejection::Key)?;
     let subnet = network_of(address, parse_prefix(prefix)?).ok_or(Rejection::Key)?;
     // One subnet, one name: "10.5.1.0-024" would be a second key for the same.
-    if v4 == key_name(subnet) { Ok(subnet) } else { Err(Rejection::Key) }
+    if v4 == key_name(subnet) {
+        Ok(subnet)
+    } else {
+        Err(Rejection::Key)
+    }
 }
 
 fn parse_prefix(text: &str) -> Result<u8, Rejection> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().ok_or(Rejection::Key)
+    digits
+        .then(|| text.parse().ok())
+        .flatten()
+        .ok_or(Rejection::Key)
 }
 
 /// The value that we write for our own lease.
 pub fn render_value(public_ip: Ipv4Addr, vni: Vni, vtep_mac: MacAddr, node: &NodeId) -> String {
     let backend_data = WrittenVxlan { vni, vtep_mac };
     let (backend_type, node_id) = (BACKEND, node.as_str());
-    let written = Written { public_ip, public_ipv6: None, backend_type, backend_data, node_id };
+    let written = Written {
+        public_ip,
+        public_ipv6: None,
+        backend_type,
+        backend_data,
+        node_id,
+    };
     serde_json::to_string(&written).expect("a struct of addresses and numbers is always JSON")
 }
 
@@ -170,7 +187,12 @@ impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node_id {
             Some(id) => {
-                write!(f, "node {} at {}", id.escape_debug().take(LONGEST_ID).collect::<String>(), self.public_ip)
+                write!(
+                    f,
+                    "node {} at {}",
+                    id.escape_debug().take(LONGEST_ID).collect::<String>(),
+                    self.public_ip
+                )
             }
             None => write!(f, "a node of Go flannel at {}", self.public_ip),
         }
@@ -191,7 +213,10 @@ pub fn owner_of(value: &[u8]) -> Option<Owner> {
         return None;
     }
     let FoundOwner { public_ip, node_id } = serde_json::from_slice(value).ok()?;
-    Some(Owner { public_ip, node_id: node_id.as_str().map(str::to_owned) })
+    Some(Owner {
+        public_ip,
+        node_id: node_id.as_str().map(str::to_owned),
+    })
 }
 
 /// Reads one entry of the registry.
@@ -202,16 +227,29 @@ pub fn parse_lease(name: &str, value: &[u8], revision: i64) -> Result<Lease, Rej
     let subnet = parse_key_name(name)?;
     let found = found(value)?;
     if found.backend_type != BACKEND {
-        return Err(Rejection::OtherBackend(found.backend_type.chars().take(40).collect()));
+        return Err(Rejection::OtherBackend(
+            found.backend_type.chars().take(40).collect(),
+        ));
     }
-    let public_ip = found.public_ip.ok_or_else(|| Rejection::Value("PublicIP is missing".to_owned()))?;
-    let vxlan: FoundVxlan = serde_json::from_value(found.backend_data).map_err(|e| Rejection::Value(e.to_string()))?;
-    Ok(Lease { subnet, public_ip, vtep_mac: vxlan.vtep_mac, vni: vxlan.vni, revision })
+    let public_ip = found
+        .public_ip
+        .ok_or_else(|| Rejection::Value("PublicIP is missing".to_owned()))?;
+    let vxlan: FoundVxlan =
+        serde_json::from_value(found.backend_data).map_err(|e| Rejection::Value(e.to_string()))?;
+    Ok(Lease {
+        subnet,
+        public_ip,
+        vtep_mac: vxlan.vtep_mac,
+        vni: vxlan.vni,
+        revision,
+    })
 }
 
 fn found(value: &[u8]) -> Result<Found, Rejection> {
     if value.len() > LONGEST_VALUE {
-        return Err(Rejection::Value(format!("longer than {LONGEST_VALUE} bytes")));
+        return Err(Rejection::Value(format!(
+            "longer than {LONGEST_VALUE} bytes"
+        )));
     }
     serde_json::from_slice(value).map_err(|error| Rejection::Value(error.to_string()))
 }
@@ -242,7 +280,10 @@ pub fn vet(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(), Rejec
     vet_subnet(lease.subnet, config, own)?;
     vet_public_ip(lease, config, own)?;
     if !lease.vtep_mac.is_unicast() {
-        return Err(Rejection::VtepMac(lease.vtep_mac, "is not the address of a device"));
+        return Err(Rejection::VtepMac(
+            lease.vtep_mac,
+            "is not the address of a device",
+        ));
     }
     if lease.vtep_mac == own.vtep_mac {
         return Err(Rejection::VtepMac(lease.vtep_mac, "is our own"));
@@ -279,7 +320,9 @@ fn vet_public_ip(lease: &Lease, config: &NetworkConfig, own: &Own) -> Result<(),
     let refuse = |why| Err(Rejection::PublicIp(ip, why));
     match ip {
         _ if ip == own.public_ip => refuse("is our own"),
-        _ if ip.is_unspecified() || ip.is_broadcast() || ip.octets()[0] == 0 => refuse("is not the address of a host"),
+        _ if ip.is_unspecified() || ip.is_broadcast() || ip.octets()[0] == 0 => {
+            refuse("is not the address of a host")
+        }
         _ if ip.is_multicast() => refuse("is a multicast address"),
         _ if ip.is_loopback() => refuse("is a loopback address"),
         _ if carried || (config.network.contains(ip) && !hosts_are_inside) => {

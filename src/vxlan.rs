@@ -64,7 +64,12 @@ impl Overlay {
     pub fn new(membership: &Membership, local: &Local) -> Self {
         let network = membership.config.network;
         let subnet_len = membership.config.subnet_len;
-        Self { network, subnet_len, frame: frame(membership, local), peers: Peers::new(network, local.peering) }
+        Self {
+            network,
+            subnet_len,
+            frame: frame(membership, local),
+            peers: Peers::new(network, local.peering),
+        }
     }
 
     /// The whole overlay network.
@@ -80,7 +85,11 @@ impl Overlay {
     /// Whose a device is, by its alias, if it is that of another flanneld. A device without such an alias was made by
     /// Go flannel, or by hand, and is taken over.
     pub fn other_owner(&self, found: &Device) -> Option<String> {
-        let ours = self.frame.device.as_ref().is_some_and(|wanted| wanted.alias == found.alias);
+        let ours = self
+            .frame
+            .device
+            .as_ref()
+            .is_some_and(|wanted| wanted.alias == found.alias);
         (found.alias.starts_with(OWNER) && !ours).then(|| found.alias.clone())
     }
 
@@ -112,14 +121,22 @@ impl Overlay {
     /// Takes a complete list of leases, of which nothing follows until the kernel is looked at.
     pub fn set_peers(&mut self, leases: Vec<Lease>) {
         let changes = self.difference(leases);
-        changes.into_iter().for_each(|(subnet, lease)| self.peers.set(subnet, lease));
+        changes
+            .into_iter()
+            .for_each(|(subnet, lease)| self.peers.set(subnet, lease));
     }
 
     fn difference(&self, leases: Vec<Lease>) -> Vec<(Ipv4Network, Option<Lease>)> {
         let mut gone: BTreeSet<Ipv4Network> = self.peers.subnets().collect();
-        leases.iter().for_each(|lease| _ = gone.remove(&lease.subnet));
+        leases
+            .iter()
+            .for_each(|lease| _ = gone.remove(&lease.subnet));
         let gone = gone.into_iter().map(|subnet| (subnet, None));
-        leases.into_iter().map(|lease| (lease.subnet, Some(lease))).chain(gone).collect()
+        leases
+            .into_iter()
+            .map(|lease| (lease.subnet, Some(lease)))
+            .chain(gone)
+            .collect()
     }
 
     /// Takes leases that came, changed or went. Answers what to do, for these only.
@@ -134,7 +151,10 @@ impl Overlay {
             self.peers.set(subnet, lease);
         }
         let ops = plan::plan_entries(&self.peers.entries(&touched), &before);
-        touched.subnets.iter().for_each(|subnet| self.peers.forget_unowned(*subnet));
+        touched
+            .subnets
+            .iter()
+            .for_each(|subnet| self.peers.forget_unowned(*subnet));
         ops
     }
 
@@ -142,60 +162,108 @@ impl Overlay {
     pub fn conflicts(&self, subnets: &[Ipv4Network]) -> Vec<String> {
         let of = |subnet: &Ipv4Network| {
             let rivals = self.peers.rivals(*subnet).into_iter();
-            rivals.map(|(other, what)| (other.min(*subnet), other.max(*subnet), what)).collect::<Vec<_>>()
+            rivals
+                .map(|(other, what)| (other.min(*subnet), other.max(*subnet), what))
+                .collect::<Vec<_>>()
         };
         let pairs: BTreeSet<_> = subnets.iter().flat_map(of).collect();
-        pairs.into_iter().map(|(one, other, what)| format!("{one} and {other} claim the same {what}")).collect()
+        pairs
+            .into_iter()
+            .map(|(one, other, what)| format!("{one} and {other} claim the same {what}"))
+            .collect()
     }
 
     /// Answers the kernel's question for an address: nothing, if no peer has it.
     pub fn answer(&mut self, miss: Miss) -> Vec<Op> {
         match miss {
             Miss::L3(address) => self.resolve(address),
-            Miss::L2(mac) => self.peers.fdb(mac).map(|ip| Op::PutFdb(mac, ip)).into_iter().collect(),
+            Miss::L2(mac) => self
+                .peers
+                .fdb(mac)
+                .map(|ip| Op::PutFdb(mac, ip))
+                .into_iter()
+                .collect(),
         }
     }
 
     /// Whether a change is one that must be put right. Echoes of what we do ourselves never are.
     pub fn contradicts(&self, change: &Change) -> bool {
-        let parent = self.frame.device.as_ref().map_or("", |device| &device.parent);
+        let parent = self
+            .frame
+            .device
+            .as_ref()
+            .map_or("", |device| &device.parent);
         match change {
             Change::Link(name) => name == self.device() || name == parent,
             Change::Address(net, there) => self.frame.addresses.contains(net) != *there,
             Change::Fdb(mac, ip) => self.peers.fdb(*mac) != *ip,
             Change::Neighbour(ip, mac) => self.peers.neighbour(*ip) != *mac,
-            Change::Route(key, hop) => covers(self.network, key.destination) && self.route(key) != *hop,
+            Change::Route(key, hop) => {
+                covers(self.network, key.destination) && self.route(key) != *hop
+            }
         }
     }
 
     fn route(&self, key: &RouteKey) -> Option<Hop> {
-        let of_peer = self.peers.route(key.destination).filter(|(wanted, _)| wanted == key).map(|(_, hop)| hop);
+        let of_peer = self
+            .peers
+            .route(key.destination)
+            .filter(|(wanted, _)| wanted == key)
+            .map(|(_, hop)| hop);
         of_peer.or_else(|| self.frame.entries.routes.get(key).copied())
     }
 
     /// The FDB entry first: a packet waits for the neighbour, and is lost if it then finds no FDB entry.
     fn resolve(&mut self, address: Ipv4Addr) -> Vec<Op> {
         self.peers.set_in_use(address, true);
-        let known = |mac: MacAddr| Some([Op::PutFdb(mac, self.peers.fdb(mac)?), Op::PutNeighbour(address, mac)]);
-        self.peers.resolve(address).and_then(known).into_iter().flatten().collect()
+        let known = |mac: MacAddr| {
+            Some([
+                Op::PutFdb(mac, self.peers.fdb(mac)?),
+                Op::PutNeighbour(address, mac),
+            ])
+        };
+        self.peers
+            .resolve(address)
+            .and_then(known)
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Takes over the neighbours that an earlier run has made on demand.
     pub fn adopt(&mut self, observed: &State) {
-        observed.entries.neighbours.keys().for_each(|address| self.peers.set_in_use(*address, true));
+        observed
+            .entries
+            .neighbours
+            .keys()
+            .for_each(|address| self.peers.set_in_use(*address, true));
     }
 
     /// Of the neighbours made on demand, those that have not been used for `idle`: they are put to the test.
     pub fn doubt(&self, ages: &[Age], idle: Duration) -> Vec<Op> {
-        let old = ages.iter().filter(|age| age.used >= idle && self.peers.is_in_use(age.address));
-        old.filter_map(|age| Some(Op::DoubtNeighbour(age.address, self.peers.neighbour(age.address)?))).collect()
+        let old = ages
+            .iter()
+            .filter(|age| age.used >= idle && self.peers.is_in_use(age.address));
+        old.filter_map(|age| {
+            Some(Op::DoubtNeighbour(
+                age.address,
+                self.peers.neighbour(age.address)?,
+            ))
+        })
+        .collect()
     }
 
     /// The outcome of the test: who was not used meanwhile goes, all others are as before.
     pub fn judge(&mut self, doubted: &BTreeSet<Ipv4Addr>, ages: &[Age]) -> Vec<Op> {
-        let still = |address: &Ipv4Addr| ages.iter().any(|age| age.address == *address && age.untouched);
-        let (unused, used): (Vec<Ipv4Addr>, Vec<Ipv4Addr>) = doubted.iter().partition(|address| still(address));
-        let keep = used.iter().filter_map(|address| Some(Op::PutNeighbour(*address, self.peers.neighbour(*address)?)));
+        let still = |address: &Ipv4Addr| {
+            ages.iter()
+                .any(|age| age.address == *address && age.untouched)
+        };
+        let (unused, used): (Vec<Ipv4Addr>, Vec<Ipv4Addr>) =
+            doubted.iter().partition(|address| still(address));
+        let keep = used.iter().filter_map(|address| {
+            Some(Op::PutNeighbour(*address, self.peers.neighbour(*address)?))
+        });
         let mut ops: Vec<Op> = keep.collect();
         for address in unused {
             self.peers.set_in_use(address, false);
@@ -207,7 +275,9 @@ impl Overlay {
     /// The subnet of a peer that the address in question may belong to, whose lease we have not heard of yet.
     pub fn subnet_of(&self, miss: Miss) -> Option<Ipv4Network> {
         match miss {
-            Miss::L3(address) if self.network.contains(address) => network_of(address, self.subnet_len),
+            Miss::L3(address) if self.network.contains(address) => {
+                network_of(address, self.subnet_len)
+            }
             Miss::L3(_) | Miss::L2(_) => None,
         }
     }
@@ -227,17 +297,31 @@ fn frame(membership: &Membership, local: &Local) -> State {
         gbp: config.vxlan.gbp,
         alias: local.alias.clone(),
     };
-    let mut state = State { device: Some(device), up: true, ..State::default() };
+    let mut state = State {
+        device: Some(device),
+        up: true,
+        ..State::default()
+    };
     state.addresses.extend(Ipv4Network::new(own.vtep(), 32));
-    state.sysctls.extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+    state
+        .sysctls
+        .extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
     state.tx_checksum = local.checksums_in_software.then_some(false);
     if local.peering == Peering::OnDemand {
-        let key = RouteKey { destination: config.network, metric: 0, protocol: PROTOCOL };
+        let key = RouteKey {
+            destination: config.network,
+            metric: 0,
+            protocol: PROTOCOL,
+        };
         state.entries.routes.insert(key, Hop::Link);
     }
     if local.blackhole {
         // The largest metric: the bridge of the pods has the same destination, and must win.
-        let key = RouteKey { destination: own.subnet, metric: u32::MAX, protocol: PROTOCOL };
+        let key = RouteKey {
+            destination: own.subnet,
+            metric: u32::MAX,
+            protocol: PROTOCOL,
+        };
         state.entries.routes.insert(key, Hop::Blackhole);
     }
     state

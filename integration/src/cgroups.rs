@@ -32,7 +32,10 @@ pub(crate) struct Cgroups {
 impl Cgroups {
     /// `name` is one that no other group has.
     pub(crate) fn new(name: &str) -> Result<Self> {
-        let groups: Vec<PathBuf> = hierarchies()?.iter().map(|hierarchy| hierarchy.join(name)).collect();
+        let groups: Vec<PathBuf> = hierarchies()?
+            .iter()
+            .map(|hierarchy| hierarchy.join(name))
+            .collect();
         let sweeper = Command::new("sh")
             .args(["-c", SWEEP, "sweep"])
             .args(&groups)
@@ -47,7 +50,10 @@ impl Cgroups {
 
     /// The files that take a process into the groups.
     pub(crate) fn procs(&self) -> Vec<String> {
-        self.groups.iter().map(|group| group.join("cgroup.procs").display().to_string()).collect()
+        self.groups
+            .iter()
+            .map(|group| group.join("cgroup.procs").display().to_string())
+            .collect()
     }
 }
 
@@ -64,15 +70,22 @@ fn hierarchies() -> Result<Vec<PathBuf>> {
     if top.join("cgroup.procs").exists() {
         return Ok(vec![top]);
     }
-    let mut found: Vec<PathBuf> = fs::read_dir(&top)?.flatten().map(|entry| entry.path()).collect();
+    let mut found: Vec<PathBuf> = fs::read_dir(&top)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     found.retain(|path| path.join("cgroup.procs").exists() && !path.is_symlink());
-    ensure!(!found.is_empty(), "no control groups in {CGROUPS}: nodes cannot boot here");
+    ensure!(
+        !found.is_empty(),
+        "no control groups in {CGROUPS}: nodes cannot boot here"
+    );
     Ok(found)
 }
 
 /// A new group of cpuset has no CPU, and takes no process before it has.
 fn make(group: &Path) -> Result<()> {
-    fs::create_dir_all(group).with_context(|| format!("failed to make the control group {group:?}"))?;
+    fs::create_dir_all(group)
+        .with_context(|| format!("failed to make the control group {group:?}"))?;
     let parent = group.parent().unwrap_or(group);
     for file in ["cpuset.cpus", "cpuset.mems"] {
         if group.join("tasks").exists() && group.join(file).exists() {

@@ -54,15 +54,24 @@ impl Finished {
 pub fn finish(argv: &[String], stdin: &str, deadline: Duration) -> Result<Finished> {
     let (stdout, stderr) = (unnamed_file("")?, unnamed_file("")?);
     let mut command = mortal(argv);
-    command.stdin(unnamed_file(stdin)?).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    command
+        .stdin(unnamed_file(stdin)?)
+        .stdout(stdout.try_clone()?)
+        .stderr(stderr.try_clone()?);
     let line = argv.join(" ");
     let status = end_of(spawn(command)?, &line, deadline)?;
-    Ok(Finished { line, status, stdout: content(stdout)?, stderr: content(stderr)? })
+    Ok(Finished {
+        line,
+        status,
+        stdout: content(stdout)?,
+        stderr: content(stderr)?,
+    })
 }
 
 fn end_of(mut child: Child, line: &str, deadline: Duration) -> Result<ExitStatus> {
-    let status =
-        eventually(deadline, format_args!("the end of `{line}`"), || child.try_wait()?.context("it still runs"));
+    let status = eventually(deadline, format_args!("the end of `{line}`"), || {
+        child.try_wait()?.context("it still runs")
+    });
     if status.is_err() {
         // The status is an error already; the process must not stay in any case.
         let _ = child.kill();
@@ -104,7 +113,11 @@ mod tests {
         let Err(error) = done.success() else {
             bail!("a failure passed as success");
         };
-        ensure!(error.to_string().ends_with("failed with exit status: 3: no"));
+        ensure!(
+            error
+                .to_string()
+                .ends_with("failed with exit status: 3: no")
+        );
         Ok(())
     }
 

@@ -23,7 +23,9 @@ impl Node {
     /// When Docker does not run, or refuses.
     pub fn run_container(&self, name: &str) -> Result<Ipv4Addr> {
         self.sh_within(BOOT, IMPORT)?;
-        self.sh(&format!("docker run --detach --restart=always --name={name} lab /bin/busybox sleep 100000"))?;
+        self.sh(&format!(
+            "docker run --detach --restart=always --name={name} lab /bin/busybox sleep 100000"
+        ))?;
         self.container_address(name)
     }
 
@@ -33,7 +35,9 @@ impl Node {
     /// When it does not run.
     pub fn container_address(&self, name: &str) -> Result<Ipv4Addr> {
         let address = self.inspect(name, "{{.NetworkSettings.IPAddress}}")?;
-        address.parse().with_context(|| format!("{name} has the address {address:?}"))
+        address
+            .parse()
+            .with_context(|| format!("{name} has the address {address:?}"))
     }
 
     /// One field of what Docker knows of a container.
@@ -41,7 +45,10 @@ impl Node {
     /// # Errors
     /// When there is no such container.
     pub fn inspect(&self, name: &str, field: &str) -> Result<String> {
-        Ok(self.sh(&format!("docker inspect -f '{field}' {name}"))?.trim().to_owned())
+        Ok(self
+            .sh(&format!("docker inspect -f '{field}' {name}"))?
+            .trim()
+            .to_owned())
     }
 
     /// Pings from the network of a container, once per `interval`; the program is the lab's own.
@@ -70,6 +77,10 @@ impl Node {
         let key = self.inspect(container, "{{.NetworkSettings.SandboxKey}}")?;
         // /var/run is an absolute link, which would lead out of the node.
         let netns = self.path(&key.replacen("/var/run/", "/run/", 1))?;
-        Ok(words(&["nsenter", &format!("--net={}", netns.display()), "--"]))
+        Ok(words(&[
+            "nsenter",
+            &format!("--net={}", netns.display()),
+            "--",
+        ]))
     }
 }

@@ -41,7 +41,9 @@ impl Tls {
     fn options(&self, names: [&str; 3]) -> Vec<String> {
         let files = [&self.ca, &self.cert, &self.key];
         let options = names.iter().zip(files);
-        options.map(|(name, file)| format!("{name}={}", file.display())).collect()
+        options
+            .map(|(name, file)| format!("{name}={}", file.display()))
+            .collect()
     }
 }
 
@@ -63,14 +65,24 @@ pub struct EtcdOptions {
 impl EtcdOptions {
     /// A server of its own on a port, without TLS.
     pub fn new(name: &str, client_port: u16) -> Self {
-        Self { name: name.to_owned(), client_port, cluster: Vec::new(), tls: None, args: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            client_port,
+            cluster: Vec::new(),
+            tls: None,
+            args: Vec::new(),
+        }
     }
 
     /// The members of one cluster, on the ports 12379, 22379 and so on.
     pub fn cluster(members: u16) -> Vec<Self> {
-        let names: Vec<(String, u16)> =
-            (1..=members).map(|number| (format!("etcd{number}"), CLIENT_PORT + 10_000 * number)).collect();
-        let member = |(name, port): &(String, u16)| Self { cluster: names.clone(), ..Self::new(name, *port) };
+        let names: Vec<(String, u16)> = (1..=members)
+            .map(|number| (format!("etcd{number}"), CLIENT_PORT + 10_000 * number))
+            .collect();
+        let member = |(name, port): &(String, u16)| Self {
+            cluster: names.clone(),
+            ..Self::new(name, *port)
+        };
         names.iter().map(member).collect()
     }
 
@@ -80,8 +92,14 @@ impl EtcdOptions {
 
     fn peer_urls(&self) -> String {
         let alone = [(self.name.clone(), self.client_port)];
-        let members = if self.cluster.is_empty() { alone.as_slice() } else { &self.cluster };
-        let urls = members.iter().map(|(name, port)| format!("{name}={}", peer_url(*port)));
+        let members = if self.cluster.is_empty() {
+            alone.as_slice()
+        } else {
+            &self.cluster
+        };
+        let urls = members
+            .iter()
+            .map(|(name, port)| format!("{name}={}", peer_url(*port)));
         urls.collect::<Vec<_>>().join(",")
     }
 
@@ -142,16 +160,25 @@ impl Etcd {
     }
 
     /// Starts all members of a cluster at once, because none can serve alone.
-    pub(crate) fn start_cluster(underlay: &Arc<Underlay>, members: Vec<EtcdOptions>) -> Result<Vec<Self>> {
+    pub(crate) fn start_cluster(
+        underlay: &Arc<Underlay>,
+        members: Vec<EtcdOptions>,
+    ) -> Result<Vec<Self>> {
         let members = members.into_iter();
-        let members: Vec<Self> = members.map(|options| Self::new(underlay, options)).collect();
+        let members: Vec<Self> = members
+            .map(|options| Self::new(underlay, options))
+            .collect();
         members.iter().try_for_each(Self::launch)?;
         members.iter().try_for_each(Self::wait_ready)?;
         Ok(members)
     }
 
     fn new(underlay: &Arc<Underlay>, options: EtcdOptions) -> Self {
-        Self { underlay: Arc::clone(underlay), options, process: Mutex::new(None) }
+        Self {
+            underlay: Arc::clone(underlay),
+            options,
+            process: Mutex::new(None),
+        }
     }
 
     /// Where its clients connect to.
@@ -285,7 +312,10 @@ impl Etcd {
             &format!("--name={}", options.name),
             &format!("--data-dir={}", options.data_dir()),
             &format!("--initial-cluster={}", options.peer_urls()),
-            &format!("--initial-advertise-peer-urls={}", peer_url(options.client_port)),
+            &format!(
+                "--initial-advertise-peer-urls={}",
+                peer_url(options.client_port)
+            ),
         ])?;
         self.start()
     }

@@ -29,13 +29,20 @@ const QUESTIONS: [&str; 10] = [
 /// Prints all that the lab knows to standard error, where the test harness shows it. The reason stands at both ends: who
 /// reads a part of it should see what it is about.
 pub fn print(lab: &Lab, reason: &str) {
-    eprintln!("\n===== evidence of the lab in {:?}; failed: {reason}", lab.dir());
+    eprintln!(
+        "\n===== evidence of the lab in {:?}; failed: {reason}",
+        lab.dir()
+    );
     print_logs(lab.dir());
     lab.hosts().iter().for_each(|host| print_host(host));
     // An etcd that stands still would not answer; whether it did is in the test's own words.
     match lab.etcd.thaw() {
         Ok(()) => {
-            print_answer("etcd", "get --prefix /", lab.etcd.ctl(&["get", "--prefix", "/"]));
+            print_answer(
+                "etcd",
+                "get --prefix /",
+                lab.etcd.ctl(&["get", "--prefix", "/"]),
+            );
             print_answer("etcd", "lease list", lab.etcd.ctl(&["lease", "list"]));
         }
         Err(error) => eprintln!("\n## etcd\n{error:#}"),
@@ -101,6 +108,15 @@ mod tests {
     #[test]
     fn repeated_lines_are_counted() {
         let lines = ["1 a", "2 a", "3 a", "4 b", "5 a", "6 a"];
-        assert_eq!(fold(lines.into_iter()), ["1 a", "    (2 times more)", "4 b", "5 a", "    (1 times more)"]);
+        assert_eq!(
+            fold(lines.into_iter()),
+            [
+                "1 a",
+                "    (2 times more)",
+                "4 b",
+                "5 a",
+                "    (1 times more)"
+            ]
+        );
     }
 }

@@ -16,7 +16,12 @@ use crate::process::Process;
 use crate::wait::{SLOW, eventually};
 
 /// How operators start it; see [`FlanneldCommand::arg`] for other values.
-const USUAL: [&str; 4] = ["--etcd-endpoints=http://10.99.0.1:2379", "--iface=eth0", "--ip-masq", "-v=1"];
+const USUAL: [&str; 4] = [
+    "--etcd-endpoints=http://10.99.0.1:2379",
+    "--iface=eth0",
+    "--ip-masq",
+    "-v=1",
+];
 
 /// Finds the daemon: `FLANNELD_BIN`, else beside this test in the target directory.
 ///
@@ -41,7 +46,10 @@ pub fn flanneld_binary() -> Result<PathBuf> {
 /// When it has not been built.
 pub fn tool(name: &str) -> Result<String> {
     let path = target_dir()?.join(name);
-    ensure!(path.is_file(), "no program at {path:?}: build it with `cargo build -p integration --bins`");
+    ensure!(
+        path.is_file(),
+        "no program at {path:?}: build it with `cargo build -p integration --bins`"
+    );
     Ok(path.display().to_string())
 }
 
@@ -186,7 +194,11 @@ impl Flanneld {
             Ok(told)
         });
         let told = told.with_context(|| self.log_or_reason())?;
-        ensure!(told, "flanneld ended without {line}: {}", self.log_or_reason());
+        ensure!(
+            told,
+            "flanneld ended without {line}: {}",
+            self.log_or_reason()
+        );
         Ok(())
     }
 
@@ -218,7 +230,10 @@ impl Flanneld {
 
     fn log_or_reason(&self) -> String {
         let log = self.process.log();
-        log.map_or_else(|error| format!("{error:#}"), |log| format!("its log:\n{log}"))
+        log.map_or_else(
+            |error| format!("{error:#}"),
+            |log| format!("its log:\n{log}"),
+        )
     }
 }
 

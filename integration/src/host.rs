@@ -122,7 +122,9 @@ impl Host {
         let content = self.read(SUBNET_ENV)?;
         let pairs = content.lines().filter_map(|line| line.split_once('='));
         let value = pairs.filter(|pair| pair.0 == key).map(|pair| pair.1).next();
-        value.map(str::to_owned).with_context(|| format!("no {key} in {SUBNET_ENV}: {content:?}"))
+        value
+            .map(str::to_owned)
+            .with_context(|| format!("no {key} in {SUBNET_ENV}: {content:?}"))
     }
 
     /// Waits until the daemon has written down who it is: from then on it can start without etcd, however it ends.

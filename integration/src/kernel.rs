@@ -75,7 +75,11 @@ impl Link {
 
     /// Its IPv4 addresses with their lengths.
     pub fn addresses_v4(&self) -> Vec<&str> {
-        self.addresses.iter().map(String::as_str).filter(|address| address.contains('.')).collect()
+        self.addresses
+            .iter()
+            .map(String::as_str)
+            .filter(|address| address.contains('.'))
+            .collect()
     }
 
     /// A text of its kind's data, such as `local` or `link` of vxlan.
@@ -92,7 +96,10 @@ impl Netns {
     /// When there is no such device; so for all that follow.
     pub fn routes(&self, dev: &str) -> Result<BTreeMap<String, Route>> {
         let found = self.json(&["ip", "-4", "-N", "-j", "route", "show", "dev", dev])?;
-        found.iter().map(|route| Ok((required(route, "dst")?, route_of(route)))).collect()
+        found
+            .iter()
+            .map(|route| Ok((required(route, "dst")?, route_of(route))))
+            .collect()
     }
 
     /// The IPv4 neighbours on `dev`, by address.
@@ -101,7 +108,10 @@ impl Netns {
     /// See [`Netns::routes`].
     pub fn neighbours(&self, dev: &str) -> Result<BTreeMap<IpAddr, Neighbour>> {
         let found = self.json(&["ip", "-4", "-j", "neigh", "show", "dev", dev])?;
-        found.iter().map(|entry| Ok((required(entry, "dst")?.parse()?, neighbour_of(entry)))).collect()
+        found
+            .iter()
+            .map(|entry| Ok((required(entry, "dst")?.parse()?, neighbour_of(entry))))
+            .collect()
     }
 
     /// The forwarding database of `dev`, sorted.
@@ -149,7 +159,10 @@ fn route_of(route: &Value) -> Route {
 }
 
 fn neighbour_of(entry: &Value) -> Neighbour {
-    Neighbour { lladdr: optional(entry, "lladdr"), state: texts(entry, "state").join(",") }
+    Neighbour {
+        lladdr: optional(entry, "lladdr"),
+        state: texts(entry, "state").join(","),
+    }
 }
 
 fn fdb_entry(entry: &Value) -> Result<FdbEntry> {

@@ -58,13 +58,18 @@ impl Host {
     /// When the kernel refuses.
     pub fn kube_proxy(&self, iptables: Iptables, services: &[Service], mark: Mark) -> Result<()> {
         let (restore, name) = (format!("{}-restore", iptables.name()), iptables.name());
-        self.finish(&[&restore, "--wait", "--noflush"], &render(services, mark))?.success()?;
+        self.finish(&[&restore, "--wait", "--noflush"], &render(services, mark))?
+            .success()?;
         // As kube-proxy makes sure of its jumps: first in the chain when they are missing, and left where they are.
-        for (chain, target) in
-            [("PREROUTING", "KUBE-SERVICES"), ("OUTPUT", "KUBE-SERVICES"), ("POSTROUTING", "KUBE-POSTROUTING")]
-        {
+        for (chain, target) in [
+            ("PREROUTING", "KUBE-SERVICES"),
+            ("OUTPUT", "KUBE-SERVICES"),
+            ("POSTROUTING", "KUBE-POSTROUTING"),
+        ] {
             let rule = format!("{chain} -m comment --comment kubernetes -j {target}");
-            self.sh(&format!("{name} -w -t nat -C {rule} 2>/dev/null || {name} -w -t nat -I {rule}"))?;
+            self.sh(&format!(
+                "{name} -w -t nat -C {rule} 2>/dev/null || {name} -w -t nat -I {rule}"
+            ))?;
         }
         Ok(())
     }
@@ -90,7 +95,9 @@ COMMIT
 COMMIT
 ";
         let restore = format!("{}-restore", iptables.name());
-        self.finish(&[&restore, "--wait", "--noflush"], rules)?.success().map(drop)
+        self.finish(&[&restore, "--wait", "--noflush"], rules)?
+            .success()
+            .map(drop)
     }
 }
 
@@ -105,7 +112,9 @@ fn render(services: &[Service], mark: Mark) -> String {
 "
     .to_owned();
     text.push_str(match mark {
-        Mark::Leaking => "-A KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully\n",
+        Mark::Leaking => {
+            "-A KUBE-POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully\n"
+        }
         Mark::Cleared | Mark::None => {
             "-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
 -A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
@@ -113,33 +122,55 @@ fn render(services: &[Service], mark: Mark) -> String {
         }
     });
     for protocol in ["tcp", "udp"] {
-        services.iter().for_each(|one| service(&mut text, one, protocol, mark));
+        services
+            .iter()
+            .for_each(|one| service(&mut text, one, protocol, mark));
     }
     text.push_str("-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\nCOMMIT\n");
     text
 }
 
 fn service(text: &mut String, service: &Service, protocol: &str, mark: Mark) {
-    let Service { cluster_ip, port, node_port, endpoints } = service;
+    let Service {
+        cluster_ip,
+        port,
+        node_port,
+        endpoints,
+    } = service;
     let [_, _, net, last] = cluster_ip.octets();
     let chain = format!("{protocol}-{net}-{last}-{port}").to_uppercase();
     _ = writeln!(text, ":KUBE-SVC-{chain} - [0:0]");
-    _ = writeln!(text, "-A KUBE-SERVICES -d {cluster_ip}/32 -p {protocol} --dport {port} -j KUBE-SVC-{chain}");
+    _ = writeln!(
+        text,
+        "-A KUBE-SERVICES -d {cluster_ip}/32 -p {protocol} --dport {port} -j KUBE-SVC-{chain}"
+    );
     if let Some(node_port) = node_port {
         if mark != Mark::None {
-            _ = writeln!(text, "-A KUBE-NODEPORTS -p {protocol} --dport {node_port} -j KUBE-MARK-MASQ");
+            _ = writeln!(
+                text,
+                "-A KUBE-NODEPORTS -p {protocol} --dport {node_port} -j KUBE-MARK-MASQ"
+            );
         }
-        _ = writeln!(text, "-A KUBE-NODEPORTS -p {protocol} --dport {node_port} -j KUBE-SVC-{chain}");
+        _ = writeln!(
+            text,
+            "-A KUBE-NODEPORTS -p {protocol} --dport {node_port} -j KUBE-SVC-{chain}"
+        );
     }
     for (place, (address, port)) in endpoints.iter().enumerate() {
         let endpoint = format!("KUBE-SEP-{chain}-{place}");
         _ = writeln!(text, ":{endpoint} - [0:0]");
         _ = writeln!(text, "-A {endpoint} -s {address}/32 -j KUBE-MARK-MASQ");
-        _ = writeln!(text, "-A {endpoint} -p {protocol} -j DNAT --to-destination {address}:{port}");
+        _ = writeln!(
+            text,
+            "-A {endpoint} -p {protocol} -j DNAT --to-destination {address}:{port}"
+        );
         let left = endpoints.len() - place;
         let chance = match left {
             1 => String::new(),
-            left => format!("-m statistic --mode random --probability {:.10} ", 1.0 / left as f64),
+            left => format!(
+                "-m statistic --mode random --probability {:.10} ",
+                1.0 / left as f64
+            ),
         };
         _ = writeln!(text, "-A KUBE-SVC-{chain} {chance}-j {endpoint}");
     }
@@ -151,11 +182,33 @@ mod tests {
 
     #[test]
     fn endpoints_share_alike() {
-        let endpoints = (2..5).map(|last| (Ipv4Addr::new(10, 5, 1, last), 80)).collect();
-        let one = Service { cluster_ip: Ipv4Addr::new(192, 168, 3, 1), port: 80, node_port: Some(28_888), endpoints };
+        let endpoints = (2..5)
+            .map(|last| (Ipv4Addr::new(10, 5, 1, last), 80))
+            .collect();
+        let one = Service {
+            cluster_ip: Ipv4Addr::new(192, 168, 3, 1),
+            port: 80,
+            node_port: Some(28_888),
+            endpoints,
+        };
         let text = render(&[one], Mark::Cleared);
-        let of = |chain: &str| text.lines().filter(|line| line.starts_with(&format!("-A {chain} "))).count();
-        assert_eq!((of("KUBE-SVC-TCP-3-1-80"), of("KUBE-SEP-UDP-3-1-80-2"), of("KUBE-NODEPORTS")), (3, 2, 4));
-        assert!(text.contains("--probability 0.3333333333 ") && text.contains("--probability 0.5000000000 "), "{text}");
+        let of = |chain: &str| {
+            text.lines()
+                .filter(|line| line.starts_with(&format!("-A {chain} ")))
+                .count()
+        };
+        assert_eq!(
+            (
+                of("KUBE-SVC-TCP-3-1-80"),
+                of("KUBE-SEP-UDP-3-1-80-2"),
+                of("KUBE-NODEPORTS")
+            ),
+            (3, 2, 4)
+        );
+        assert!(
+            text.contains("--probability 0.3333333333 ")
+                && text.contains("--probability 0.5000000000 "),
+            "{text}"
+        );
     }
 }

@@ -49,7 +49,12 @@ impl Lab {
         let underlay = Arc::new(Underlay::new(dir.path())?);
         let options = EtcdOptions::new("etcd", CLIENT_PORT);
         let etcd = Etcd::start_ready(&underlay, options)?;
-        let mut lab = Self { hosts: Vec::new(), etcd, underlay, dir };
+        let mut lab = Self {
+            hosts: Vec::new(),
+            etcd,
+            underlay,
+            dir,
+        };
         (0..hosts).try_for_each(|_| lab.add_host().map(drop))?;
         Ok(lab)
     }

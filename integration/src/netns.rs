@@ -45,10 +45,21 @@ impl Netns {
     pub fn new(name: &str, dir: &Path, disk: Option<&Path>) -> Result<Self> {
         let disk = disk.map(|disk| disk.display().to_string());
         let mut argv = words(&["unshare", "--net", "--mount", "--uts"]);
-        argv.extend(words(&["--propagation", "private", "sh", "-euc", HOLD, name]));
+        argv.extend(words(&[
+            "--propagation",
+            "private",
+            "sh",
+            "-euc",
+            HOLD,
+            name,
+        ]));
         argv.push(disk.unwrap_or_default());
         let holder = Process::start(&argv, &[], &dir.join(format!("{name}-namespace.log")))?;
-        let netns = Self { name: name.to_owned(), dir: dir.to_owned(), holder };
+        let netns = Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            holder,
+        };
         netns.wait_until_held()?;
         Ok(netns)
     }
@@ -145,7 +156,12 @@ impl Netns {
             ensure!(comm.trim() == "sleep", "it is at {comm:?}");
             Ok(true)
         })?;
-        ensure!(held, "failed to make namespace {}: {}", self.name, self.holder.log()?);
+        ensure!(
+            held,
+            "failed to make namespace {}: {}",
+            self.name,
+            self.holder.log()?
+        );
         Ok(())
     }
 }

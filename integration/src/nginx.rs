@@ -34,12 +34,25 @@ impl Netns {
     /// When it does not serve in time.
     pub fn nginx(&self, conf: &str, port: u16) -> Result<Nginx<'_>> {
         self.sh("mkdir -p /run/nginx/conf.d")?;
-        self.finish(&["tee", "/run/nginx/nginx.conf"], MAIN)?.success()?;
-        self.finish(&["tee", "/run/nginx/conf.d/default.conf"], conf)?.success()?;
+        self.finish(&["tee", "/run/nginx/nginx.conf"], MAIN)?
+            .success()?;
+        self.finish(&["tee", "/run/nginx/conf.d/default.conf"], conf)?
+            .success()?;
         // In a process namespace of its own, so that its workers end with it however it ends.
-        let line = ["unshare", "--pid", "--fork", "--kill-child", "nginx", "-c", "/run/nginx/nginx.conf"];
+        let line = [
+            "unshare",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "nginx",
+            "-c",
+            "/run/nginx/nginx.conf",
+        ];
         let process = self.start(&line, &[], "nginx")?;
-        let nginx = Nginx { inside: self, process };
+        let nginx = Nginx {
+            inside: self,
+            process,
+        };
         nginx.wait_until_it_listens(port)?;
         Ok(nginx)
     }
@@ -51,24 +64,41 @@ impl Nginx<'_> {
     /// # Errors
     /// When nginx does not take it.
     pub fn reload(&self, conf: &str) -> Result<()> {
-        self.inside.finish(&["tee", "/run/nginx/conf.d/default.conf"], conf)?.success()?;
+        self.inside
+            .finish(&["tee", "/run/nginx/conf.d/default.conf"], conf)?
+            .success()?;
         let master = self.master()?;
         let config = "/run/nginx/nginx.conf";
-        let line = words(&["nsenter", "-t", &master, "-n", "-m", "-p", "--", "nginx", "-c", config, "-s", "reload"]);
-        command::finish(&line, "", command::DEADLINE)?.success().map(drop)
+        let line = words(&[
+            "nsenter", "-t", &master, "-n", "-m", "-p", "--", "nginx", "-c", config, "-s", "reload",
+        ]);
+        command::finish(&line, "", command::DEADLINE)?
+            .success()
+            .map(drop)
     }
 
     fn master(&self) -> Result<String> {
         let pid = self.process.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
         let first = children.split_whitespace().next().map(str::to_owned);
-        first.with_context(|| format!("nginx does not run: {}", self.process.log().unwrap_or_default()))
+        first.with_context(|| {
+            format!(
+                "nginx does not run: {}",
+                self.process.log().unwrap_or_default()
+            )
+        })
     }
 
     fn wait_until_it_listens(&self, port: u16) -> Result<()> {
         eventually(QUICK, "nginx to listen", || {
-            ensure!(self.process.is_running(), "nginx ended: {}", self.process.log()?);
-            self.inside.run(&["bash", "-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")]).map(drop)
+            ensure!(
+                self.process.is_running(),
+                "nginx ended: {}",
+                self.process.log()?
+            );
+            self.inside
+                .run(&["bash", "-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")])
+                .map(drop)
         })
     }
 }

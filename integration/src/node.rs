@@ -23,7 +23,8 @@ use crate::wait::{QUICK, SLOW, eventually};
 pub const BOOT: Duration = Duration::from_secs(120);
 
 /// Mounts the disk over the base image. It runs in the node's own mount namespace, so that nothing is left to unmount.
-const MOUNT: &str = r#"mount -t overlay -o "lowerdir=$1,upperdir=$2/up,workdir=$2/work" overlay "$2/root""#;
+const MOUNT: &str =
+    r#"mount -t overlay -o "lowerdir=$1,upperdir=$2/up,workdir=$2/work" overlay "$2/root""#;
 
 /// Becomes the machine. Docker's data must not lie on an overlay.
 const POWER_ON: &str = r#"
@@ -44,8 +45,13 @@ ExecStart=/bin/sh -c 'for c in cpuset cpu cpuacct devices blkio memory freezer p
 "#;
 
 /// What the inside of a node takes from us: nothing.
-const ENVIRONMENT: [&str; 5] =
-    ["env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"];
+const ENVIRONMENT: [&str; 5] = [
+    "env",
+    "-i",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "LANG=C.UTF-8",
+];
 
 /// A machine with a disk; it runs from [`Node::boot`] until [`Node::power_off`].
 #[derive(Debug)]
@@ -71,7 +77,13 @@ struct Machine {
 
 impl Node {
     /// Prepares the disk of a machine that is called `name` and has `address` on the shared network.
-    pub(crate) fn new(name: &str, address: Ipv4Addr, base: &Path, dir: &Path, switch: &Arc<Netns>) -> Result<Self> {
+    pub(crate) fn new(
+        name: &str,
+        address: Ipv4Addr,
+        base: &Path,
+        dir: &Path,
+        switch: &Arc<Netns>,
+    ) -> Result<Self> {
         let node = Self {
             name: name.to_owned(),
             address,
@@ -82,25 +94,43 @@ impl Node {
             boots: 0,
             machine: None,
         };
-        node.prepare_disk().with_context(|| format!("failed to prepare the disk of {name}"))?;
+        node.prepare_disk()
+            .with_context(|| format!("failed to prepare the disk of {name}"))?;
         Ok(node)
     }
 
     fn prepare_disk(&self) -> Result<()> {
-        for dir in ["up/etc/systemd/network", "up/etc/systemd/system/sysinit.target.wants", "work", "root", "docker"] {
+        for dir in [
+            "up/etc/systemd/network",
+            "up/etc/systemd/system/sysinit.target.wants",
+            "work",
+            "root",
+            "docker",
+        ] {
             fs::create_dir_all(self.disk.join(dir))?;
         }
         let etc = self.disk.join("up/etc");
-        let write = |file: &str, text: String| fs::write(etc.join(file), text).with_context(|| format!("/etc/{file}"));
+        let write = |file: &str, text: String| {
+            fs::write(etc.join(file), text).with_context(|| format!("/etc/{file}"))
+        };
         write("machine-id", format!("{:032x}\n", self.address.to_bits()))?;
         write("hostname", format!("{}\n", self.name))?;
         let eth0 = "[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n";
         write("systemd/network/10-eth0.network", eth0.to_owned())?;
         // A restart of networkd shall not take the underlay away for a moment: it is not what tests are about.
-        let eth1 = format!("[Match]\nName=eth1\n[Network]\nAddress={}/24\nKeepConfiguration=yes\n", self.address);
+        let eth1 = format!(
+            "[Match]\nName=eth1\n[Network]\nAddress={}/24\nKeepConfiguration=yes\n",
+            self.address
+        );
         write("systemd/network/10-eth1.network", eth1)?;
-        write("systemd/system/lab-cgroups.service", CGROUPS_UNIT.to_owned())?;
-        symlink("../lab-cgroups.service", etc.join("systemd/system/sysinit.target.wants/lab-cgroups.service"))?;
+        write(
+            "systemd/system/lab-cgroups.service",
+            CGROUPS_UNIT.to_owned(),
+        )?;
+        symlink(
+            "../lab-cgroups.service",
+            etc.join("systemd/system/sysinit.target.wants/lab-cgroups.service"),
+        )?;
         Ok(())
     }
 
@@ -125,16 +155,32 @@ impl Node {
         self.lay_cables(&netns)?;
         self.mount(&netns)?;
         // Several labs run at once: their directories have names of their own.
-        let lab = self.log_dir.file_name().unwrap_or_default().to_string_lossy();
+        let lab = self
+            .log_dir
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let cgroups = Cgroups::new(&format!("{lab}-{}", self.name))?;
         let nspawn = self.power_on(&netns, &cgroups)?;
-        let leader = eventually(QUICK, format_args!("{} to start", self.name), || child_of(nspawn.pid()));
+        let leader = eventually(QUICK, format_args!("{} to start", self.name), || {
+            child_of(nspawn.pid())
+        });
         let console = || nspawn.log().unwrap_or_default();
         let leader = leader.with_context(console)?;
-        self.machine = Some(Machine { nspawn, leader, _cgroups: cgroups, netns });
+        self.machine = Some(Machine {
+            nspawn,
+            leader,
+            _cgroups: cgroups,
+            netns,
+        });
         eventually(BOOT, format_args!("{} to boot", self.name), || {
-            let state = self.finish(&words(&["systemctl", "is-system-running"]), QUICK)?.stdout;
-            ensure!(["starting", "running", "degraded"].contains(&state.trim()), "it is {state:?}");
+            let state = self
+                .finish(&words(&["systemctl", "is-system-running"]), QUICK)?
+                .stdout;
+            ensure!(
+                ["starting", "running", "degraded"].contains(&state.trim()),
+                "it is {state:?}"
+            );
             Ok(())
         })
     }
@@ -147,7 +193,10 @@ impl Node {
 
     /// The kernel may still hold the mount of the boot before.
     fn mount(&self, netns: &Netns) -> Result<()> {
-        let (base, disk) = (self.base.display().to_string(), self.disk.display().to_string());
+        let (base, disk) = (
+            self.base.display().to_string(),
+            self.disk.display().to_string(),
+        );
         let mounted = || netns.run(&["sh", "-euc", MOUNT, &self.name, &base, &disk]);
         eventually(SLOW, format_args!("the disk of {}", self.name), mounted).map(drop)
     }
@@ -173,7 +222,10 @@ impl Node {
     pub fn power_off(&mut self) -> Result<()> {
         self.sh("systemctl --no-block poweroff")?;
         let machine = self.machine.take().context("it does not run")?;
-        machine.nspawn.wait(BOOT).with_context(|| machine.nspawn.log().unwrap_or_default())?;
+        machine
+            .nspawn
+            .wait(BOOT)
+            .with_context(|| machine.nspawn.log().unwrap_or_default())?;
         Ok(())
     }
 
@@ -187,7 +239,9 @@ impl Node {
     }
 
     fn machine(&self) -> Result<&Machine> {
-        self.machine.as_ref().with_context(|| format!("{} is switched off", self.name))
+        self.machine
+            .as_ref()
+            .with_context(|| format!("{} is switched off", self.name))
     }
 
     /// The process 1 of the node, as we see it: `nsenter -t PID -a` enters it by hand.
@@ -211,7 +265,9 @@ impl Node {
     /// # Errors
     /// When it fails or exceeds the deadline.
     pub fn sh_within(&self, deadline: Duration, script: &str) -> Result<String> {
-        self.finish(&words(&["sh", "-euc", script]), deadline)?.success().with_context(|| self.name.clone())
+        self.finish(&words(&["sh", "-euc", script]), deadline)?
+            .success()
+            .with_context(|| self.name.clone())
     }
 
     /// Runs a command inside to its end, good or bad.
@@ -231,7 +287,8 @@ impl Node {
     /// # Errors
     /// When one of them cannot be opened.
     pub fn put(&self, from: &Path, to: &str) -> Result<()> {
-        fs::copy(from, self.path(to)?).with_context(|| format!("failed to copy {from:?} to {}:{to}", self.name))?;
+        fs::copy(from, self.path(to)?)
+            .with_context(|| format!("failed to copy {from:?} to {}:{to}", self.name))?;
         Ok(())
     }
 
@@ -240,7 +297,10 @@ impl Node {
     /// # Errors
     /// When it is switched off.
     pub fn path(&self, path: &str) -> Result<PathBuf> {
-        Ok(PathBuf::from(format!("/proc/{}/root{path}", self.leader()?)))
+        Ok(PathBuf::from(format!(
+            "/proc/{}/root{path}",
+            self.leader()?
+        )))
     }
 
     /// Waits until all that shall run after a boot runs, and nothing has failed.
@@ -249,8 +309,14 @@ impl Node {
     /// When it takes too long, or a unit has failed; the error names it.
     pub fn wait_running(&self) -> Result<()> {
         eventually(BOOT, format_args!("{} to be up", self.name), || {
-            let state = self.finish(&words(&["systemctl", "is-system-running"]), QUICK)?.stdout;
-            ensure!(state.trim() == "running", "{state}{}", self.sh("systemctl --failed; systemctl list-jobs")?);
+            let state = self
+                .finish(&words(&["systemctl", "is-system-running"]), QUICK)?
+                .stdout;
+            ensure!(
+                state.trim() == "running",
+                "{state}{}",
+                self.sh("systemctl --failed; systemctl list-jobs")?
+            );
             Ok(())
         })
     }
@@ -271,8 +337,20 @@ impl Node {
 
 /// nspawn has one child: the machine's systemd.
 fn child_of(pid: u32) -> Result<u32> {
-    let children = command::finish(&words(&["ps", "-o", "pid=", "--ppid", &pid.to_string()]), "", QUICK)?.stdout;
-    let child = children.split_whitespace().next().context("it has no process yet")?.parse()?;
-    ensure!(fs::read_to_string(format!("/proc/{child}/comm"))?.trim() == "systemd", "systemd is not there yet");
+    let children = command::finish(
+        &words(&["ps", "-o", "pid=", "--ppid", &pid.to_string()]),
+        "",
+        QUICK,
+    )?
+    .stdout;
+    let child = children
+        .split_whitespace()
+        .next()
+        .context("it has no process yet")?
+        .parse()?;
+    ensure!(
+        fs::read_to_string(format!("/proc/{child}/comm"))?.trim() == "systemd",
+        "systemd is not there yet"
+    );
     Ok(child)
 }

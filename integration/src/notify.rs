@@ -26,7 +26,10 @@ impl Notify {
         let socket = UnixDatagram::bind(path);
         let socket = socket.with_context(|| format!("failed to make the socket {path:?}"))?;
         socket.set_nonblocking(true)?;
-        let notify = Arc::new(Self { socket, lines: Mutex::new(Vec::new()) });
+        let notify = Arc::new(Self {
+            socket,
+            lines: Mutex::new(Vec::new()),
+        });
         let reader = Arc::downgrade(&notify);
         thread::spawn(move || drain_while_wanted(&reader));
         Ok(notify)
@@ -67,7 +70,9 @@ mod tests {
         daemon.set_nonblocking(true)?;
         for number in 0..50 {
             let message = format!("READY=1\nSTATUS={number}");
-            eventually(QUICK, "room in the queue", || Ok(daemon.send_to(message.as_bytes(), &path)?))?;
+            eventually(QUICK, "room in the queue", || {
+                Ok(daemon.send_to(message.as_bytes(), &path)?)
+            })?;
         }
         let lines = notify.lines();
         ensure!(lines.len() == 100 && lines[99] == "STATUS=49");

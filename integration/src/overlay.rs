@@ -19,7 +19,8 @@ pub const SUBNETS: &str = "/coreos.com/network/subnets/";
 /// A network for tests.
 pub const CONFIG: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 /// A network for thousands of peers.
-pub const WIDE_CONFIG: &str = r#"{"Network":"32.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+pub const WIDE_CONFIG: &str =
+    r#"{"Network":"32.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 /// Protocol number of the daemon's routes.
 pub const PROTOCOL: u8 = 102;
 
@@ -42,23 +43,40 @@ impl Member {
         let [high, low] = number.to_be_bytes();
         let vtep = Ipv4Addr::new(32, high, low, 0);
         let mac = format!("02:aa:00:00:{high:02x}:{low:02x}");
-        Self { subnet: format!("{vtep}/24"), vtep, public_ip: format!("10.98.{high}.{low}"), mac }
+        Self {
+            subnet: format!("{vtep}/24"),
+            vtep,
+            public_ip: format!("10.98.{high}.{low}"),
+            mac,
+        }
     }
 
     /// The key and the value of its lease, as Go flannel writes them.
     pub fn lease(&self) -> (String, String) {
-        let Self { subnet, public_ip, mac, .. } = self;
+        let Self {
+            subnet,
+            public_ip,
+            mac,
+            ..
+        } = self;
         let key = format!("{SUBNETS}{}", subnet.replace('/', "-"));
         let data = format!(r#"{{"VNI":1,"VtepMAC":"{mac}"}}"#);
-        let value =
-            format!(r#"{{"PublicIP":"{public_ip}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{data}}}"#);
+        let value = format!(
+            r#"{{"PublicIP":"{public_ip}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{data}}}"#
+        );
         (key, value)
     }
 
     fn parse(key: &str, value: &str) -> Result<Self> {
         let name = key.strip_prefix(SUBNETS).context("not a key of a lease")?;
-        let value: Value = serde_json::from_str(value).with_context(|| format!("the value of {key}: {value}"))?;
-        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let value: Value =
+            serde_json::from_str(value).with_context(|| format!("the value of {key}: {value}"))?;
+        let text = |pointer: &str| {
+            value
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
         let missing = || format!("{key} lacks an address: {value}");
         Ok(Self {
             subnet: name.replace('-', "/"),
@@ -75,7 +93,10 @@ impl Etcd {
     /// # Errors
     /// When etcd does not answer, or a lease cannot be read.
     pub fn members(&self) -> Result<Vec<Member>> {
-        self.get_prefix(SUBNETS)?.iter().map(|kv| Member::parse(&kv.key, &kv.value)).collect()
+        self.get_prefix(SUBNETS)?
+            .iter()
+            .map(|kv| Member::parse(&kv.key, &kv.value))
+            .collect()
     }
 }
 
@@ -86,28 +107,56 @@ impl Host {
     /// The first difference.
     pub fn ensure_programmed(&self, members: &[Member]) -> Result<()> {
         let own = self.address().to_string();
-        let peers: Vec<&Member> = members.iter().filter(|member| member.public_ip != own).collect();
-        ensure!(peers.len() + 1 == members.len(), "{} has not one lease in {members:?}", self.name());
+        let peers: Vec<&Member> = members
+            .iter()
+            .filter(|member| member.public_ip != own)
+            .collect();
+        ensure!(
+            peers.len() + 1 == members.len(),
+            "{} has not one lease in {members:?}",
+            self.name()
+        );
         let same = |what: &str, wanted: BTreeSet<String>, found: BTreeSet<String>| {
             let lost = wanted.difference(&found).next();
             let stale = found.difference(&wanted).next();
-            ensure!(lost.is_none() && stale.is_none(), "{}: {what}: lost {lost:?}, stale {stale:?}", self.name());
+            ensure!(
+                lost.is_none() && stale.is_none(),
+                "{}: {what}: lost {lost:?}, stale {stale:?}",
+                self.name()
+            );
             Ok(())
         };
         let route = |to: &str, via: &str, protocol: u8| format!("{to} via {via} proto {protocol}");
-        let wanted = peers.iter().map(|peer| route(&peer.subnet, &peer.vtep.to_string(), PROTOCOL)).collect();
+        let wanted = peers
+            .iter()
+            .map(|peer| route(&peer.subnet, &peer.vtep.to_string(), PROTOCOL))
+            .collect();
         let found = self.routes("flannel.1")?;
-        let found = found.iter().map(|(to, r)| route(to, r.via.as_deref().unwrap_or("-"), r.protocol)).collect();
+        let found = found
+            .iter()
+            .map(|(to, r)| route(to, r.via.as_deref().unwrap_or("-"), r.protocol))
+            .collect();
         same("routes", wanted, found)?;
         let neighbour = |ip: &IpAddr, mac: &str, state: &str| format!("{ip} {mac} {state}");
-        let wanted = peers.iter().map(|peer| neighbour(&IpAddr::V4(peer.vtep), &peer.mac, "PERMANENT")).collect();
+        let wanted = peers
+            .iter()
+            .map(|peer| neighbour(&IpAddr::V4(peer.vtep), &peer.mac, "PERMANENT"))
+            .collect();
         let found = self.neighbours("flannel.1")?;
-        let found = found.iter().map(|(ip, n)| neighbour(ip, n.lladdr.as_deref().unwrap_or("-"), &n.state)).collect();
+        let found = found
+            .iter()
+            .map(|(ip, n)| neighbour(ip, n.lladdr.as_deref().unwrap_or("-"), &n.state))
+            .collect();
         same("neighbours", wanted, found)?;
-        let wanted = peers.iter().map(|peer| format!("{} {} permanent", peer.mac, peer.public_ip)).collect();
+        let wanted = peers
+            .iter()
+            .map(|peer| format!("{} {} permanent", peer.mac, peer.public_ip))
+            .collect();
         let found = self.fdb("flannel.1")?;
-        let found =
-            found.iter().map(|e| format!("{} {} {}", e.mac, e.dst.as_deref().unwrap_or("-"), e.state)).collect();
+        let found = found
+            .iter()
+            .map(|e| format!("{} {} {}", e.mac, e.dst.as_deref().unwrap_or("-"), e.state))
+            .collect();
         same("FDB", wanted, found)
     }
 }
@@ -120,9 +169,15 @@ impl Lab {
     pub fn wait_for_mesh(&self, hosts: &[u8]) -> Result<Vec<Member>> {
         eventually(SLOW, "a full mesh", || {
             let members = self.etcd.members()?;
-            let distinct: BTreeMap<&str, &Member> = members.iter().map(|m| (m.public_ip.as_str(), m)).collect();
-            ensure!(distinct.len() == members.len(), "two leases for one host: {members:?}");
-            hosts.iter().try_for_each(|number| self.host(*number).ensure_programmed(&members))?;
+            let distinct: BTreeMap<&str, &Member> =
+                members.iter().map(|m| (m.public_ip.as_str(), m)).collect();
+            ensure!(
+                distinct.len() == members.len(),
+                "two leases for one host: {members:?}"
+            );
+            hosts
+                .iter()
+                .try_for_each(|number| self.host(*number).ensure_programmed(&members))?;
             Ok(members)
         })
     }

@@ -23,7 +23,15 @@ pub fn package(dir: &Path, version: &str) -> Result<PathBuf> {
     run(&[&tool("pages")?, &text(&pages)])?;
     let (script, binary) = (in_repository("systemd/debian/build.sh"), flanneld_binary()?);
     let (version, fast) = (format!("DEB_VERSION={version}"), "DEB_COMPRESSION=gzip");
-    let path = run(&["env", &version, fast, &script, &text(&binary), &text(&pages), &text(dir)])?;
+    let path = run(&[
+        "env",
+        &version,
+        fast,
+        &script,
+        &text(&binary),
+        &text(&pages),
+        &text(dir),
+    ])?;
     Ok(PathBuf::from(path.trim()))
 }
 
@@ -43,7 +51,10 @@ pub fn in_repository(path: &str) -> String {
 
 fn run(argv: &[&str]) -> Result<String> {
     let printed = command::finish(&words(argv), "", BUILD)?.success()?;
-    ensure!(!printed.contains('\n') || printed.trim_end().lines().count() == 1, "expected one path, got {printed:?}");
+    ensure!(
+        !printed.contains('\n') || printed.trim_end().lines().count() == 1,
+        "expected one path, got {printed:?}"
+    );
     Ok(printed)
 }
 
@@ -53,7 +64,14 @@ fn text(path: &Path) -> String {
 
 /// Checks that nodes can be made here.
 pub(crate) fn check() -> Result<()> {
-    tools::require(&["debootstrap", "dpkg-deb", "flock", "ps", "strip", "systemd-nspawn"])
+    tools::require(&[
+        "debootstrap",
+        "dpkg-deb",
+        "flock",
+        "ps",
+        "strip",
+        "systemd-nspawn",
+    ])
 }
 
 /// The scripts of Vagrant's machines, to be run on nodes.

@@ -35,7 +35,10 @@ impl Ping {
         let target = target.to_string();
         let interval = format!("{}", interval.as_secs_f64());
         // -D stamps each answer with the time of day.
-        let process = start(&["ping", "-n", "-D", "-i", &interval, &target], &format!("ping-{}", unique(&target)))?;
+        let process = start(
+            &["ping", "-n", "-D", "-i", &interval, &target],
+            &format!("ping-{}", unique(&target)),
+        )?;
         Ok(Self { process })
     }
 
@@ -67,7 +70,11 @@ impl Ping {
         self.process.signal(Signal::SIGINT)?;
         self.process.wait(QUICK)?;
         let report = self.report()?;
-        ensure!(report.sent > 0, "no summary from ping: {}", self.process.log()?);
+        ensure!(
+            report.sent > 0,
+            "no summary from ping: {}",
+            self.process.log()?
+        );
         Ok(report)
     }
 }
@@ -102,7 +109,11 @@ impl PingReport {
     /// been plugged in. The very last one does not count when only it has none: ping ended while it was under way.
     pub fn lost(&self) -> u64 {
         let last_answered = self.answers.keys().next_back().copied().unwrap_or(0);
-        let before_first = self.answers.keys().next().map_or(0, |first| first.saturating_sub(1));
+        let before_first = self
+            .answers
+            .keys()
+            .next()
+            .map_or(0, |first| first.saturating_sub(1));
         let missing = last_answered.saturating_sub(before_first + self.received());
         missing + self.sent.saturating_sub(last_answered + 1)
     }
@@ -150,7 +161,9 @@ fn parse_answer(line: &str) -> Result<Answer> {
 }
 
 fn field<'a>(line: &'a str, name: &str) -> Result<&'a str> {
-    let value = line.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let value = line
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix(name));
     value.with_context(|| format!("no {name} in {line:?}"))
 }
 
@@ -181,7 +194,11 @@ PING 10.5.1.2 (10.5.1.2) 56(84) bytes of data.
 
     #[test]
     fn what_was_sent_before_the_first_answer_is_no_loss() {
-        let from_the_third = OUTPUT.lines().filter(|line| !line.contains("icmp_seq=1")).collect::<Vec<_>>().join("\n");
+        let from_the_third = OUTPUT
+            .lines()
+            .filter(|line| !line.contains("icmp_seq=1"))
+            .collect::<Vec<_>>()
+            .join("\n");
         assert_eq!(parse(&from_the_third).lost(), 0);
     }
 

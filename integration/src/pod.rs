@@ -23,7 +23,12 @@ impl Pod {
     /// `172.16.99.1/24`; `offset` is how far the pod's address lies behind the subnet's first.
     pub(crate) fn new(dir: &Path, host: u8, subnet: &str, offset: u8) -> Result<Self> {
         let (gateway, prefix) = parse_subnet(subnet)?;
-        Ok(Self { netns: Netns::new(&format!("host{host}-pod{offset}"), dir, None)?, gateway, prefix, offset })
+        Ok(Self {
+            netns: Netns::new(&format!("host{host}-pod{offset}"), dir, None)?,
+            gateway,
+            prefix,
+            offset,
+        })
     }
 
     /// Gives the pod its address, once the cable is there.
@@ -57,8 +62,11 @@ impl Deref for Pod {
 }
 
 fn parse_subnet(subnet: &str) -> Result<(Ipv4Addr, String)> {
-    let (gateway, prefix) =
-        subnet.split_once('/').with_context(|| format!("expected ADDRESS/LENGTH, got {subnet:?}"))?;
-    let address = gateway.parse().with_context(|| format!("expected an IPv4 address, got {gateway:?}"))?;
+    let (gateway, prefix) = subnet
+        .split_once('/')
+        .with_context(|| format!("expected ADDRESS/LENGTH, got {subnet:?}"))?;
+    let address = gateway
+        .parse()
+        .with_context(|| format!("expected an IPv4 address, got {gateway:?}"))?;
     Ok((address, prefix.to_owned()))
 }

@@ -41,7 +41,12 @@ impl Process {
             .stdout(output.try_clone()?)
             .stderr(output);
         let child = spawn(command)?;
-        Ok(Self { name: argv.join(" "), pid: child.id(), log: log.to_owned(), child: Mutex::new(child) })
+        Ok(Self {
+            name: argv.join(" "),
+            pid: child.id(),
+            log: log.to_owned(),
+            child: Mutex::new(child),
+        })
     }
 
     /// The process id, as every namespace of ours sees it.
@@ -161,7 +166,10 @@ impl Process {
         let status = self.proc_file("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix(label));
         let kib = line.and_then(|line| line.trim().strip_suffix("kB"));
-        let kib: u64 = kib.with_context(|| format!("no {label} for `{}`", self.name))?.trim().parse()?;
+        let kib: u64 = kib
+            .with_context(|| format!("no {label} for `{}`", self.name))?
+            .trim()
+            .parse()?;
         Ok(kib * 1024)
     }
 

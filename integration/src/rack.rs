@@ -61,10 +61,25 @@ impl Rack {
         let package = package::package(dir.path(), "0.1.0")?;
         let switch = Arc::new(Netns::new("switch", dir.path(), None)?);
         switch.sh("ip link add br0 type bridge; ip link set br0 up")?;
-        let machine = |name: &str, last| Node::new(name, Ipv4Addr::new(192, 168, 56, last), &base, dir.path(), &switch);
+        let machine = |name: &str, last| {
+            Node::new(
+                name,
+                Ipv4Addr::new(192, 168, 56, last),
+                &base,
+                dir.path(),
+                &switch,
+            )
+        };
         let etcd = machine("etcd", 10)?;
-        let nodes = (1..=nodes).map(|number| machine(&format!("node{number}"), 10 + number)).collect::<Result<_>>()?;
-        Ok(Self { etcd, nodes, package, dir })
+        let nodes = (1..=nodes)
+            .map(|number| machine(&format!("node{number}"), 10 + number))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            etcd,
+            nodes,
+            package,
+            dir,
+        })
     }
 
     /// Boots all, then provisions etcd, then the nodes: as `vagrant up` does, only at once.
@@ -75,11 +90,17 @@ impl Rack {
             machine.boot()?;
             machine.put(&script, "/root/provision.sh")
         })?;
-        self.etcd.sh_within(BOOT, &format!("bash /root/provision.sh etcd {}", self.etcd.address()))?;
+        self.etcd.sh_within(
+            BOOT,
+            &format!("bash /root/provision.sh etcd {}", self.etcd.address()),
+        )?;
         let (package, etcd) = (&self.package, self.etcd.address());
         at_once(self.nodes.iter_mut(), |node| {
             node.put(package, "/root/flanneld.deb")?;
-            node.sh_within(BOOT, &format!("bash /root/provision.sh node /root/flanneld.deb {etcd}"))?;
+            node.sh_within(
+                BOOT,
+                &format!("bash /root/provision.sh node /root/flanneld.deb {etcd}"),
+            )?;
             node.wait_running()
         })
     }
@@ -119,12 +140,19 @@ impl Rack {
     }
 
     fn print_evidence(&self, reason: &str) {
-        eprintln!("\n===== evidence of the nodes in {:?}; failed: {reason}", self.dir());
+        eprintln!(
+            "\n===== evidence of the nodes in {:?}; failed: {reason}",
+            self.dir()
+        );
         for machine in std::iter::once(&self.etcd).chain(&self.nodes) {
             for question in QUESTIONS {
                 let answer = machine.sh(&format!("{{ {question}; }} 2>&1 || true"));
                 let answer = answer.unwrap_or_else(|error| format!("{error:#}"));
-                eprintln!("\n## {} $ {question}\n{}", machine.name(), answer.trim_end());
+                eprintln!(
+                    "\n## {} $ {question}\n{}",
+                    machine.name(),
+                    answer.trim_end()
+                );
             }
         }
         eprintln!("===== end of the evidence; failed: {reason}");
@@ -138,8 +166,16 @@ fn at_once<'a>(
 ) -> Result<()> {
     thread::scope(|scope| {
         let act = &act;
-        let all: Vec<_> = machines.map(|machine| scope.spawn(move || act(machine))).collect();
-        let ended = all.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
-        ended.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>().context("not all machines came up")
+        let all: Vec<_> = machines
+            .map(|machine| scope.spawn(move || act(machine)))
+            .collect();
+        let ended = all
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
+        ended
+            .collect::<Vec<Result<()>>>()
+            .into_iter()
+            .collect::<Result<()>>()
+            .context("not all machines came up")
     })
 }

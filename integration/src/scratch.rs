@@ -32,7 +32,10 @@ impl Scratch {
             .stderr(Stdio::null())
             .spawn()
             .context("failed to start the lab's sweeper")?;
-        Ok(Self { path: dir.keep(), sweeper })
+        Ok(Self {
+            path: dir.keep(),
+            sweeper,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -53,5 +56,9 @@ impl Drop for Scratch {
 /// what /tmp is inside a container.
 fn memory() -> PathBuf {
     let memory = PathBuf::from("/dev/shm");
-    if memory.is_dir() { memory } else { std::env::temp_dir() }
+    if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    }
 }

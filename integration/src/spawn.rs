@@ -27,8 +27,13 @@ pub(crate) fn mortal(argv: &[String]) -> Command {
 pub(crate) fn spawn(command: Command) -> Result<Child> {
     let what = format!("{command:?}");
     let (answer, child) = channel();
-    spawner().send((command, answer)).context("the spawning thread is gone")?;
-    child.recv().context("the spawning thread is gone")?.with_context(|| format!("failed to start {what}"))
+    spawner()
+        .send((command, answer))
+        .context("the spawning thread is gone")?;
+    child
+        .recv()
+        .context("the spawning thread is gone")?
+        .with_context(|| format!("failed to start {what}"))
 }
 
 fn spawner() -> &'static Sender<Order> {

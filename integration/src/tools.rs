@@ -28,13 +28,20 @@ const PROGRAMS: [&str; 15] = [
 /// # Errors
 /// When we are not root, or a program is missing; the error names each one.
 pub fn check() -> Result<()> {
-    ensure!(nix::unistd::geteuid().is_root(), "the lab makes namespaces and needs root");
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "the lab makes namespaces and needs root"
+    );
     require(&PROGRAMS)
 }
 
 /// Checks that all these programs are there.
 pub(crate) fn require(programs: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = programs.iter().copied().filter(|name| !found(name)).collect();
+    let missing: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|name| !found(name))
+        .collect();
     ensure!(
         missing.is_empty(),
         "the lab needs programs that are not installed: {}; run integration/setup.sh",

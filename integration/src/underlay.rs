@@ -52,7 +52,9 @@ impl Underlay {
     /// When the kernel refuses the rule.
     pub fn cut(&self, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
         let pairs = format!("{{ {one} . {other}, {other} . {one} }}");
-        self.nft(&format!("add element bridge cuts pairs {pairs}\nadd element inet cuts pairs {pairs}\n"))
+        self.nft(&format!(
+            "add element bridge cuts pairs {pairs}\nadd element inet cuts pairs {pairs}\n"
+        ))
     }
 
     /// Lets all traffic pass again.

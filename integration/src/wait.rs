@@ -21,7 +21,11 @@ const POLL: Duration = Duration::from_millis(2);
 ///
 /// # Errors
 /// When the deadline has passed; the error holds what the condition said last.
-pub fn eventually<T>(deadline: Duration, what: impl Display, mut condition: impl FnMut() -> Result<T>) -> Result<T> {
+pub fn eventually<T>(
+    deadline: Duration,
+    what: impl Display,
+    mut condition: impl FnMut() -> Result<T>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         let outcome = condition();

@@ -21,7 +21,11 @@ fn knows_within_two_seconds_what_it_missed_while_it_was_cut_off() -> Result<()> 
         let _daemon = lab.host(1).flanneld().start_ready()?;
         for (number, cut) in (100..).zip(CUTS) {
             let vtep = [10, 5, number, 0].into();
-            let peer = Member { subnet: format!("10.5.{number}.0/24"), vtep, ..Member::invented(number.into()) };
+            let peer = Member {
+                subnet: format!("10.5.{number}.0/24"),
+                vtep,
+                ..Member::invented(number.into())
+            };
             let (key, value) = peer.lease();
             lab.underlay.cut(lab.host(1).address(), ADDRESS)?;
             lab.etcd.put(&key, &value)?;

@@ -4,7 +4,10 @@
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Lab, Pod, Process, QUICK, eventually, in_lab, tool};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Lab, Pod, Process, QUICK, eventually, in_lab,
+    tool,
+};
 
 const PORT: u16 = 8080;
 /// A second address of the node.
@@ -32,26 +35,51 @@ struct Scene<'a> {
 
 impl<'a> Scene<'a> {
     /// `before` is what the operator has set up before the daemon starts.
-    fn new(lab: &'a Lab, (firewall, iptables): (&'static str, Iptables), before: &str) -> Result<Self> {
+    fn new(
+        lab: &'a Lab,
+        (firewall, iptables): (&'static str, Iptables),
+        before: &str,
+    ) -> Result<Self> {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let (node, outside, name) = (lab.host(1), lab.host(2), iptables.name());
         // A chain by which the daemon sees which iptables is in use here.
-        node.sh(&format!("{name} -t nat -N KUBE-SERVICES; ip address add {OTHER}/16 dev eth0; {before}"))?;
+        node.sh(&format!(
+            "{name} -t nat -N KUBE-SERVICES; ip address add {OTHER}/16 dev eth0; {before}"
+        ))?;
         let daemon = start(node, firewall)?;
         node.docker0()?;
         let pod = node.pod()?;
-        let server = outside.start(&[&tool("whoami")?, "serve", &PORT.to_string()], &[], "whoami")?;
-        eventually(QUICK, "the server to listen", || outside.sh("ss -Hltn sport = :8080 | grep -q 8080"))?;
+        let server = outside.start(
+            &[&tool("whoami")?, "serve", &PORT.to_string()],
+            &[],
+            "whoami",
+        )?;
+        eventually(QUICK, "the server to listen", || {
+            outside.sh("ss -Hltn sport = :8080 | grep -q 8080")
+        })?;
         let outside = format!("{}:{PORT}", outside.address());
-        Ok(Self { node, firewall, tool: name, pod, outside, daemon, _server: server })
+        Ok(Self {
+            node,
+            firewall,
+            tool: name,
+            pod,
+            outside,
+            daemon,
+            _server: server,
+        })
     }
 
     /// The address under which the pod is seen must be this one.
     fn check(&self, expected: Ipv4Addr, when: &str) -> Result<()> {
         for protocol in ["tcp", "udp"] {
-            let seen = self.pod.run(&[&tool("whoami")?, "ask", protocol, &self.outside])?;
+            let seen = self
+                .pod
+                .run(&[&tool("whoami")?, "ask", protocol, &self.outside])?;
             let case = format!("{}, {}, {when}, {protocol}", self.firewall, self.tool);
-            ensure!(seen.starts_with(&format!("{expected}:")), "{case}: {seen} instead of {expected}");
+            ensure!(
+                seen.starts_with(&format!("{expected}:")),
+                "{case}: {seen} instead of {expected}"
+            );
         }
         Ok(())
     }
@@ -69,9 +97,14 @@ impl<'a> Scene<'a> {
     }
 
     fn take_ours_away(&self) -> Result<()> {
-        let (nat, table) = (format!("{} -w -t nat", self.tool), "nft list table ip flannel.1 2>/dev/null");
+        let (nat, table) = (
+            format!("{} -w -t nat", self.tool),
+            "nft list table ip flannel.1 2>/dev/null",
+        );
         let jump = "POSTROUTING -m comment --comment 'flanneld masq' -j FLANNEL-POSTRTG";
-        self.node.sh(&format!("nft delete table ip flannel.1 2>/dev/null || {nat} -D {jump}"))?;
+        self.node.sh(&format!(
+            "nft delete table ip flannel.1 2>/dev/null || {nat} -D {jump}"
+        ))?;
         // Either comes back in one piece.
         let ours = format!("{table} | grep -q masquerade || {nat} -C {jump}");
         eventually(QUICK, "our rules again", || self.node.sh(&ours))?;
@@ -89,7 +122,9 @@ fn an_snat_rule_of_another_does_not_decide_by_chance() -> Result<()> {
             scene.check_always(lab.host(1).address(), &again)?;
             // The rule works: without ours it is the one that decides.
             scene.daemon.kill()?;
-            scene.node.sh(&format!("nft delete table ip flannel.1 2>/dev/null || {name} -t nat -F FLANNEL-POSTRTG"))?;
+            scene.node.sh(&format!(
+                "nft delete table ip flannel.1 2>/dev/null || {name} -t nat -F FLANNEL-POSTRTG"
+            ))?;
             scene.check(OTHER, "without our rules")
         })?;
     }
@@ -97,9 +132,13 @@ fn an_snat_rule_of_another_does_not_decide_by_chance() -> Result<()> {
 }
 
 #[test]
-fn an_snat_rule_in_a_table_of_nftables_does_not_decide_by_chance_beside_our_own_table() -> Result<()> {
+fn an_snat_rule_in_a_table_of_nftables_does_not_decide_by_chance_beside_our_own_table() -> Result<()>
+{
     // The chains of iptables have the same priority as his, and we cannot give them another.
-    for back_end in BACK_ENDS.into_iter().filter(|(firewall, _)| firewall.ends_with("nftables")) {
+    for back_end in BACK_ENDS
+        .into_iter()
+        .filter(|(firewall, _)| firewall.ends_with("nftables"))
+    {
         in_lab(2, |lab| {
             let table = table("srcnat");
             let mut scene = Scene::new(lab, back_end, &table)?;
@@ -130,14 +169,20 @@ fn an_operator_without_nft_gets_it_by_the_mark_that_our_rules_leave_alone() -> R
             let mark = "POSTROUTING -s 10.5.0.0/16 -o eth0 -j MARK --or-mark 0x4000";
             let before = format!("{name} -w -t mangle -A {mark}; {name} -w -t nat -A {SNAT}");
             let mut scene = Scene::new(lab, back_end, &before)?;
-            scene.check_always(OTHER, &format!("{name} -w -t nat -D {SNAT}; {name} -w -t nat -A {SNAT}"))
+            scene.check_always(
+                OTHER,
+                &format!("{name} -w -t nat -D {SNAT}; {name} -w -t nat -A {SNAT}"),
+            )
         })?;
     }
     Ok(())
 }
 
 fn start(node: &Host, firewall: &str) -> Result<Flanneld> {
-    node.flanneld().arg(firewall).arg("--iptables-resync=1").start_ready()
+    node.flanneld()
+        .arg(firewall)
+        .arg("--iptables-resync=1")
+        .start_ready()
 }
 
 /// The operator's own table, with this priority.

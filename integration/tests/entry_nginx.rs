@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Lab, Mark, Nginx, Pod, Process, QUICK, SLOW, Service, eventually,
-    in_lab,
+    CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Lab, Mark, Nginx, Pod, Process, QUICK, SLOW,
+    Service, eventually, in_lab,
 };
 
 /// The node port of the entry.
@@ -29,18 +29,30 @@ struct Backends {
 impl Backends {
     fn new(name: &'static str, last: u8, pods: &[&Pod]) -> Self {
         let endpoints = pods.iter().map(|pod| (pod.address(), BACKEND)).collect();
-        Self { name, cluster_ip: Ipv4Addr::new(192, 168, 3, last), endpoints }
+        Self {
+            name,
+            cluster_ip: Ipv4Addr::new(192, 168, 3, last),
+            endpoints,
+        }
     }
 
     fn service(&self) -> Service {
-        Service { cluster_ip: self.cluster_ip, port: 80, node_port: None, endpoints: self.endpoints.clone() }
+        Service {
+            cluster_ip: self.cluster_ip,
+            port: 80,
+            node_port: None,
+            endpoints: self.endpoints.clone(),
+        }
     }
 }
 
 /// What the generator of the platform writes from the list of services.
 fn default_conf(services: &[&Backends]) -> String {
     let mut conf = "server {\n listen 80;\n location = /healthy { return 200 ok; }\n".to_owned();
-    for Backends { name, cluster_ip, .. } in services {
+    for Backends {
+        name, cluster_ip, ..
+    } in services
+    {
         _ = writeln!(
             conf,
             " location /{name}/ {{
@@ -66,18 +78,35 @@ fn backend_conf(name: &str) -> String {
 /// A backend in each pod: b0, b1 and so on.
 fn start_backends(pods: &[Pod]) -> Result<Vec<Nginx<'_>>> {
     let named = pods.iter().enumerate();
-    named.map(|(number, pod)| pod.nginx(&backend_conf(&format!("b{number}")), BACKEND)).collect()
+    named
+        .map(|(number, pod)| pod.nginx(&backend_conf(&format!("b{number}")), BACKEND))
+        .collect()
 }
 
 /// The chains of kube-proxy on all nodes, for these services and the entry.
 fn kube_proxies(nodes: &[&Host], entry: &[(Ipv4Addr, u16)], services: &[&Backends]) -> Result<()> {
     let cluster_ip = Ipv4Addr::new(192, 168, 3, 1);
-    let entry = Service { cluster_ip, port: 80, node_port: Some(PORT), endpoints: entry.to_vec() };
-    let all: Vec<Service> = services.iter().map(|one| one.service()).chain([entry]).collect();
-    nodes.iter().try_for_each(|node| node.kube_proxy(Iptables::Nft, &all, Mark::Cleared))
+    let entry = Service {
+        cluster_ip,
+        port: 80,
+        node_port: Some(PORT),
+        endpoints: entry.to_vec(),
+    };
+    let all: Vec<Service> = services
+        .iter()
+        .map(|one| one.service())
+        .chain([entry])
+        .collect();
+    nodes
+        .iter()
+        .try_for_each(|node| node.kube_proxy(Iptables::Nft, &all, Mark::Cleared))
 }
 
-fn start_all(lab: &Lab, nodes: std::ops::RangeInclusive<u8>, firewall: &str) -> Result<Vec<Flanneld>> {
+fn start_all(
+    lab: &Lab,
+    nodes: std::ops::RangeInclusive<u8>,
+    firewall: &str,
+) -> Result<Vec<Flanneld>> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let start = |node| lab.host(node).flanneld().arg(firewall).start_ready();
     let daemons = nodes.clone().map(start).collect::<Result<Vec<_>>>()?;
@@ -91,21 +120,45 @@ fn start_all(lab: &Lab, nodes: std::ops::RangeInclusive<u8>, firewall: &str) -> 
 }
 
 fn curl(client: &Host, host: &str, url: &str) -> Result<String> {
-    client.run(&["curl", "-sS", "--fail", "--max-time", "5", "-H", &format!("Host: {host}"), url])
+    client.run(&[
+        "curl",
+        "-sS",
+        "--fail",
+        "--max-time",
+        "5",
+        "-H",
+        &format!("Host: {host}"),
+        url,
+    ])
 }
 
 /// The first words of the answers to many requests.
 fn who_answers(client: &Host, url: &str, times: u32) -> Result<BTreeSet<String>> {
     let answers = (0..times).map(|_| curl(client, "shop.example", url));
-    answers.map(|a| Ok(a?.split(' ').next().unwrap_or_default().to_owned())).collect()
+    answers
+        .map(|a| Ok(a?.split(' ').next().unwrap_or_default().to_owned()))
+        .collect()
 }
 
 /// About 150 requests a second to each node, each over a connection of its own.
 fn start_load(client: &Host, nodes: &[&Host]) -> Result<Vec<Process>> {
     client.sh("mkdir -p /run/load; echo 'function delay() return 20 end' > /run/load/delay.lua")?;
     let start = |node: &&Host| {
-        let (seconds, url) = (format!("-d{LOAD}s"), format!("http://{}:{PORT}/one/load", node.address()));
-        let line = ["wrk", "-t1", "-c3", &seconds, "-s", "/run/load/delay.lua", "-H", "Connection: close", &url];
+        let (seconds, url) = (
+            format!("-d{LOAD}s"),
+            format!("http://{}:{PORT}/one/load", node.address()),
+        );
+        let line = [
+            "wrk",
+            "-t1",
+            "-c3",
+            &seconds,
+            "-s",
+            "/run/load/delay.lua",
+            "-H",
+            "Connection: close",
+            &url,
+        ];
         client.start(&line, &[], &format!("wrk-{}", node.number()))
     };
     nodes.iter().map(start).collect()
@@ -113,10 +166,22 @@ fn start_load(client: &Host, nodes: &[&Host]) -> Result<Vec<Process>> {
 
 /// All requests of a load had an answer of 200. Returns their number.
 fn ensure_none_failed(load: &Process) -> Result<u64> {
-    ensure!(load.wait(SLOW + Duration::from_secs(LOAD.into()))?.success(), "{}", load.log()?);
+    ensure!(
+        load.wait(SLOW + Duration::from_secs(LOAD.into()))?
+            .success(),
+        "{}",
+        load.log()?
+    );
     let log = load.log()?;
-    ensure!(!log.contains("Socket errors") && !log.contains("Non-2xx"), "{log}");
-    let count = log.lines().find_map(|line| line.trim().split_once(" requests in").map(|(count, _)| count.parse()));
+    ensure!(
+        !log.contains("Socket errors") && !log.contains("Non-2xx"),
+        "{log}"
+    );
+    let count = log.lines().find_map(|line| {
+        line.trim()
+            .split_once(" requests in")
+            .map(|(count, _)| count.parse())
+    });
     let count: u64 = count.with_context(|| log.clone())??;
     ensure!(count > 50 * u64::from(LOAD), "{log}");
     Ok(count)
@@ -127,7 +192,9 @@ fn node_ports_reach_nginx_and_backends_while_services_daemons_and_etcd_come_and_
     in_lab(4, |lab| {
         let mut daemons = start_all(lab, 1..=3, "--firewall=auto")?;
         let (nodes, client) = ([lab.host(1), lab.host(2), lab.host(3)], lab.host(4));
-        let pods = (0..4).map(|_| lab.host(3).pod()).collect::<Result<Vec<_>>>()?;
+        let pods = (0..4)
+            .map(|_| lab.host(3).pod())
+            .collect::<Result<Vec<_>>>()?;
         let backends = start_backends(&pods)?;
         let one = Backends::new("one", 11, &[&pods[0], &pods[1]]);
         let two = Backends::new("two", 12, &[&pods[2]]);
@@ -136,16 +203,28 @@ fn node_ports_reach_nginx_and_backends_while_services_daemons_and_etcd_come_and_
         let entry: Vec<_> = entry_pods.iter().map(|pod| (pod.address(), 80)).collect();
         kube_proxies(&nodes, &entry, &[&one, &two])?;
         let conf = default_conf(&[&one, &two]);
-        let entries = entry_pods.iter().map(|pod| pod.nginx(&conf, 80)).collect::<Result<Vec<Nginx>>>()?;
+        let entries = entry_pods
+            .iter()
+            .map(|pod| pod.nginx(&conf, 80))
+            .collect::<Result<Vec<Nginx>>>()?;
 
         // Every node is an entry; the location is stripped, the headers arrive, both backends are asked.
         for node in nodes {
             let url = |path: &str| format!("http://{}:{PORT}{path}", node.address());
             let answer = curl(client, "shop.example", &url("/two/a/b?c=d"))?;
-            ensure!(answer.starts_with("b2 uri=/a/b?c=d host=shop.example real=10."), "{answer}");
+            ensure!(
+                answer.starts_with("b2 uri=/a/b?c=d host=shop.example real=10."),
+                "{answer}"
+            );
             ensure!(answer.contains(" forwarded=10."), "{answer}");
-            ensure!(who_answers(client, &url("/one/"), 24)? == ["b0".to_owned(), "b1".to_owned()].into());
-            ensure!(curl(client, "shop.example", &url("/three/")).is_err(), "there is no such service yet");
+            ensure!(
+                who_answers(client, &url("/one/"), 24)?
+                    == ["b0".to_owned(), "b1".to_owned()].into()
+            );
+            ensure!(
+                curl(client, "shop.example", &url("/three/")).is_err(),
+                "there is no such service yet"
+            );
         }
 
         let loads = start_load(client, &nodes)?;
@@ -156,13 +235,17 @@ fn node_ports_reach_nginx_and_backends_while_services_daemons_and_etcd_come_and_
         let conf = default_conf(&[&one, &two, &three]);
         entries.iter().try_for_each(|nginx| nginx.reload(&conf))?;
         let url = |path: &str| format!("http://{}:{PORT}{path}", nodes[0].address());
-        eventually(QUICK, "the new service", || curl(client, "shop.example", &url("/three/")).map(drop))?;
+        eventually(QUICK, "the new service", || {
+            curl(client, "shop.example", &url("/three/")).map(drop)
+        })?;
         kube_proxies(&nodes, &entry, &[&one, &three])?;
         let conf = default_conf(&[&one, &three]);
         entries.iter().try_for_each(|nginx| nginx.reload(&conf))?;
-        eventually(QUICK, "the old service to be gone", || match curl(client, "shop.example", &url("/two/")) {
-            Err(_) => Ok(()),
-            Ok(answer) => bail!("{answer}"),
+        eventually(QUICK, "the old service to be gone", || {
+            match curl(client, "shop.example", &url("/two/")) {
+                Err(_) => Ok(()),
+                Ok(answer) => bail!("{answer}"),
+            }
         })?;
         // The daemons of an entry node and of the backends die, while etcd is still away, and come back without it.
         for (place, node) in [(0, 1), (2, 3)] {
@@ -177,9 +260,15 @@ fn node_ports_reach_nginx_and_backends_while_services_daemons_and_etcd_come_and_
         daemons[1].kill()?;
         daemons[1] = lab.host(2).flanneld().start_ready()?;
         // What comes after the load would prove nothing.
-        ensure!(loads.iter().all(Process::is_running), "the load has ended before this start");
+        ensure!(
+            loads.iter().all(Process::is_running),
+            "the load has ended before this start"
+        );
         for (load, node) in loads.iter().zip(1..) {
-            println!("node {node}: {} requests, none failed", ensure_none_failed(load)?);
+            println!(
+                "node {node}: {} requests, none failed",
+                ensure_none_failed(load)?
+            );
         }
         drop((entries, backends));
         Ok(())
@@ -209,7 +298,8 @@ fn an_edge_node_proxies_to_pods_and_routes_by_host_name() -> Result<()> {
         let url = format!("http://{}/x", edge.address());
         let answers = |name: &str| -> Result<BTreeSet<String>> {
             let all = (0..24).map(|_| curl(client, name, &url));
-            all.map(|answer| Ok(answer?.split(' ').next().unwrap_or_default().to_owned())).collect()
+            all.map(|answer| Ok(answer?.split(' ').next().unwrap_or_default().to_owned()))
+                .collect()
         };
         let both: BTreeSet<String> = ["b0".to_owned(), "b1".to_owned()].into();
         ensure!(answers("headless.example")? == both && answers("one.example")? == both);

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Pod, Process, QUICK, eventually, in_lab, tool};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Pod, Process, QUICK, eventually, in_lab, tool,
+};
 
 /// The table of neighbours is one for the whole machine: floods wait for each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -16,9 +18,16 @@ fn two_pods(lab: &Lab, peers: &str) -> Result<(Vec<Flanneld>, Pod, Pod, Member)>
     let start = |host: &Host| host.flanneld().arg(peers).arg("-v=0").start_ready();
     let daemons = lab.hosts().iter().map(start).collect::<Result<Vec<_>>>()?;
     let address = lab.host(2).address().to_string();
-    let peer = lab.etcd.members()?.into_iter().find(|member| member.public_ip == address).context("no lease")?;
+    let peer = lab
+        .etcd
+        .members()?
+        .into_iter()
+        .find(|member| member.public_ip == address)
+        .context("no lease")?;
     eventually(QUICK, "each other", || {
-        ensure!(lab.host(1).fdb("flannel.1")?.len() == 1 && lab.host(2).fdb("flannel.1")?.len() == 1);
+        ensure!(
+            lab.host(1).fdb("flannel.1")?.len() == 1 && lab.host(2).fdb("flannel.1")?.len() == 1
+        );
         Ok(())
     })?;
     lab.hosts().iter().try_for_each(Host::docker0)?;
@@ -27,7 +36,12 @@ fn two_pods(lab: &Lab, peers: &str) -> Result<(Vec<Flanneld>, Pod, Pod, Member)>
 
 /// While the flood runs: a first packet is answered each time, and the daemon leaves the machine to others (`make bench` has
 /// the figures of a release build).
-fn ensure_calm(lab: &Lab, daemon: &Flanneld, flood: &Process, first_packet: impl Fn() -> Result<()>) -> Result<()> {
+fn ensure_calm(
+    lab: &Lab,
+    daemon: &Flanneld,
+    flood: &Process,
+    first_packet: impl Fn() -> Result<()>,
+) -> Result<()> {
     let (mut slowest, mut tries) = (Duration::ZERO, 0);
     let (started, cpu) = (Instant::now(), daemon.cpu_time()?);
     while flood.is_running() {
@@ -36,18 +50,25 @@ fn ensure_calm(lab: &Lab, daemon: &Flanneld, flood: &Process, first_packet: impl
         slowest = slowest.max(asked.elapsed());
         tries += 1;
     }
-    let share = (daemon.cpu_time()?.saturating_sub(cpu)).as_secs_f64() / started.elapsed().as_secs_f64();
+    let share =
+        (daemon.cpu_time()?.saturating_sub(cpu)).as_secs_f64() / started.elapsed().as_secs_f64();
     println!(
         "{tries} first packets, the slowest after {slowest:?}, its process included; daemon: {:.1} % of a core",
         share * 100.0
     );
     println!("packets sent: {}", flood.log()?.trim());
     ensure!(tries > 2, "the flood was over too soon");
-    ensure!(share < 0.8, "the daemon takes {:.0} % of a core", share * 100.0);
+    ensure!(
+        share < 0.8,
+        "the daemon takes {:.0} % of a core",
+        share * 100.0
+    );
     let log = daemon.log()?;
     // That we delete an entry again and again is worth a line now and then, whatever the flood.
     let after = log.lines().skip_while(|line| !line.contains(" ready"));
-    let said = after.filter(|line| !line.contains("ip neigh replace") && !line.contains("holds the whole")).count();
+    let said = after
+        .filter(|line| !line.contains("ip neigh replace") && !line.contains("holds the whole"))
+        .count();
     ensure!(said <= 3, "it says too much:\n{log}");
     lab.host(1).fdb("flannel.1").map(drop)
 }
@@ -58,15 +79,25 @@ fn a_flood_to_an_unknown_ethernet_address() -> Result<()> {
     in_lab(2, |lab| {
         let (daemons, from, to, peer) = two_pods(lab, "--peers=eager")?;
         let flood = tool("flood")?;
-        let flood = lab.host(1).start(&[&flood, "frames", "flannel.1", "02:66:66:66:66:66", "4"], &[], "flood")?;
+        let flood = lab.host(1).start(
+            &[&flood, "frames", "flannel.1", "02:66:66:66:66:66", "4"],
+            &[],
+            "flood",
+        )?;
         ensure_calm(lab, &daemons[0], &flood, || {
-            lab.host(1).run(&["ip", "neigh", "del", &peer.vtep.to_string(), "dev", "flannel.1"]).map(drop).or(Ok::<
-                _,
-                anyhow::Error,
-            >(
-                ()
-            ))?;
-            from.run(&["ping", "-c1", "-W5", &to.address().to_string()]).map(drop)
+            lab.host(1)
+                .run(&[
+                    "ip",
+                    "neigh",
+                    "del",
+                    &peer.vtep.to_string(),
+                    "dev",
+                    "flannel.1",
+                ])
+                .map(drop)
+                .or(Ok::<_, anyhow::Error>(()))?;
+            from.run(&["ping", "-c1", "-W5", &to.address().to_string()])
+                .map(drop)
         })
     })
 }
@@ -76,16 +107,29 @@ fn a_scan_of_twenty_thousand_addresses_that_nobody_has() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     in_lab(2, |lab| {
         let (daemons, from, to, _) = two_pods(lab, "--peers=on-demand")?;
-        let scan = format!("for round in 1 2 3 4; do {} scan 10.5.0.1 20000; sleep 1; done", tool("flood")?);
+        let scan = format!(
+            "for round in 1 2 3 4; do {} scan 10.5.0.1 20000; sleep 1; done",
+            tool("flood")?
+        );
         let flood = lab.host(1).start(&["sh", "-c", &scan], &[], "scan")?;
         ensure_calm(lab, &daemons[0], &flood, || {
             lab.host(1)
-                .run(&["ip", "neigh", "del", &to.address().to_string(), "dev", "flannel.1"])
+                .run(&[
+                    "ip",
+                    "neigh",
+                    "del",
+                    &to.address().to_string(),
+                    "dev",
+                    "flannel.1",
+                ])
                 .map(drop)
                 .or(Ok::<_, anyhow::Error>(()))?;
             // At the height of the scan the kernel's table of neighbours is full (gc_thresh3, 1024 for the whole machine) and
             // takes no question at all, until the daemon has made room.
-            eventually(QUICK, "an answer", || from.run(&["ping", "-c1", "-W1", &to.address().to_string()]).map(drop))
+            eventually(QUICK, "an answer", || {
+                from.run(&["ping", "-c1", "-W1", &to.address().to_string()])
+                    .map(drop)
+            })
         })
     })
 }

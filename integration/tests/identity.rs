@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually, in_lab};
+use integration::{
+    CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually, in_lab,
+};
 
 fn member(lab: &Lab, public_ip: &str) -> Result<Member> {
-    let found = lab.etcd.members()?.into_iter().find(|member| member.public_ip == public_ip);
+    let found = lab
+        .etcd
+        .members()?
+        .into_iter()
+        .find(|member| member.public_ip == public_ip);
     found.with_context(|| format!("no lease of {public_ip}"))
 }
 
@@ -15,9 +21,16 @@ fn own(lab: &Lab, host: u8) -> Result<Member> {
 }
 
 fn node_id(lab: &Lab, member: &Member) -> Result<String> {
-    let value = lab.etcd.get(&member.lease().0)?.context("the key is gone")?;
+    let value = lab
+        .etcd
+        .get(&member.lease().0)?
+        .context("the key is gone")?;
     let value: serde_json::Value = serde_json::from_str(&value)?;
-    value.get("NodeID").and_then(serde_json::Value::as_str).map(str::to_owned).context("no NodeID")
+    value
+        .get("NodeID")
+        .and_then(serde_json::Value::as_str)
+        .map(str::to_owned)
+        .context("no NodeID")
 }
 
 #[test]
@@ -28,7 +41,10 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         let before = own(lab, 1)?;
         let name = node_id(lab, &before)?;
         let machine_id = lab.host(1).read("/etc/machine-id")?;
-        ensure!(name.len() == 32 && name != machine_id.trim(), "the machine id itself must not be shown: {name}");
+        ensure!(
+            name.len() == 32 && name != machine_id.trim(),
+            "the machine id itself must not be shown: {name}"
+        );
         ensure!(lab.host(1).link("flannel.1")?.mac == before.mac);
         lab.host(1).wait_for_snapshot()?;
         // A reboot during which the lease ran out: device, /run and key are gone.
@@ -36,7 +52,10 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         lab.etcd.delete(&before.lease().0)?;
         lab.reboot(1)?;
         let first = lab.host(1).flanneld().start_ready()?;
-        ensure!(own(lab, 1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac, "{before:?}");
+        ensure!(
+            own(lab, 1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac,
+            "{before:?}"
+        );
         // Even with an empty disk the address is the same: it follows from the node id.
         first.kill()?;
         lab.etcd.delete(&before.lease().0)?;
@@ -62,12 +81,21 @@ fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
         let second = vagrant(2).arg("--node-id=beta").start()?;
         second.wait_for_log("PublicIP 10.0.2.15 is in use by node alpha at 10.0.2.15")?;
         let log = second.log()?;
-        ensure!(log.contains("we are node beta") && log.contains("--iface"), "{log}");
+        ensure!(
+            log.contains("we are node beta") && log.contains("--iface"),
+            "{log}"
+        );
         let status = lab.host(2).flanneld().arg("status").finish()?;
         ensure!(status.stdout.contains("in use by node alpha"), "{status:?}");
-        ensure!(lab.etcd.revision()? == revision && lab.etcd.leases()?.len() == 1, "it writes nothing");
+        ensure!(
+            lab.etcd.revision()? == revision && lab.etcd.leases()?.len() == 1,
+            "it writes nothing"
+        );
         ensure!(!second.told().contains(&"READY=1".to_owned()) && second.is_running());
-        ensure!(second.log()?.matches("is in use by").count() == 1, "it is said once");
+        ensure!(
+            second.log()?.matches("is in use by").count() == 1,
+            "it is said once"
+        );
         // The other is gone for good: its place is free.
         first.kill()?;
         lab.etcd.delete(&before.lease().0)?;
@@ -80,13 +108,30 @@ fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
 #[test]
 fn two_that_start_at_once_with_one_public_ip_do_not_both_join() -> Result<()> {
     in_lab(2, |lab| {
-        let vagrant = |host: u8, id: &str| lab.host(host).flanneld().arg("--public-ip=10.0.2.15").arg(id).start();
-        let daemons = [vagrant(1, "--node-id=alpha")?, vagrant(2, "--node-id=beta")?];
-        daemons.iter().try_for_each(|daemon| daemon.wait_for_log("no network config"))?;
+        let vagrant = |host: u8, id: &str| {
+            lab.host(host)
+                .flanneld()
+                .arg("--public-ip=10.0.2.15")
+                .arg(id)
+                .start()
+        };
+        let daemons = [
+            vagrant(1, "--node-id=alpha")?,
+            vagrant(2, "--node-id=beta")?,
+        ];
+        daemons
+            .iter()
+            .try_for_each(|daemon| daemon.wait_for_log("no network config"))?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         eventually(QUICK, "one lease and one refusal", || {
-            let refused = daemons.iter().filter(|d| d.log().is_ok_and(|log| log.contains("is in use by"))).count();
-            ensure!(refused == 1 && lab.etcd.members()?.len() == 1, "{refused} refused");
+            let refused = daemons
+                .iter()
+                .filter(|d| d.log().is_ok_and(|log| log.contains("is in use by")))
+                .count();
+            ensure!(
+                refused == 1 && lab.etcd.members()?.len() == 1,
+                "{refused} refused"
+            );
             Ok(())
         })
     })
@@ -99,17 +144,30 @@ fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()>
         let _first = lab.host(1).flanneld().start_ready()?;
         lab.host(1).wait_for_snapshot()?;
         // A copy of the whole disk, the state of the daemon included.
-        let (id, state) = (lab.host(1).read("/etc/machine-id")?, lab.host(1).read(SNAPSHOT)?);
-        lab.host(2).sh(&format!("echo '{}' > /etc/machine-id; mkdir -p /var/lib/flannel", id.trim()))?;
-        lab.host(2).sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{state}EOF"))?;
+        let (id, state) = (
+            lab.host(1).read("/etc/machine-id")?,
+            lab.host(1).read(SNAPSHOT)?,
+        );
+        lab.host(2).sh(&format!(
+            "echo '{}' > /etc/machine-id; mkdir -p /var/lib/flannel",
+            id.trim()
+        ))?;
+        lab.host(2)
+            .sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{state}EOF"))?;
         let copy = lab.host(2).flanneld().start()?;
         copy.wait_for_log("is in use by a host at 10.99.1.1")?;
         let log = copy.log()?;
-        ensure!(log.contains("systemd-machine-id-setup") && log.contains("--node-id"), "{log}");
+        ensure!(
+            log.contains("systemd-machine-id-setup") && log.contains("--node-id"),
+            "{log}"
+        );
         ensure!(lab.etcd.members()?.len() == 1 && !copy.told().contains(&"READY=1".to_owned()));
         copy.stop()?;
         let named = lab.host(2).flanneld().arg("--node-id=beta").start_ready()?;
-        ensure!(named.log()?.contains("ignoring the last known state"), "that of the first is not ours");
+        ensure!(
+            named.log()?.contains("ignoring the last known state"),
+            "that of the first is not ours"
+        );
         lab.wait_for_mesh(&[1, 2]).map(drop)
     })
 }
@@ -119,9 +177,14 @@ fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() 
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let lease = lab.etcd.grant_lease(16)?;
-        let old = Member { subnet: "10.5.40.0/24".into(), public_ip: "10.99.1.1".into(), ..Member::invented(40) };
+        let old = Member {
+            subnet: "10.5.40.0/24".into(),
+            public_ip: "10.99.1.1".into(),
+            ..Member::invented(40)
+        };
         let (key, value) = old.lease();
-        lab.etcd.put_with_lease(&key, &value.replace("}}", r#"},"NodeID":"gone"}"#), lease)?;
+        lab.etcd
+            .put_with_lease(&key, &value.replace("}}", r#"},"NodeID":"gone"}"#), lease)?;
         let daemon = lab.host(1).flanneld().start()?;
         daemon.wait_for_log("is in use by node gone")?;
         daemon.stop()?;
@@ -131,8 +194,14 @@ fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() 
         })?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         let now = own(lab, 1)?;
-        ensure!(now.subnet == "10.5.40.0/24" && now.mac != old.mac, "{now:?}");
-        ensure!(lab.etcd.leases()? == [lease], "it goes on with the lease of etcd that was there");
+        ensure!(
+            now.subnet == "10.5.40.0/24" && now.mac != old.mac,
+            "{now:?}"
+        );
+        ensure!(
+            lab.etcd.leases()? == [lease],
+            "it goes on with the lease of etcd that was there"
+        );
         drop(daemon);
         Ok(())
     })
@@ -150,11 +219,16 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
         let (from, to) = (lab.host(2).pod()?, lab.host(1).pod()?);
         lab.host(1).wait_for_snapshot()?;
         first.stop()?;
-        lab.host(1).sh("ip address flush dev eth0; ip address add 10.99.2.77/16 dev eth0
-             ip route replace default via 10.99.0.1")?;
+        lab.host(1).sh(
+            "ip address flush dev eth0; ip address add 10.99.2.77/16 dev eth0
+             ip route replace default via 10.99.0.1",
+        )?;
         let _first = lab.host(1).flanneld().start_ready()?;
         let now = member(lab, "10.99.2.77")?;
-        ensure!(now.subnet == before.subnet && now.mac == before.mac && lab.etcd.members()?.len() == 2, "{now:?}");
+        ensure!(
+            now.subnet == before.subnet && now.mac == before.mac && lab.etcd.members()?.len() == 2,
+            "{now:?}"
+        );
         let ping = Ping::start(&from, to.address(), Duration::from_millis(50))?;
         ping.wait_for_answer()
     })
@@ -164,25 +238,46 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
 fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let daemons = [lab.host(1).flanneld().start_ready()?, lab.host(2).flanneld().start_ready()?];
+        let daemons = [
+            lab.host(1).flanneld().start_ready()?,
+            lab.host(2).flanneld().start_ready()?,
+        ];
         let before = own(lab, 1)?;
         // Somebody who does not compare what he overwrites, as Go flannel does.
-        let thief = Member { public_ip: "10.99.1.9".into(), mac: "02:aa:00:00:00:09".into(), ..before.clone() };
+        let thief = Member {
+            public_ip: "10.99.1.9".into(),
+            mac: "02:aa:00:00:00:09".into(),
+            ..before.clone()
+        };
         let (key, value) = thief.lease();
         lab.etcd.put(&key, &value)?;
         eventually(QUICK, "another subnet", || {
             let now = own(lab, 1)?;
-            ensure!(now.subnet != before.subnet && now.mac == before.mac, "{now:?}");
+            ensure!(
+                now.subnet != before.subnet && now.mac == before.mac,
+                "{now:?}"
+            );
             let gateway = format!("{}/24", std::net::Ipv4Addr::from(u32::from(now.vtep) + 1));
             ensure!(lab.host(1).subnet_env("FLANNEL_SUBNET")? == gateway);
             Ok(())
         })?;
         lab.wait_for_mesh(&[1, 2])?;
         let log = daemons[0].log()?;
-        ensure!(log.contains("our subnet was written by another host") && log.contains("at 10.99.1.9"), "{log}");
-        ensure!(log.contains("another host holds the subnet that was ours"), "{log}");
+        ensure!(
+            log.contains("our subnet was written by another host") && log.contains("at 10.99.1.9"),
+            "{log}"
+        );
+        ensure!(
+            log.contains("another host holds the subnet that was ours"),
+            "{log}"
+        );
         ensure!(daemons.iter().all(|daemon| daemon.is_running()));
-        ensure!(lab.etcd.get(&format!("{SUBNETS}{}", thief.subnet.replace('/', "-")))?.as_ref() == Some(&value));
+        ensure!(
+            lab.etcd
+                .get(&format!("{SUBNETS}{}", thief.subnet.replace('/', "-")))?
+                .as_ref()
+                == Some(&value)
+        );
         Ok(())
     })
 }
@@ -190,9 +285,18 @@ fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
 #[test]
 fn waits_when_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
     in_lab(2, |lab| {
-        lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#)?;
-        let first = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
-        lab.host(2).sh("mkdir -p /run/flannel; echo FLANNEL_SUBNET=10.5.4.1/24 > /run/flannel/subnet.env")?;
+        lab.etcd.put(
+            CONFIG_KEY,
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#,
+        )?;
+        let first = lab
+            .host(1)
+            .flanneld()
+            .arg("--node-id=alpha")
+            .start_ready()?;
+        lab.host(2).sh(
+            "mkdir -p /run/flannel; echo FLANNEL_SUBNET=10.5.4.1/24 > /run/flannel/subnet.env",
+        )?;
         let second = lab.host(2).flanneld().start()?;
         second.wait_for_log("10.5.4.0/24, which was ours, is held by node alpha at 10.99.1.1")?;
         ensure!(lab.etcd.members()?.len() == 1);
@@ -211,7 +315,10 @@ fn a_second_daemon_with_the_same_files_does_not_start() -> Result<()> {
         let second = lab.host(1).flanneld().start()?;
         ensure!(second.wait(QUICK)?.code() == Some(1));
         let log = second.log()?;
-        ensure!(log.contains("another flanneld answers on") && first.is_running(), "{log}");
+        ensure!(
+            log.contains("another flanneld answers on") && first.is_running(),
+            "{log}"
+        );
         Ok(())
     })
 }

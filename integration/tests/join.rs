@@ -9,15 +9,25 @@ use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Ping, QUICK, SUBNETS, event
 
 fn start_all(lab: &Lab) -> Result<Vec<Flanneld>> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
-    let daemons = lab.hosts().iter().map(|host| host.flanneld().start()).collect::<Result<Vec<_>>>()?;
+    let daemons = lab
+        .hosts()
+        .iter()
+        .map(|host| host.flanneld().start())
+        .collect::<Result<Vec<_>>>()?;
     daemons.iter().try_for_each(Flanneld::wait_ready)?;
     Ok(daemons)
 }
 
 /// One answered packet from each pod to each other, and none lost: routes are there before they are needed.
 fn ping_all(lab: &Lab) -> Result<()> {
-    lab.hosts().iter().try_for_each(integration::Host::docker0)?;
-    let pods = lab.hosts().iter().map(integration::Host::pod).collect::<Result<Vec<_>>>()?;
+    lab.hosts()
+        .iter()
+        .try_for_each(integration::Host::docker0)?;
+    let pods = lab
+        .hosts()
+        .iter()
+        .map(integration::Host::pod)
+        .collect::<Result<Vec<_>>>()?;
     for from in &pods {
         for to in &pods {
             from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
@@ -41,17 +51,39 @@ fn the_kernel_holds_what_the_contract_says() -> Result<()> {
         let _daemons = start_all(lab)?;
         let members = lab.wait_for_mesh(&[1, 2])?;
         for host in lab.hosts() {
-            let own = members.iter().find(|m| m.public_ip == host.address().to_string()).context("no lease")?;
+            let own = members
+                .iter()
+                .find(|m| m.public_ip == host.address().to_string())
+                .context("no lease")?;
             let link = host.link("flannel.1")?;
-            ensure!(link.kind == "vxlan" && link.up && link.mtu == 1450, "{link:?}");
-            ensure!(link.mac == own.mac && link.addresses_v4() == [format!("{}/32", own.vtep)], "{link:?}");
-            ensure!(link.number("id") == Some(1) && link.number("port") == Some(8472), "{link:?}");
-            ensure!(link.text("local") == Some(own.public_ip.as_str()), "{link:?}");
+            ensure!(
+                link.kind == "vxlan" && link.up && link.mtu == 1450,
+                "{link:?}"
+            );
+            ensure!(
+                link.mac == own.mac && link.addresses_v4() == [format!("{}/32", own.vtep)],
+                "{link:?}"
+            );
+            ensure!(
+                link.number("id") == Some(1) && link.number("port") == Some(8472),
+                "{link:?}"
+            );
+            ensure!(
+                link.text("local") == Some(own.public_ip.as_str()),
+                "{link:?}"
+            );
             ensure!(link.text("link") == Some("eth0"), "{link:?}");
-            ensure!(link.data.get("learning").is_none_or(|on| on == false), "{link:?}");
+            ensure!(
+                link.data.get("learning").is_none_or(|on| on == false),
+                "{link:?}"
+            );
             ensure!(host.sysctl("net/ipv4/neigh/flannel.1/app_solicit")? == "3");
             ensure!(host.sysctl("net/ipv6/conf/flannel.1/accept_ra")? == "0");
-            let metrics: Vec<u64> = host.routes("flannel.1")?.values().map(|route| route.metric).collect();
+            let metrics: Vec<u64> = host
+                .routes("flannel.1")?
+                .values()
+                .map(|route| route.metric)
+                .collect();
             ensure!(metrics.iter().all(|metric| *metric > 0), "{metrics:?}");
         }
         Ok(())
@@ -69,14 +101,28 @@ fn etcd_holds_what_flannel_would_write() -> Result<()> {
         let expected = format!(
             r#"{{"PublicIP":"10.99.1.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}"#
         );
-        let rest = keys[0].value.strip_prefix(&expected).and_then(|rest| rest.strip_prefix(r#","NodeID":""#));
-        let id = rest.and_then(|rest| rest.strip_suffix(r#""}"#)).context("no node id at the end")?;
-        ensure!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{keys:?}");
+        let rest = keys[0]
+            .value
+            .strip_prefix(&expected)
+            .and_then(|rest| rest.strip_prefix(r#","NodeID":""#));
+        let id = rest
+            .and_then(|rest| rest.strip_suffix(r#""}"#))
+            .context("no node id at the end")?;
+        ensure!(
+            id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            "{keys:?}"
+        );
         let subnet = lab.host(1).subnet_env("FLANNEL_SUBNET")?;
-        ensure!(keys[0].key == format!("{SUBNETS}{}", subnet.replace(".1/", ".0-")), "{keys:?} {subnet}");
+        ensure!(
+            keys[0].key == format!("{SUBNETS}{}", subnet.replace(".1/", ".0-")),
+            "{keys:?} {subnet}"
+        );
         let left = lab.etcd.lease_seconds_left(keys[0].lease)?;
         ensure!((86_000..=86_400).contains(&left), "{left}");
-        ensure!(lab.etcd.leases()?.len() == 1, "one lease of etcd for one host");
+        ensure!(
+            lab.etcd.leases()?.len() == 1,
+            "one lease of etcd for one host"
+        );
         Ok(())
     })
 }
@@ -89,13 +135,21 @@ fn files_say_what_docker_needs() -> Result<()> {
         let members = lab.etcd.members()?;
         let gateway = members[0].subnet.replace(".0/", ".1/");
         let env = host.read("/run/flannel/subnet.env")?;
-        let expected =
-            format!("FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n");
+        let expected = format!(
+            "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+        );
         ensure!(env == expected, "{env}");
         // As a shell and systemd would read it.
         let opts = host.sh(". /run/flannel/docker_opts.env; echo $DOCKER_OPTS")?;
-        ensure!(opts.trim() == format!("--bip={gateway} --mtu=1450 --ip-masq=false"), "{opts}");
-        let mode = host.path("/run/flannel/subnet.env").metadata()?.permissions().mode();
+        ensure!(
+            opts.trim() == format!("--bip={gateway} --mtu=1450 --ip-masq=false"),
+            "{opts}"
+        );
+        let mode = host
+            .path("/run/flannel/subnet.env")
+            .metadata()?
+            .permissions()
+            .mode();
         ensure!(mode & 0o777 == 0o644, "{mode:o}");
         Ok(())
     })
@@ -110,9 +164,15 @@ fn rules_are_in_place_and_the_accept_is_first() -> Result<()> {
         let _daemon = host.flanneld().start_ready()?;
         let forward = host.sh("iptables -S FORWARD")?;
         let first = forward.lines().nth(1).unwrap_or_default();
-        ensure!(first == "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD", "{forward}");
+        ensure!(
+            first == "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD",
+            "{forward}"
+        );
         let table = host.sh("nft list table ip flannel.1")?;
-        ensure!(table.matches("masquerade fully-random").count() == 2, "{table}");
+        ensure!(
+            table.matches("masquerade fully-random").count() == 2,
+            "{table}"
+        );
         Ok(())
     })
 }
@@ -127,7 +187,12 @@ fn without_nft_the_rules_go_through_iptables() -> Result<()> {
         )?;
         let _daemon = host.flanneld().env("PATH", "/run/tools").start_ready()?;
         let nat = host.sh("iptables -t nat -S")?;
-        ensure!(nat.contains("-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG"), "{nat}");
+        ensure!(
+            nat.contains(
+                "-A POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG"
+            ),
+            "{nat}"
+        );
         ensure!(nat.matches("-A FLANNEL-POSTRTG").count() == 8, "{nat}");
         Ok(())
     })
@@ -156,7 +221,8 @@ fn waits_for_a_configuration_and_says_what_is_wrong_with_a_bad_one() -> Result<(
 fn asks_for_its_previous_subnet_again() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        lab.host(1).sh("mkdir /run/flannel; echo FLANNEL_SUBNET=10.5.77.1/24 > /run/flannel/subnet.env")?;
+        lab.host(1)
+            .sh("mkdir /run/flannel; echo FLANNEL_SUBNET=10.5.77.1/24 > /run/flannel/subnet.env")?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
         ensure!(lab.etcd.members()?[0].subnet == "10.5.77.0/24");
         Ok(())
@@ -174,7 +240,10 @@ fn a_fourth_joins_and_one_leaves_and_nothing_stale_remains() -> Result<()> {
         ping_all(lab)?;
 
         daemons.remove(1).stop()?;
-        let left = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        let left = members
+            .iter()
+            .find(|m| m.public_ip == lab.host(2).address().to_string())
+            .context("no lease")?;
         lab.etcd.delete(&left.lease().0)?;
         let members = lab.wait_for_mesh(&[1, 3, 4])?;
         ensure!(members.len() == 3, "{members:?}");
@@ -186,7 +255,11 @@ fn a_fourth_joins_and_one_leaves_and_nothing_stale_remains() -> Result<()> {
 fn answers_for_its_health_over_http() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
-        let daemon = host.flanneld().arg("--healthz-ip=127.0.0.1").arg("--healthz-port=8080").start()?;
+        let daemon = host
+            .flanneld()
+            .arg("--healthz-ip=127.0.0.1")
+            .arg("--healthz-port=8080")
+            .start()?;
         let ask = |path: &str| {
             host.run(&[
                 "bash",
@@ -202,7 +275,11 @@ fn answers_for_its_health_over_http() -> Result<()> {
             })
         };
         expect("/healthz", "200 OK", "ok")?;
-        expect("/readyz", "503 Service Unavailable", "waiting for a network config")?;
+        expect(
+            "/readyz",
+            "503 Service Unavailable",
+            "waiting for a network config",
+        )?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         daemon.wait_ready()?;
         expect("/readyz", "200 OK", "ready")
@@ -225,9 +302,14 @@ fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Resu
     in_lab(2, |lab| {
         let _daemons = start_all(lab)?;
         let members = lab.wait_for_mesh(&[1, 2])?;
-        lab.hosts().iter().try_for_each(integration::Host::docker0)?;
+        lab.hosts()
+            .iter()
+            .try_for_each(integration::Host::docker0)?;
         let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
-        let peer = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        let peer = members
+            .iter()
+            .find(|m| m.public_ip == lab.host(2).address().to_string())
+            .context("no lease")?;
         // The FDB entry first: should the repair come between, no neighbour stands without one.
         for _ in 0..20 {
             lab.host(1).sh(&format!(
@@ -240,12 +322,18 @@ fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Resu
         }
         lab.wait_for_mesh(&[1, 2])?;
         // Without the FDB entry alone the first packet is lost (the driver keeps none), the second is not.
-        lab.host(1).sh(&format!("bridge fdb del {} dev flannel.1 dst {} self", peer.mac, peer.public_ip))?;
+        lab.host(1).sh(&format!(
+            "bridge fdb del {} dev flannel.1 dst {} self",
+            peer.mac, peer.public_ip
+        ))?;
         let ping = Ping::start(&from, to.address(), Duration::from_millis(20))?;
         ping.wait_for_answer()?;
         let report = ping.finish()?;
         let first_answered = report.answers.keys().next().copied();
-        ensure!(report.lost() == 0 && first_answered.is_some_and(|first| first <= 2), "{report:?}");
+        ensure!(
+            report.lost() == 0 && first_answered.is_some_and(|first| first <= 2),
+            "{report:?}"
+        );
         Ok(())
     })
 }
@@ -255,29 +343,50 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#)?;
-        let blue = || host.flanneld().arg("--etcd-prefix=/blue").arg("--subnet-file=/run/flannel/blue.env");
+        lab.etcd.put(
+            "/blue/config",
+            r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#,
+        )?;
+        let blue = || {
+            host.flanneld()
+                .arg("--etcd-prefix=/blue")
+                .arg("--subnet-file=/run/flannel/blue.env")
+        };
         let _first = host.flanneld().start_ready()?;
         let second = blue().start_ready()?;
         ensure!(host.link("flannel.1")?.mtu == 1450 && host.link("flannel.7")?.mtu == 1450);
-        ensure!(host.read("/run/flannel/blue.env")?.contains("FLANNEL_NETWORK=10.6.0.0/16"));
-        ensure!(host.read("/run/flannel/blue.docker_opts.env")?.contains("--bip=10.6."));
-        let rules = host.sh("nft list table ip flannel.1; nft list table ip flannel.7; iptables -S FLANNEL-FWD-7")?;
-        ensure!(rules.contains("10.5.0.0/16") && rules.contains("10.6.0.0/16"), "{rules}");
+        ensure!(
+            host.read("/run/flannel/blue.env")?
+                .contains("FLANNEL_NETWORK=10.6.0.0/16")
+        );
+        ensure!(
+            host.read("/run/flannel/blue.docker_opts.env")?
+                .contains("--bip=10.6.")
+        );
+        let rules = host.sh(
+            "nft list table ip flannel.1; nft list table ip flannel.7; iptables -S FLANNEL-FWD-7",
+        )?;
+        ensure!(
+            rules.contains("10.5.0.0/16") && rules.contains("10.6.0.0/16"),
+            "{rules}"
+        );
         second.stop()?;
 
         // A configuration that gives both the same VNI is a mistake: the device stays with the first.
-        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16"}"#)?;
+        lab.etcd
+            .put("/blue/config", r#"{"Network":"10.6.0.0/16"}"#)?;
         let before = host.link("flannel.1")?.mac;
         let mistaken = blue().start()?;
         eventually(QUICK, "the reason", || {
             let log = mistaken.log()?;
-            ensure!(log.contains("is that of \\\"flanneld /coreos.com/network\\\""), "{log}");
+            ensure!(
+                log.contains("is that of \\\"flanneld /coreos.com/network\\\""),
+                "{log}"
+            );
             Ok(())
         })?;
         // Nor does it touch the device later, when a lease of its own network comes.
-        let peer =
-            r#"{"PublicIP":"10.98.0.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:09"}}"#;
+        let peer = r#"{"PublicIP":"10.98.0.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:09"}}"#;
         lab.etcd.put("/blue/subnets/10.6.40.0-24", peer)?;
         lab.etcd.put("/blue/subnets/10.6.41.0-24", "no lease")?;
         eventually(QUICK, "the daemon to have heard of both", || {

@@ -34,7 +34,8 @@ fn a_host_has_an_identity_and_a_disk_that_outlive_a_reboot() -> Result<()> {
     in_lab(2, |lab| {
         let id = lab.host(1).read("/etc/machine-id")?;
         ensure!(id != lab.host(2).read("/etc/machine-id")?);
-        lab.host(1).sh("echo kept > /var/lib/kept; echo gone > /run/gone")?;
+        lab.host(1)
+            .sh("echo kept > /var/lib/kept; echo gone > /run/gone")?;
         lab.reboot(1)?;
         let host = lab.host(1);
         ensure!(host.read("/etc/machine-id")? == id);
@@ -100,7 +101,11 @@ fn etcd_loads_many_keys_on_a_lease_that_takes_them_along() -> Result<()> {
 fn a_frozen_etcd_does_not_answer_until_it_is_thawed() -> Result<()> {
     in_lab(0, |lab| {
         lab.etcd.freeze()?;
-        ensure!(lab.etcd.ctl(&["--command-timeout=200ms", "get", "/"]).is_err());
+        ensure!(
+            lab.etcd
+                .ctl(&["--command-timeout=200ms", "get", "/"])
+                .is_err()
+        );
         lab.etcd.thaw()?;
         lab.etcd.wait_ready()
     })
@@ -163,7 +168,11 @@ fn kernel_state_reads_as_it_was_made(host: &Host, peer: &Host) -> Result<()> {
     ensure!(link.up && link.kind == "vxlan" && link.mtu == 1450);
     ensure!(link.number("id") == Some(1) && link.number("port") == Some(8472));
     ensure!(link.text("local") == Some(host.address().to_string().as_str()));
-    ensure!(link.addresses.iter().any(|address| address == "10.5.1.0/32"));
+    ensure!(
+        link.addresses
+            .iter()
+            .any(|address| address == "10.5.1.0/32")
+    );
     let routes = host.routes("flannel.1")?;
     let route = routes.get("10.5.2.0/24").context("no route to the peer")?;
     ensure!(route.via.as_deref() == Some("10.5.2.0"));
@@ -246,8 +255,11 @@ fn a_missing_program_is_named() -> Result<()> {
 
 #[test]
 fn a_killed_lab_leaves_no_process() -> Result<()> {
-    let mut lab =
-        Command::new(env!("CARGO_BIN_EXE_lab")).arg("1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .arg("1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
     let output = lab.stdout.take().context("its output is piped")?;
     let mut lines = BufReader::new(output).lines();
     let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ctrl-D")));
@@ -256,7 +268,10 @@ fn a_killed_lab_leaves_no_process() -> Result<()> {
     lab.kill()?;
     lab.wait()?;
     ensure!(ready, "it made no lab");
-    ensure!(children.len() == 4, "underlay, etcd, host and sweeper: {children:?}");
+    ensure!(
+        children.len() == 4,
+        "underlay, etcd, host and sweeper: {children:?}"
+    );
     eventually(QUICK, "the end of all its processes", || {
         let left = children.iter().find(is_alive);
         ensure!(left.is_none(), "{left:?} is there");

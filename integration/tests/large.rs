@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Member, QUICK, SLOW, SUBNETS, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Member, QUICK, SLOW, SUBNETS, eventually,
+    in_lab,
 };
 
 /// More than etcd takes unless it is told to.
@@ -12,8 +13,16 @@ const TEN_MB: usize = 10_000_000;
 
 /// An etcd that takes values of 40 MB.
 fn patient_etcd(lab: &Lab) -> Result<Etcd> {
-    let args = ["--max-request-bytes=40000000", "--quota-backend-bytes=2000000000"].map(str::to_owned).to_vec();
-    let etcd = lab.start_etcd(EtcdOptions { args, ..EtcdOptions::new("patient", 3379) })?;
+    let args = [
+        "--max-request-bytes=40000000",
+        "--quota-backend-bytes=2000000000",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let etcd = lab.start_etcd(EtcdOptions {
+        args,
+        ..EtcdOptions::new("patient", 3379)
+    })?;
     etcd.put(CONFIG_KEY, CONFIG)?;
     Ok(etcd)
 }
@@ -22,9 +31,15 @@ fn patient_etcd(lab: &Lab) -> Result<Etcd> {
 fn put_large(lab: &Lab, key: &str, bytes: usize) -> Result<()> {
     let (key, value) = (BASE64.encode(key), BASE64.encode(vec![b'x'; bytes]));
     let body = format!(r#"{{"key":"{key}","value":"{value}"}}"#);
-    let head = format!("POST /v3/kv/put HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v3/kv/put HTTP/1.0\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     let script = "exec 3<>/dev/tcp/10.99.0.1/3379; cat >&3; cat <&3";
-    let answer = lab.underlay.finish(&["bash", "-c", script], &(head + &body))?.success()?;
+    let answer = lab
+        .underlay
+        .finish(&["bash", "-c", script], &(head + &body))?
+        .success()?;
     ensure!(answer.contains("\"revision\""), "{answer}");
     Ok(())
 }
@@ -35,7 +50,11 @@ fn key(number: u8) -> String {
 
 fn peer(number: u8) -> Member {
     let vtep = [10, 5, number, 0].into();
-    Member { subnet: format!("10.5.{number}.0/24"), vtep, ..Member::invented(number.into()) }
+    Member {
+        subnet: format!("10.5.{number}.0/24"),
+        vtep,
+        ..Member::invented(number.into())
+    }
 }
 
 fn knows(lab: &Lab, peer: &Member) -> Result<()> {
@@ -49,7 +68,9 @@ fn knows(lab: &Lab, peer: &Member) -> Result<()> {
 fn ignores(daemon: &Flanneld, number: u8) -> Result<()> {
     eventually(SLOW, format_args!("a warning for {number}"), || {
         let (log, name) = (daemon.log()?, format!("10.5.{number}.0-24"));
-        let warning = |line: &&str| line.contains("WARN") && line.contains("ignoring a lease") && line.contains(&name);
+        let warning = |line: &&str| {
+            line.contains("WARN") && line.contains("ignoring a lease") && line.contains(&name)
+        };
         ensure!(log.lines().filter(warning).count() == 1, "{log}");
         Ok(())
     })
@@ -67,9 +88,17 @@ fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
             etcd.put(&key, &value)?;
         }
         put_large(lab, &key(25), TEN_MB)?;
-        let daemon = lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).start_ready()?;
-        [10, 29, 31, 40].iter().try_for_each(|&number| knows(lab, &peer(number)))?;
-        (20..28).chain([30]).try_for_each(|number| ignores(&daemon, number))?;
+        let daemon = lab
+            .host(1)
+            .flanneld()
+            .arg(&format!("--etcd-endpoints={}", etcd.endpoint()))
+            .start_ready()?;
+        [10, 29, 31, 40]
+            .iter()
+            .try_for_each(|&number| knows(lab, &peer(number)))?;
+        (20..28)
+            .chain([30])
+            .try_for_each(|number| ignores(&daemon, number))?;
         let peak = daemon.peak_resident_bytes()?;
         ensure!(peak < 100 << 20, "{} MiB for a list of 120 MB", peak >> 20);
         Ok(())
@@ -80,13 +109,20 @@ fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
 fn a_watch_survives_a_large_put() -> Result<()> {
     in_lab(1, |lab| {
         let etcd = patient_etcd(lab)?;
-        let daemon = lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).start_ready()?;
+        let daemon = lab
+            .host(1)
+            .flanneld()
+            .arg(&format!("--etcd-endpoints={}", etcd.endpoint()))
+            .start_ready()?;
         put_large(lab, &key(20), TEN_MB)?;
         ignores(&daemon, 20)?;
         let (own, value) = peer(10).lease();
         etcd.put(&own, &value)?;
         knows(lab, &peer(10))?;
-        ensure!(!daemon.log()?.contains("etcd fails us"), "the watch went on");
+        ensure!(
+            !daemon.log()?.contains("etcd fails us"),
+            "the watch went on"
+        );
         // One event that is larger than any answer that we take: the watch ends, the next one begins after it.
         put_large(lab, &key(30), 3 * TEN_MB)?;
         ignores(&daemon, 30)?;

@@ -5,14 +5,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, EtcdOptions, Flanneld, Lab, Member, QUICK, SLOW, SUBNETS, WIDE_CONFIG, eventually, in_lab,
+    CONFIG, CONFIG_KEY, EtcdOptions, Flanneld, Lab, Member, QUICK, SLOW, SUBNETS, WIDE_CONFIG,
+    eventually, in_lab,
 };
 
 #[test]
 fn a_hundred_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> Result<()> {
     in_lab(100, |lab| {
         // They all wait for the configuration, and all claim a subnet in the same instant.
-        let daemons = lab.hosts().iter().map(|host| host.flanneld().start()).collect::<Result<Vec<_>>>()?;
+        let daemons = lab
+            .hosts()
+            .iter()
+            .map(|host| host.flanneld().start())
+            .collect::<Result<Vec<_>>>()?;
         eventually(SLOW, "all to wait", || {
             for daemon in &daemons {
                 ensure!(daemon.log()?.contains("no network config"));
@@ -21,15 +26,25 @@ fn a_hundred_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> R
         })?;
         // Few subnets, so that many want the same.
         let started = Instant::now();
-        lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.120.0"}"#)?;
+        lab.etcd.put(
+            CONFIG_KEY,
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.0","SubnetMax":"10.5.120.0"}"#,
+        )?;
         daemons.iter().try_for_each(Flanneld::wait_ready)?;
         println!("100 daemons were ready after {:?}", started.elapsed());
         let all: Vec<u8> = (1..=100).collect();
         let members = lab.wait_for_mesh(&all)?;
         println!("and a full mesh after {:?}", started.elapsed());
-        let subnets: BTreeSet<&str> = members.iter().map(|member| member.subnet.as_str()).collect();
+        let subnets: BTreeSet<&str> = members
+            .iter()
+            .map(|member| member.subnet.as_str())
+            .collect();
         ensure!(members.len() == 100 && subnets.len() == 100, "{members:?}");
-        ensure!(lab.etcd.leases()?.len() == 100, "one lease of etcd for each host: {:?}", lab.etcd.leases()?);
+        ensure!(
+            lab.etcd.leases()?.len() == 100,
+            "one lease of etcd for each host: {:?}",
+            lab.etcd.leases()?
+        );
         ensure!(daemons.iter().all(|daemon| daemon.is_running()));
         Ok(())
     })
@@ -39,7 +54,12 @@ fn a_hundred_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> R
 fn a_start_with_five_thousand_leases_takes_a_handful_of_calls() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
-        lab.etcd.load(&(1..=5000).map(|n| Member::invented(n).lease()).collect::<Vec<_>>(), None)?;
+        lab.etcd.load(
+            &(1..=5000)
+                .map(|n| Member::invented(n).lease())
+                .collect::<Vec<_>>(),
+            None,
+        )?;
         let calls = || lab.etcd.metric(&["grpc_server_started_total"]);
         let before = calls()?;
         let first = lab.host(1).flanneld().start_ready()?;
@@ -80,7 +100,10 @@ fn start_alpha(lab: &Lab) -> Result<Flanneld> {
 /// Nothing is there but that lease of etcd, and the key as it was at that revision.
 fn ensure_untouched(lab: &Lab, lease: i64, revision: i64) -> Result<()> {
     ensure!(lab.etcd.leases()? == [lease], "{:?}", lab.etcd.leases()?);
-    ensure!(lab.etcd.revision()? == revision && lab.etcd.members()? == [alpha()], "the key was written");
+    ensure!(
+        lab.etcd.revision()? == revision && lab.etcd.members()? == [alpha()],
+        "the key was written"
+    );
     Ok(())
 }
 
@@ -124,16 +147,31 @@ fn a_hundred_renewals_leave_one_lease_and_an_untouched_key() -> Result<()> {
 fn hostile() -> Vec<(String, String, &'static str)> {
     let key = |name: &str| format!("{SUBNETS}{name}");
     let lease = |ip: &str, mac: &str, vni: u32| {
-        format!(r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VNI":{vni},"VtepMAC":"{mac}"}}}}"#)
+        format!(
+            r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VNI":{vni},"VtepMAC":"{mac}"}}}}"#
+        )
     };
     let (good, ip) = ("02:aa:00:00:00:63", "10.98.0.9");
-    let by_key =
-        ["8.8.8.0-24", "0.0.0.0-0", "10.5.0.0-16"].map(|n| (key(n), lease(ip, good, 1), "not inside the network"));
-    let no_key = ["10.5.999.0-24", "x", "10.5.1.0-24-24", "\u{1b}[2J", "10.5.40.0-33", ""];
+    let by_key = ["8.8.8.0-24", "0.0.0.0-0", "10.5.0.0-16"]
+        .map(|n| (key(n), lease(ip, good, 1), "not inside the network"));
+    let no_key = [
+        "10.5.999.0-24",
+        "x",
+        "10.5.1.0-24-24",
+        "\u{1b}[2J",
+        "10.5.40.0-33",
+        "",
+    ];
     let no_key = no_key.map(|name| (key(name), lease(ip, good, 1), "expected a key such as"));
     let values = [
-        (lease(ip, "01:00:5e:00:00:01", 1), "not the address of a device"),
-        (lease(ip, "00:00:00:00:00:00", 1), "not the address of a device"),
+        (
+            lease(ip, "01:00:5e:00:00:01", 1),
+            "not the address of a device",
+        ),
+        (
+            lease(ip, "00:00:00:00:00:00", 1),
+            "not the address of a device",
+        ),
         (lease(ip, "02:0f:1a:00:00:01", 1), "is our own"),
         (lease("10.99.1.1", good, 1), "is our own"),
         (lease("0.0.0.0", good, 1), "not the address of a host"),
@@ -142,12 +180,20 @@ fn hostile() -> Vec<(String, String, &'static str)> {
         (lease("10.5.77.7", good, 1), "inside the overlay"),
         (lease(ip, good, 2), "VNI is 2, ours is 1"),
         ("garbage".to_owned(), "failed to read the value"),
-        (r#"{"PublicIP":[],"BackendType":{},"NodeID":{"a":[]}}"#.to_owned(), "failed to read the value"),
+        (
+            r#"{"PublicIP":[],"BackendType":{},"NodeID":{"a":[]}}"#.to_owned(),
+            "failed to read the value",
+        ),
         ("[".repeat(2000), "failed to read the value"),
         ("x".repeat(1_400_000), "longer than 4096 bytes"),
-        (r#"{"PublicIP":"10.98.0.9","BackendType":"udp","BackendData":null}"#.to_owned(), "backend is \"udp\""),
+        (
+            r#"{"PublicIP":"10.98.0.9","BackendType":"udp","BackendData":null}"#.to_owned(),
+            "backend is \"udp\"",
+        ),
     ];
-    let values = (100..).zip(values).map(|(n, (value, why))| (key(&format!("10.5.{n}.0-24")), value, why));
+    let values = (100..)
+        .zip(values)
+        .map(|(n, (value, why))| (key(&format!("10.5.{n}.0-24")), value, why));
     by_key.into_iter().chain(no_key).chain(values).collect()
 }
 
@@ -155,34 +201,63 @@ fn hostile() -> Vec<(String, String, &'static str)> {
 fn what_strangers_write_is_ignored_said_once_and_shown_in_status() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let mine = |value: &str| format!(r#"{{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{value}}}"#);
-        lab.etcd.put(&format!("{SUBNETS}10.5.40.0-24"), &mine(r#"{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}"#))?;
-        let overlapping = (format!("{SUBNETS}10.5.40.128-25"), Member::invented(9).lease().1, "overlaps our own");
+        let mine = |value: &str| {
+            format!(r#"{{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{value}}}"#)
+        };
+        lab.etcd.put(
+            &format!("{SUBNETS}10.5.40.0-24"),
+            &mine(r#"{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}"#),
+        )?;
+        let overlapping = (
+            format!("{SUBNETS}10.5.40.128-25"),
+            Member::invented(9).lease().1,
+            "overlaps our own",
+        );
         let all: Vec<_> = hostile().into_iter().chain([overlapping]).collect();
         let put_all = || {
-            all.iter().try_for_each(|(key, value, _)| match value.len() > 100_000 {
-                // Too long for a command line.
-                true => lab.etcd.load(&[(key.clone(), value.clone())], None),
-                false => lab.etcd.put(key, value),
-            })
+            all.iter()
+                .try_for_each(|(key, value, _)| match value.len() > 100_000 {
+                    // Too long for a command line.
+                    true => lab.etcd.load(&[(key.clone(), value.clone())], None),
+                    false => lab.etcd.put(key, value),
+                })
         };
         let check = |daemon: &Flanneld| -> Result<()> {
             let status = || lab.host(1).flanneld().arg("status").arg("--json").finish();
             let ignored = eventually(QUICK, "all keys in status", || {
                 let report: serde_json::Value = serde_json::from_str(&status()?.stdout)?;
                 let ignored = report["ignored"].as_object().cloned().unwrap_or_default();
-                ensure!(ignored.len() == all.len(), "{} of {}: {ignored:?}", ignored.len(), all.len());
+                ensure!(
+                    ignored.len() == all.len(),
+                    "{} of {}: {ignored:?}",
+                    ignored.len(),
+                    all.len()
+                );
                 Ok(ignored)
             })?;
             for (key, _, why) in &all {
-                let reason = ignored.get(key.trim_start_matches(SUBNETS)).and_then(|reason| reason.as_str());
-                ensure!(reason.is_some_and(|reason| reason.contains(why)), "{key}: {reason:?}, expected {why}");
+                let reason = ignored
+                    .get(key.trim_start_matches(SUBNETS))
+                    .and_then(|reason| reason.as_str());
+                ensure!(
+                    reason.is_some_and(|reason| reason.contains(why)),
+                    "{key}: {reason:?}, expected {why}"
+                );
             }
             let log = daemon.log()?;
-            let said =
-                log.lines().filter(|line| line.contains("a lease: ") || line.contains("no peer of ours")).count();
-            ensure!(said == all.len() && !log.contains('\u{1b}'), "{said} lines for {} keys:\n{log}", all.len());
-            ensure!(lab.host(1).routes("flannel.1")?.is_empty() && lab.host(1).fdb("flannel.1")?.is_empty());
+            let said = log
+                .lines()
+                .filter(|line| line.contains("a lease: ") || line.contains("no peer of ours"))
+                .count();
+            ensure!(
+                said == all.len() && !log.contains('\u{1b}'),
+                "{said} lines for {} keys:\n{log}",
+                all.len()
+            );
+            ensure!(
+                lab.host(1).routes("flannel.1")?.is_empty()
+                    && lab.host(1).fdb("flannel.1")?.is_empty()
+            );
             ensure!(daemon.is_running());
             Ok(())
         };
@@ -190,7 +265,8 @@ fn what_strangers_write_is_ignored_said_once_and_shown_in_status() -> Result<()>
         put_all()?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         check(&daemon)?;
-        all.iter().try_for_each(|(key, _, _)| lab.etcd.delete(key))?;
+        all.iter()
+            .try_for_each(|(key, _, _)| lab.etcd.delete(key))?;
         daemon.stop()?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         put_all()?;
@@ -209,12 +285,18 @@ fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> 
                 r#"{"Network":"10.6.0.0/16"}"#,
                 "Network 10.5.0.0/16 -> 10.6.0.0/16: a restart would take a subnet of the new",
             ),
-            (r#"{"Network":"10.5.0.0/16","SubnetLen":26}"#, "SubnetLen 24 -> 26: a restart would"),
+            (
+                r#"{"Network":"10.5.0.0/16","SubnetLen":26}"#,
+                "SubnetLen 24 -> 26: a restart would",
+            ),
             (
                 r#"{"Network":"10.5.0.0/16","Backend":{"VNI":7}}"#,
                 "Backend.VNI 1 -> 7: a restart would make the device flannel.7",
             ),
-            (r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#, "the network config is unusable now"),
+            (
+                r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#,
+                "the network config is unusable now",
+            ),
         ];
         for (config, said) in changes {
             lab.etcd.put(CONFIG_KEY, config)?;
@@ -226,7 +308,11 @@ fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> 
         }
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _second = lab.host(2).flanneld().start_ready()?;
-        ensure!(lab.wait_for_mesh(&[1, 2])?.iter().any(|member| *member == before[0]));
+        ensure!(
+            lab.wait_for_mesh(&[1, 2])?
+                .iter()
+                .any(|member| *member == before[0])
+        );
         Ok(())
     })
 }
@@ -237,7 +323,10 @@ fn a_thousand_changes_one_by_one_and_in_transactions_all_arrive() -> Result<()> 
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
         let leases = |from: u16, to: u16, host: &str| {
-            let moved = |n| Member { public_ip: format!("{host}.{}.{}", n >> 8, n & 255), ..Member::invented(n) };
+            let moved = |n| Member {
+                public_ip: format!("{host}.{}.{}", n >> 8, n & 255),
+                ..Member::invented(n)
+            };
             (from..to).map(|n| moved(n).lease()).collect::<Vec<_>>()
         };
         lab.etcd.put_each(&leases(1000, 2000, "10.97"))?;
@@ -256,7 +345,12 @@ fn a_thousand_changes_one_by_one_and_in_transactions_all_arrive() -> Result<()> 
 fn four_thousand_peers_are_there_when_it_says_that_it_is_ready() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
-        lab.etcd.load(&(1..=4000).map(|n| Member::invented(n).lease()).collect::<Vec<_>>(), None)?;
+        lab.etcd.load(
+            &(1..=4000)
+                .map(|n| Member::invented(n).lease())
+                .collect::<Vec<_>>(),
+            None,
+        )?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
         lab.host(1).ensure_programmed(&lab.etcd.members()?)
     })
@@ -269,7 +363,10 @@ const BACK: Duration = Duration::from_secs(1);
 fn its_own_key_deleted_by_hand_is_back_at_once_with_the_same_subnet() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let _daemons = [lab.host(1).flanneld().start_ready()?, lab.host(2).flanneld().start_ready()?];
+        let _daemons = [
+            lab.host(1).flanneld().start_ready()?,
+            lab.host(2).flanneld().start_ready()?,
+        ];
         let before = lab.wait_for_mesh(&[1, 2])?;
         let deleted = Instant::now();
         lab.etcd.delete_prefix(SUBNETS)?;
@@ -302,7 +399,10 @@ fn etcd_may_restart_and_changes_of_the_meantime_are_known() -> Result<()> {
         ensure!(lab.wait_for_mesh(&[1])?.len() == 50);
         ensure!(daemon.is_running());
         let log = daemon.log()?;
-        ensure!(log.matches("etcd fails us").count() <= 2, "one line for each change of state:\n{log}");
+        ensure!(
+            log.matches("etcd fails us").count() <= 2,
+            "one line for each change of state:\n{log}"
+        );
         Ok(())
     })
 }
@@ -312,10 +412,16 @@ fn goes_on_to_another_member_when_one_is_dead() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let other = lab.start_etcd(EtcdOptions::new("other", 3379))?;
-        let endpoints = format!("--etcd-endpoints=http://10.99.0.1:9,{}", lab.etcd.endpoint());
+        let endpoints = format!(
+            "--etcd-endpoints=http://10.99.0.1:9,{}",
+            lab.etcd.endpoint()
+        );
         let started = Instant::now();
         let _daemon = lab.host(1).flanneld().arg(&endpoints).start_ready()?;
-        println!("ready after {:?} though the first member is dead", started.elapsed());
+        println!(
+            "ready after {:?} though the first member is dead",
+            started.elapsed()
+        );
         ensure!(started.elapsed() < Duration::from_secs(30));
         drop(other);
         Ok(())

@@ -3,17 +3,25 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Ping, Pod, QUICK, SLOW, eventually, in_lab};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Ping, Pod, QUICK, SLOW, eventually, in_lab,
+};
 
 /// Two hosts, the first on demand, with a pod on each.
 fn two_pods(lab: &Lab, idle: &str) -> Result<(Vec<Flanneld>, Pod, Pod)> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let daemons = vec![
-        lab.host(1).flanneld().arg("--peers=on-demand").arg(idle).start_ready()?,
+        lab.host(1)
+            .flanneld()
+            .arg("--peers=on-demand")
+            .arg(idle)
+            .start_ready()?,
         lab.host(2).flanneld().start_ready()?,
     ];
     eventually(QUICK, "the peer", || {
-        ensure!(lab.host(1).fdb("flannel.1")?.len() == 1 && lab.host(2).routes("flannel.1")?.len() == 1);
+        ensure!(
+            lab.host(1).fdb("flannel.1")?.len() == 1 && lab.host(2).routes("flannel.1")?.len() == 1
+        );
         Ok(())
     })?;
     lab.hosts().iter().try_for_each(Host::docker0)?;
@@ -22,13 +30,20 @@ fn two_pods(lab: &Lab, idle: &str) -> Result<(Vec<Flanneld>, Pod, Pod)> {
 
 fn peer(lab: &Lab) -> Result<Member> {
     let address = lab.host(2).address().to_string();
-    lab.etcd.members()?.into_iter().find(|member| member.public_ip == address).context("no lease")
+    lab.etcd
+        .members()?
+        .into_iter()
+        .find(|member| member.public_ip == address)
+        .context("no lease")
 }
 
 /// `address mac state` of each neighbour.
 fn neighbours(host: &Host) -> Result<Vec<String>> {
     let all = host.neighbours("flannel.1")?;
-    Ok(all.iter().map(|(ip, n)| format!("{ip} {} {}", n.lladdr.as_deref().unwrap_or("-"), n.state)).collect())
+    Ok(all
+        .iter()
+        .map(|(ip, n)| format!("{ip} {} {}", n.lladdr.as_deref().unwrap_or("-"), n.state))
+        .collect())
 }
 
 #[test]
@@ -36,13 +51,20 @@ fn has_the_classic_layout_and_a_neighbour_per_pod_from_the_first_packet_on() -> 
     in_lab(2, |lab| {
         let (_daemons, from, to) = two_pods(lab, "--peers-idle=600")?;
         let routes = lab.host(1).routes("flannel.1")?;
-        ensure!(routes.keys().collect::<Vec<_>>() == ["10.5.0.0/16"], "{routes:?}");
+        ensure!(
+            routes.keys().collect::<Vec<_>>() == ["10.5.0.0/16"],
+            "{routes:?}"
+        );
         ensure!(neighbours(lab.host(1))?.is_empty());
         for _ in 0..2 {
             from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
         }
         let expected = [format!("{} {} PERMANENT", to.address(), peer(lab)?.mac)];
-        ensure!(neighbours(lab.host(1))? == expected, "{:?}", neighbours(lab.host(1))?);
+        ensure!(
+            neighbours(lab.host(1))? == expected,
+            "{:?}",
+            neighbours(lab.host(1))?
+        );
         Ok(())
     })
 }
@@ -61,11 +83,18 @@ fn a_neighbour_follows_its_peer_and_goes_with_it() -> Result<()> {
         lab.etcd.put(&key, &value)?;
         let expect = |expected: Vec<String>| {
             eventually(QUICK, "the neighbours", || {
-                ensure!(neighbours(lab.host(1))? == expected, "{:?}", neighbours(lab.host(1))?);
+                ensure!(
+                    neighbours(lab.host(1))? == expected,
+                    "{:?}",
+                    neighbours(lab.host(1))?
+                );
                 Ok(())
             })
         };
-        expect(vec![format!("{} 02:00:00:00:00:42 PERMANENT", to.address())])?;
+        expect(vec![format!(
+            "{} 02:00:00:00:00:42 PERMANENT",
+            to.address()
+        )])?;
         lab.etcd.delete(&key)?;
         expect(Vec::new())?;
         ensure!(lab.host(1).fdb("flannel.1")?.is_empty());
@@ -84,7 +113,10 @@ fn what_is_used_stays_and_what_is_not_used_goes() -> Result<()> {
         ensure!(neighbours(lab.host(1))?.len() == 2);
         eventually(SLOW, "the unused one to go", || {
             let left = neighbours(lab.host(1))?;
-            ensure!(left.len() == 1 && left[0].starts_with(&format!("{} ", to.address())), "{left:?}");
+            ensure!(
+                left.len() == 1 && left[0].starts_with(&format!("{} ", to.address())),
+                "{left:?}"
+            );
             Ok(())
         })?;
         // Several rounds of doubt later the used one is there, and no packet was lost.
@@ -96,7 +128,11 @@ fn what_is_used_stays_and_what_is_not_used_goes() -> Result<()> {
         let report = ping.finish()?;
         ensure!(report.lost() == 0, "{report:?}");
         let left = neighbours(lab.host(1))?;
-        ensure!(left.iter().any(|line| line.starts_with(&format!("{} ", to.address()))), "{left:?}");
+        ensure!(
+            left.iter()
+                .any(|line| line.starts_with(&format!("{} ", to.address()))),
+            "{left:?}"
+        );
         Ok(())
     })
 }
@@ -109,7 +145,14 @@ fn two_hundred_first_packets_are_all_answered() -> Result<()> {
         let base = to.address().octets();
         let address = |last: u8| format!("{}.{}.{}.{last}", base[0], base[1], base[2]);
         for last in 10..210 {
-            to.run(&["ip", "address", "add", &format!("{}/32", address(last)), "dev", "eth0"])?;
+            to.run(&[
+                "ip",
+                "address",
+                "add",
+                &format!("{}/32", address(last)),
+                "dev",
+                "eth0",
+            ])?;
         }
         for last in 10..210 {
             from.run(&["ping", "-c1", "-W2", &address(last)])?;
@@ -126,7 +169,11 @@ fn a_restart_keeps_the_neighbours_that_are_there() -> Result<()> {
         from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
         let before = neighbours(lab.host(1))?;
         daemons[0].kill()?;
-        let _again = lab.host(1).flanneld().arg("--peers=on-demand").start_ready()?;
+        let _again = lab
+            .host(1)
+            .flanneld()
+            .arg("--peers=on-demand")
+            .start_ready()?;
         ensure!(neighbours(lab.host(1))? == before);
         Ok(())
     })

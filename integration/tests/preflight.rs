@@ -14,14 +14,19 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
             "net.bridge.bridge-nf-call-iptables is 0",
             "device vxlan.other has VNI 1 on UDP port 8472 already",
         ];
-        host.sh("cd /proc/sys/net; echo 1 > ipv4/conf/all/rp_filter; echo 0 > ipv4/ip_forward
+        host.sh(
+            "cd /proc/sys/net; echo 1 > ipv4/conf/all/rp_filter; echo 0 > ipv4/ip_forward
              echo 0 > bridge/bridge-nf-call-iptables
-             ip link add vxlan.other type vxlan id 1 dstport 8472 dev eth0")?;
+             ip link add vxlan.other type vxlan id 1 dstport 8472 dev eth0",
+        )?;
         let daemon = host.flanneld().start()?;
         eventually(QUICK, "all sentences, once each", || {
             let log = daemon.log()?;
             for sentence in sentences {
-                ensure!(log.matches(&format!("WARN {sentence}")).count() == 1, "{sentence}: {log}");
+                ensure!(
+                    log.matches(&format!("WARN {sentence}")).count() == 1,
+                    "{sentence}: {log}"
+                );
             }
             Ok(())
         })?;
@@ -40,13 +45,22 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
 fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
     for (place, sentence) in [
         ("8472", "UDP port 8472 is taken by a program"),
-        ("[::]:8472", "UDP port 8472 may be taken by a program that has it for IPv6"),
+        (
+            "[::]:8472",
+            "UDP port 8472 may be taken by a program that has it for IPv6",
+        ),
     ] {
         in_lab(1, |lab| {
             let host = lab.host(1);
             lab.etcd.put(CONFIG_KEY, CONFIG)?;
-            let other = host.start(&[&integration::tool("whoami")?, "serve", place], &[], "other")?;
-            eventually(QUICK, "the other program", || host.sh("ss -Huln sport = :8472 | grep -q 8472"))?;
+            let other = host.start(
+                &[&integration::tool("whoami")?, "serve", place],
+                &[],
+                "other",
+            )?;
+            eventually(QUICK, "the other program", || {
+                host.sh("ss -Huln sport = :8472 | grep -q 8472")
+            })?;
             // The second start finds the device that the first one has made and could not bring up.
             says_while_the_device_is_down(host, sentence)?.kill()?;
             let daemon = says_while_the_device_is_down(host, sentence)?;
@@ -77,28 +91,38 @@ fn says_while_the_device_is_down(host: &Host, sentence: &str) -> Result<Flanneld
     daemon.wait_for_log(&format!("WARN {sentence}"))?;
     eventually(QUICK, "our device, which cannot be brought up", || {
         let up = host.finish(&["ip", "link", "set", "flannel.1", "up"], "")?;
-        ensure!(!up.status.success() && up.stderr.contains("Address already in use"), "{up:?}");
+        ensure!(
+            !up.status.success() && up.stderr.contains("Address already in use"),
+            "{up:?}"
+        );
         Ok(())
     })?;
     Ok(daemon)
 }
 
 #[test]
-fn checksums_are_made_in_software_where_that_is_wanted_and_on_a_device_that_is_made_again() -> Result<()> {
+fn checksums_are_made_in_software_where_that_is_wanted_and_on_a_device_that_is_made_again()
+-> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let is = |value: &'static str| {
             eventually(QUICK, format_args!("checksum offload {value}"), || {
                 let features = host.run(&["ethtool", "-k", "flannel.1"])?;
-                ensure!(features.contains(&format!("tx-checksum-ip-generic: {value}")), "{features}");
+                ensure!(
+                    features.contains(&format!("tx-checksum-ip-generic: {value}")),
+                    "{features}"
+                );
                 Ok(())
             })
         };
         let keep = host.flanneld().start_ready()?;
         is("on")?;
         keep.kill()?;
-        let _off = host.flanneld().arg("--tx-checksum-offload=off").start_ready()?;
+        let _off = host
+            .flanneld()
+            .arg("--tx-checksum-offload=off")
+            .start_ready()?;
         is("off")?;
         host.sh("ip link del flannel.1")?;
         is("off")?;

@@ -4,14 +4,20 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, eventually, in_lab};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, eventually, in_lab,
+};
 
 /// A host with a daemon and some peers that exist in etcd only.
 fn with_peers(lab: &Lab) -> Result<Flanneld> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     for n in 40..50 {
         let vtep = [10, 5, n, 0].into();
-        let peer = Member { subnet: format!("{vtep}/24"), vtep, ..Member::invented(n.into()) };
+        let peer = Member {
+            subnet: format!("{vtep}/24"),
+            vtep,
+            ..Member::invented(n.into())
+        };
         let (key, value) = peer.lease();
         lab.etcd.put(&key, &value)?;
     }
@@ -24,10 +30,19 @@ fn with_peers(lab: &Lab) -> Result<Flanneld> {
 fn ensure_device(lab: &Lab) -> Result<()> {
     let host = lab.host(1);
     let members = lab.etcd.members()?;
-    let own = members.iter().find(|m| m.public_ip == host.address().to_string()).context("no lease")?;
+    let own = members
+        .iter()
+        .find(|m| m.public_ip == host.address().to_string())
+        .context("no lease")?;
     let link = host.link("flannel.1")?;
-    ensure!(link.up && link.mtu == 1450 && link.mac == own.mac, "{link:?}");
-    ensure!(link.addresses_v4() == [format!("{}/32", own.vtep)], "{link:?}");
+    ensure!(
+        link.up && link.mtu == 1450 && link.mac == own.mac,
+        "{link:?}"
+    );
+    ensure!(
+        link.addresses_v4() == [format!("{}/32", own.vtep)],
+        "{link:?}"
+    );
     host.ensure_programmed(&members)
 }
 
@@ -61,7 +76,10 @@ fn puts_right_what_a_person_at_a_shell_does() -> Result<()> {
             eventually(QUICK, damage, || ensure_device(lab))?;
         }
         let log = daemon.log()?;
-        ensure!(!log.contains("somebody keeps undoing"), "so much is no fight:\n{log}");
+        ensure!(
+            !log.contains("somebody keeps undoing"),
+            "so much is no fight:\n{log}"
+        );
         Ok(())
     })
 }
@@ -77,7 +95,9 @@ fn makes_the_device_again_when_it_or_the_interface_below_was_deleted() -> Result
         lab.host(1).sh("ip link del eth0")?;
         ensure!(lab.host(1).link("flannel.1").is_err());
         lab.host(1).connect_again()?;
-        eventually(QUICK, "the device on the new interface", || ensure_device(lab))?;
+        eventually(QUICK, "the device on the new interface", || {
+            ensure_device(lab)
+        })?;
         ensure!(lab.host(1).link("flannel.1")?.mac == before);
         Ok(())
     })
@@ -87,12 +107,18 @@ fn makes_the_device_again_when_it_or_the_interface_below_was_deleted() -> Result
 fn touches_nothing_foreign() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
-        host.sh("ip link add br9 type bridge; ip address add 10.77.0.1/24 dev br9; ip link set br9 up
+        host.sh(
+            "ip link add br9 type bridge; ip address add 10.77.0.1/24 dev br9; ip link set br9 up
              ip route add 10.5.200.0/24 via 10.77.0.9 dev br9
              ip route add 192.168.50.0/24 dev br9 proto 102
              ip neigh add 10.77.0.9 lladdr 02:00:00:00:00:55 dev br9 nud permanent
-             ip rule add from 10.77.0.0/24 lookup 77")?;
-        let foreign = || host.sh("ip route show dev br9; ip neigh show dev br9; ip rule; ip -4 address show dev br9");
+             ip rule add from 10.77.0.0/24 lookup 77",
+        )?;
+        let foreign = || {
+            host.sh(
+                "ip route show dev br9; ip neigh show dev br9; ip rule; ip -4 address show dev br9",
+            )
+        };
         let before = foreign()?;
         let _daemon = with_peers(lab)?;
         host.sh("ip route add 192.168.60.0/24 dev flannel.1; ip link del flannel.1")?;
@@ -107,7 +133,11 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
     in_lab(1, |lab| {
         let daemon = with_peers(lab)?;
         let fighter = lab.host(1).start(
-            &["sh", "-c", "while :; do ip route del 10.5.40.0/24 2>/dev/null; done"],
+            &[
+                "sh",
+                "-c",
+                "while :; do ip route del 10.5.40.0/24 2>/dev/null; done",
+            ],
             &[],
             "fighter",
         )?;
@@ -118,16 +148,24 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
         // While the other one works as hard as it can, the daemon hardly does anything.
         let (daemon_before, fighter_before) = (daemon.cpu_time()?, fighter.cpu_time()?);
         eventually(SLOW, "some more of the fight", || {
-            ensure!(fighter.cpu_time()?.saturating_sub(fighter_before) > Duration::from_millis(500));
+            ensure!(
+                fighter.cpu_time()?.saturating_sub(fighter_before) > Duration::from_millis(500)
+            );
             Ok(())
         })?;
         let spent = daemon.cpu_time()?.saturating_sub(daemon_before);
         fighter.kill()?;
         eventually(QUICK, "the route", || ensure_device(lab))?;
         let log = daemon.log()?;
-        let lines = log.lines().filter(|line| line.contains("INFO repairing") || line.contains("WARN")).count();
+        let lines = log
+            .lines()
+            .filter(|line| line.contains("INFO repairing") || line.contains("WARN"))
+            .count();
         ensure!(lines <= 7, "{lines} lines:\n{log}");
-        ensure!(spent < Duration::from_millis(250), "{spent:?} of CPU, while the shell alone took 500 ms");
+        ensure!(
+            spent < Duration::from_millis(250),
+            "{spent:?} of CPU, while the shell alone took 500 ms"
+        );
         Ok(())
     })
 }
@@ -139,31 +177,48 @@ fn a_peer_that_changes_mac_or_address_under_a_running_ping_loses_nothing() -> Re
         let _first = lab.host(1).flanneld().start_ready()?;
         let second = lab.host(2).flanneld().start_ready()?;
         let members = lab.wait_for_mesh(&[1, 2])?;
-        lab.hosts().iter().try_for_each(integration::Host::docker0)?;
+        lab.hosts()
+            .iter()
+            .try_for_each(integration::Host::docker0)?;
         let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
-        let old = members.iter().find(|m| m.public_ip == lab.host(2).address().to_string()).context("no lease")?;
+        let old = members
+            .iter()
+            .find(|m| m.public_ip == lab.host(2).address().to_string())
+            .context("no lease")?;
         // The second host has two addresses, and its device takes packets for both; its daemon rests meanwhile.
         second.kill()?;
         lab.host(2).sh("ip address add 10.99.2.2/16 dev eth0")?;
         let ping = Ping::start(&from, to.address(), Duration::from_millis(10))?;
         ping.wait_for_answer()?;
         for public_ip in ["10.99.2.2", "10.99.1.2", "10.99.2.2", "10.99.1.2"] {
-            let moved = Member { public_ip: public_ip.into(), ..old.clone() };
+            let moved = Member {
+                public_ip: public_ip.into(),
+                ..old.clone()
+            };
             let (key, value) = moved.lease();
             lab.etcd.put(&key, &value)?;
             eventually(QUICK, "the peer's new address", || {
                 let fdb = lab.host(1).fdb("flannel.1")?;
-                ensure!(fdb.len() == 1 && fdb[0].dst.as_deref() == Some(public_ip), "{fdb:?}");
+                ensure!(
+                    fdb.len() == 1 && fdb[0].dst.as_deref() == Some(public_ip),
+                    "{fdb:?}"
+                );
                 Ok(())
             })?;
         }
         // A new MAC: the peer's device takes it in the same moment as its lease says so, as nearly as a shell can.
         let report = ping.finish()?;
         ensure!(report.lost() == 0, "{report:?}");
-        let moved = Member { mac: "02:00:00:00:00:42".into(), ..old.clone() };
+        let moved = Member {
+            mac: "02:00:00:00:00:42".into(),
+            ..old.clone()
+        };
         let (key, value) = moved.lease();
         lab.etcd.put(&key, &value)?;
-        lab.host(2).sh("ip link set flannel.1 address 02:00:00:00:00:42")?;
-        eventually(QUICK, "the peer's new MAC alone", || lab.host(1).ensure_programmed(&lab.etcd.members()?))
+        lab.host(2)
+            .sh("ip link set flannel.1 address 02:00:00:00:00:42")?;
+        eventually(QUICK, "the peer's new MAC alone", || {
+            lab.host(1).ensure_programmed(&lab.etcd.members()?)
+        })
     })
 }

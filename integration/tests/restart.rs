@@ -9,7 +9,9 @@ use integration::{CONFIG, CONFIG_KEY, Lab, Member, Ping, Pod, QUICK, eventually,
 /// Two hosts with a pod on each, all programmed.
 fn two_pods(lab: &Lab) -> Result<(Pod, Pod)> {
     lab.wait_for_mesh(&[1, 2])?;
-    lab.hosts().iter().try_for_each(integration::Host::docker0)?;
+    lab.hosts()
+        .iter()
+        .try_for_each(integration::Host::docker0)?;
     Ok((lab.host(1).pod()?, lab.host(2).pod()?))
 }
 
@@ -35,9 +37,18 @@ fn kill_9_and_restart_under_a_running_ping_lose_nothing() -> Result<()> {
             ensure!(report.lost() == 0 && report.sent > 3, "{report:?}");
         }
         let after = lab.host(1).link("flannel.1")?;
-        ensure!(after.index == before.index && after.mac == before.mac, "{before:?} {after:?}");
-        ensure!(lab.etcd.revision()? == revision, "a restart writes nothing to etcd");
-        ensure!(lab.etcd.leases()?.len() == 2, "a restart leaves no lease behind");
+        ensure!(
+            after.index == before.index && after.mac == before.mac,
+            "{before:?} {after:?}"
+        );
+        ensure!(
+            lab.etcd.revision()? == revision,
+            "a restart writes nothing to etcd"
+        );
+        ensure!(
+            lab.etcd.leases()?.len() == 2,
+            "a restart leaves no lease behind"
+        );
         Ok(())
     })
 }
@@ -50,10 +61,15 @@ fn a_restart_touches_no_entry_that_is_right() -> Result<()> {
         let _second = lab.host(2).flanneld().start_ready()?;
         lab.wait_for_mesh(&[1, 2])?;
         ensure!(first.stop()?.success());
-        let monitor = lab.host(1).start(&["ip", "monitor", "link", "address", "route", "neigh"], &[], "monitor")?;
+        let monitor = lab.host(1).start(
+            &["ip", "monitor", "link", "address", "route", "neigh"],
+            &[],
+            "monitor",
+        )?;
         // A change of our own shows that the monitor listens.
         eventually(QUICK, "the monitor to listen", || {
-            lab.host(1).sh("ip link add probe type bridge; ip link del probe")?;
+            lab.host(1)
+                .sh("ip link add probe type bridge; ip link del probe")?;
             ensure!(monitor.log()?.contains("probe"));
             Ok(())
         })?;
@@ -70,7 +86,10 @@ fn a_restart_touches_no_entry_that_is_right() -> Result<()> {
 fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let daemons = [lab.host(1).flanneld().start_ready()?, lab.host(2).flanneld().start_ready()?];
+        let daemons = [
+            lab.host(1).flanneld().start_ready()?,
+            lab.host(2).flanneld().start_ready()?,
+        ];
         let (from, to) = two_pods(lab)?;
         for daemon in &daemons {
             ensure!(daemon.stop()?.code() == Some(0));
@@ -85,7 +104,11 @@ fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
 #[test]
 fn peers_that_left_while_it_was_down_are_gone_when_it_is_back() -> Result<()> {
     in_lab(1, |lab| {
-        let gone = Member { subnet: "10.5.40.0/24".into(), vtep: [10, 5, 40, 0].into(), ..Member::invented(40) };
+        let gone = Member {
+            subnet: "10.5.40.0/24".into(),
+            vtep: [10, 5, 40, 0].into(),
+            ..Member::invented(40)
+        };
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let (key, value) = gone.lease();
         lab.etcd.put(&key, &value)?;
@@ -134,18 +157,38 @@ fn takes_over_from_go_flannel_with_its_lease_and_its_device() -> Result<()> {
         lab.etcd.load(&[own.lease(), peer.lease()], Some(lease))?;
         lab.host(1).sh(LEFT_BY_FLANNEL)?;
         let (revision, index) = (lab.etcd.revision()?, lab.host(1).link("flannel.1")?.index);
-        let daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
+        let daemon = lab
+            .host(1)
+            .flanneld()
+            .arg("--node-id=alpha")
+            .start_ready()?;
         let members = lab.wait_for_mesh(&[1])?;
         ensure!(members == [peer, own.clone()], "{members:?}");
-        ensure!(lab.host(1).link("flannel.1")?.index == index, "the device stays");
+        ensure!(
+            lab.host(1).link("flannel.1")?.index == index,
+            "the device stays"
+        );
         // One write, which adds our name; the next start finds it there.
         let value = lab.etcd.get(&own.lease().0)?;
-        ensure!(value == Some(own.lease().1.replace("}}", r#"},"NodeID":"alpha"}"#)), "{value:?}");
+        ensure!(
+            value == Some(own.lease().1.replace("}}", r#"},"NodeID":"alpha"}"#)),
+            "{value:?}"
+        );
         daemon.kill()?;
-        let _daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
-        ensure!(lab.etcd.revision()? == revision + 1, "the lease is taken over as it is");
+        let _daemon = lab
+            .host(1)
+            .flanneld()
+            .arg("--node-id=alpha")
+            .start_ready()?;
+        ensure!(
+            lab.etcd.revision()? == revision + 1,
+            "the lease is taken over as it is"
+        );
         let nat = lab.host(1).sh("iptables -t nat -S")?;
-        ensure!(!nat.contains("FLANNEL-POSTRTG"), "nftables masquerades now: {nat}");
+        ensure!(
+            !nat.contains("FLANNEL-POSTRTG"),
+            "nftables masquerades now: {nat}"
+        );
         Ok(())
     })
 }
@@ -156,17 +199,25 @@ fn takes_over_from_flannel_0_5_5_which_routed_the_whole_network() -> Result<()> 
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let key = "/coreos.com/network/subnets/10.5.92.0-24";
         let old = r#"{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{"VtepMAC":"4a:be:18:c0:fc:1b"}}"#;
-        lab.etcd.put_with_lease(key, old, lab.etcd.grant_lease(86_400)?)?;
+        lab.etcd
+            .put_with_lease(key, old, lab.etcd.grant_lease(86_400)?)?;
         lab.host(1).sh(
             "ip link add flannel.1 address 4a:be:18:c0:fc:1b mtu 1450 type vxlan id 1 local 10.99.1.1 dev eth0 dstport 8472 nolearning
              ip address add 10.5.92.0/16 dev flannel.1
              ip link set flannel.1 up",
         )?;
         let index = lab.host(1).link("flannel.1")?.index;
-        let _daemon = lab.host(1).flanneld().arg("--node-id=alpha").start_ready()?;
+        let _daemon = lab
+            .host(1)
+            .flanneld()
+            .arg("--node-id=alpha")
+            .start_ready()?;
         lab.wait_for_mesh(&[1])?;
         let link = lab.host(1).link("flannel.1")?;
-        ensure!(link.index == index && link.addresses_v4() == ["10.5.92.0/32"], "{link:?}");
+        ensure!(
+            link.index == index && link.addresses_v4() == ["10.5.92.0/32"],
+            "{link:?}"
+        );
         let value = lab.etcd.get(key)?.context("the lease is gone")?;
         ensure!(
             value
@@ -182,9 +233,15 @@ fn takes_over_from_flannel_0_5_5_which_routed_the_whole_network() -> Result<()> 
 
 /// Seconds of a running transfer in which nothing arrived, and seconds in all, as `iperf3 --json` tells.
 fn silent_intervals(json: &str) -> Result<(usize, usize)> {
-    let report: serde_json::Value = serde_json::from_str(json).with_context(|| format!("not JSON: {json}"))?;
-    let intervals = report.pointer("/intervals").and_then(serde_json::Value::as_array).context("no intervals")?;
-    let silent = intervals.iter().filter(|i| i.pointer("/sum/bytes").and_then(serde_json::Value::as_u64) == Some(0));
+    let report: serde_json::Value =
+        serde_json::from_str(json).with_context(|| format!("not JSON: {json}"))?;
+    let intervals = report
+        .pointer("/intervals")
+        .and_then(serde_json::Value::as_array)
+        .context("no intervals")?;
+    let silent = intervals
+        .iter()
+        .filter(|i| i.pointer("/sum/bytes").and_then(serde_json::Value::as_u64) == Some(0));
     Ok((silent.count(), intervals.len()))
 }
 
@@ -197,7 +254,16 @@ fn kill_9_sigterm_and_another_build_under_ping_and_a_transfer_lose_nothing() -> 
         let (from, to) = two_pods(lab)?;
         let _server = to.start(&["iperf3", "--server", "--one-off"], &[], "iperf3-server")?;
         let address = to.address().to_string();
-        let line = ["iperf3", "--client", &address, "--time", "4", "--interval", "0.1", "--json"];
+        let line = [
+            "iperf3",
+            "--client",
+            &address,
+            "--time",
+            "4",
+            "--interval",
+            "0.1",
+            "--json",
+        ];
         let transfer = eventually(QUICK, "the server to listen", || {
             to.sh("ss -Hltn sport = :5201 | grep -q 5201")?;
             from.start(&line, &[], "iperf3")
@@ -214,7 +280,11 @@ fn kill_9_sigterm_and_another_build_under_ping_and_a_transfer_lose_nothing() -> 
                 _ => _ = first.stop()?,
             }
             let next = lab.host(1).flanneld();
-            let next = if restarts % 3 == 2 { next.binary(&other) } else { next };
+            let next = if restarts % 3 == 2 {
+                next.binary(&other)
+            } else {
+                next
+            };
             first = next.start_ready()?;
             restarts += 1;
         }

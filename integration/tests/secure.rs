@@ -23,7 +23,9 @@ fn daemon<'a>(host: &'a Host, endpoint: &str, files: &Tls) -> FlanneldCommand<'a
 
 /// A daemon that trusts an authority, and shows nothing.
 fn trusting<'a>(host: &'a Host, endpoint: &str, ca: &Path) -> FlanneldCommand<'a> {
-    host.flanneld().arg(&format!("--etcd-endpoints={endpoint}")).arg(&format!("--etcd-cafile={}", ca.display()))
+    host.flanneld()
+        .arg(&format!("--etcd-endpoints={endpoint}"))
+        .arg(&format!("--etcd-cafile={}", ca.display()))
 }
 
 /// Waits until one line of the log holds all these words.
@@ -31,7 +33,11 @@ fn says(daemon: &Flanneld, words: &[&str]) -> Result<()> {
     eventually(SLOW, format_args!("a line with {words:?}"), || {
         // A quote inside of a field is escaped there.
         let log = daemon.log()?.replace('\\', "");
-        ensure!(log.lines().any(|line| words.iter().all(|word| line.contains(word))), "{log}");
+        ensure!(
+            log.lines()
+                .any(|line| words.iter().all(|word| line.contains(word))),
+            "{log}"
+        );
         Ok(())
     })
 }

@@ -26,7 +26,10 @@ pub(super) struct StatusFlags {
 
 impl From<StatusFlags> for StatusOptions {
     fn from(flags: StatusFlags) -> Self {
-        Self { socket: socket_path(&flags.subnet_file), json: flags.json }
+        Self {
+            socket: socket_path(&flags.subnet_file),
+            json: flags.json,
+        }
     }
 }
 
@@ -70,7 +73,9 @@ impl From<CleanupFlags> for CleanupOptions {
     fn from(flags: CleanupFlags) -> Self {
         let snapshot = flags.state_dir.join(file_name(&flags.etcd_prefix));
         Self {
-            docker_opts_file: flags.docker_opts_file.unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
+            docker_opts_file: flags
+                .docker_opts_file
+                .unwrap_or_else(|| docker_opts_path(&flags.subnet_file)),
             socket: socket_path(&flags.subnet_file),
             snapshot: (!flags.keep_state).then_some(snapshot),
             prefix: flags.etcd_prefix,
@@ -82,7 +87,10 @@ impl From<CleanupFlags> for CleanupOptions {
 }
 
 fn vni(text: &str) -> Result<Vni, String> {
-    let number = text.parse::<u32>().ok().and_then(|number| Vni::try_from(number).ok());
+    let number = text
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| Vni::try_from(number).ok());
     number.ok_or_else(|| "expected a number from 0 to 16777215".to_owned())
 }
 
@@ -122,7 +130,10 @@ impl DockerFlags {
     /// The script of flannel puts its options behind those that the variable holds already.
     pub(super) fn into_options(self, env: &BTreeMap<String, String>) -> DockerOptions {
         let earlier = env.get(&self.combined_key).cloned().unwrap_or_default();
-        DockerOptions { earlier, ..self.into() }
+        DockerOptions {
+            earlier,
+            ..self.into()
+        }
     }
 }
 
@@ -137,9 +148,18 @@ impl From<DockerFlags> for DockerOptions {
                 combined: (flags.combined || both).then_some(flags.combined_key),
             },
         };
-        let output = flags.docker_env_file.or(usual).filter(|path| path.as_os_str() != "-");
+        let output = flags
+            .docker_env_file
+            .or(usual)
+            .filter(|path| path.as_os_str() != "-");
         let (subnet_file, ip_masq) = (flags.subnet_file, !flags.no_ip_masq);
-        Self { subnet_file, output, form, ip_masq, earlier: String::new() }
+        Self {
+            subnet_file,
+            output,
+            form,
+            ip_masq,
+            earlier: String::new(),
+        }
     }
 }
 
@@ -159,5 +179,9 @@ pub fn command() -> clap::Command {
         ("cleanup", CleanupFlags::command()),
         ("docker-opts", DockerFlags::command()),
     ];
-    commands.into_iter().fold(Flags::command(), |all, (name, command)| all.subcommand(command.name(name)))
+    commands
+        .into_iter()
+        .fold(Flags::command(), |all, (name, command)| {
+            all.subcommand(command.name(name))
+        })
 }

@@ -32,7 +32,11 @@ What it does can be seen with:
 /// Gives this host a subnet of an overlay network and carries packets between the hosts in VXLAN.
 #[derive(Debug, Parser)]
 #[command(name = "flanneld", version, about, after_long_help = EXAMPLES)]
-#[command(args_override_self = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    args_override_self = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 pub(super) struct Flags {
     /// URLs of etcd's members, parted by commas
     #[arg(
@@ -44,7 +48,12 @@ pub(super) struct Flags {
     )]
     pub(super) etcd_endpoints: Vec<String>,
     /// Prefix of all keys of this network
-    #[arg(long, value_name = "KEY", default_value = "/coreos.com/network", help_heading = "etcd")]
+    #[arg(
+        long,
+        value_name = "KEY",
+        default_value = "/coreos.com/network",
+        help_heading = "etcd"
+    )]
     pub(super) etcd_prefix: String,
     /// Our key for TLS (PEM)
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
@@ -70,7 +79,13 @@ pub(super) struct Flags {
     pub(super) node_id: Option<String>,
     /// When the entries for other hosts are made: all as soon as their leases are known, or those for pod addresses when
     /// a packet needs them, for overlays whose hosts talk to few others
-    #[arg(long, value_enum, value_name = "WHEN", default_value = "eager", help_heading = "This host")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "eager",
+        help_heading = "This host"
+    )]
     pub(super) peers: Peers,
     /// With --peers=on-demand: the time after which the entry for an address that is not used goes
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..), help_heading = "This host")]
@@ -90,7 +105,13 @@ pub(super) struct Flags {
     pub(super) public_ip: Option<Ipv4Addr>,
     /// off: the kernel makes the checksums of packets between pods itself. For network cards that spoil them inside of
     /// VXLAN (ping works, TCP does not); costs most of the throughput
-    #[arg(long, value_enum, value_name = "HOW", default_value = "keep", help_heading = "This host")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "HOW",
+        default_value = "keep",
+        help_heading = "This host"
+    )]
     pub(super) tx_checksum_offload: Offload,
     /// Accepted for flannel's sake: this version carries IPv4 only
     #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
@@ -110,7 +131,13 @@ pub(super) struct Flags {
     pub(super) iptables_forward_rules: bool,
     /// What carries the rules. auto: what EnableNFTables in the network's config says, else nftables where it works. The
     /// rules for forwarding are in iptables in any case, beside those that might drop
-    #[arg(long, value_enum, value_name = "TOOL", default_value = "auto", help_heading = "Packet filter")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "TOOL",
+        default_value = "auto",
+        help_heading = "Packet filter"
+    )]
     pub(super) firewall: Firewall,
     /// Time between two looks at rules in iptables-legacy, of whose changes the kernel does not tell
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Packet filter")]
@@ -127,7 +154,12 @@ pub(super) struct Flags {
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub(super) docker_opts_file: Option<PathBuf>,
     /// Where to keep the last known state, from which a restart works while etcd is away
-    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/flannel", help_heading = "Files")]
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        default_value = "/var/lib/flannel",
+        help_heading = "Files"
+    )]
     pub(super) state_dir: PathBuf,
 
     /// The lease, which lasts a day, is renewed at least this long before it ends; usually much earlier
@@ -135,16 +167,32 @@ pub(super) struct Flags {
     pub(super) subnet_lease_renew_margin: u16,
     /// When more than half of the peers vanish from etcd at once, as from one that was emptied or restored, they are kept
     /// for this long; 0 removes them at once
-    #[arg(long, value_name = "SECONDS", default_value = "60", help_heading = "Operation")]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value = "60",
+        help_heading = "Operation"
+    )]
     pub(super) removal_grace: u32,
     /// Address for /healthz and /readyz
     #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, help_heading = "Operation")]
     pub(super) healthz_ip: IpAddr,
     /// Port for /healthz and /readyz; 0 turns them off
-    #[arg(long, value_name = "PORT", default_value = "0", help_heading = "Operation")]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value = "0",
+        help_heading = "Operation"
+    )]
     pub(super) healthz_port: u16,
     /// How much to log: 0 changes of state, from 1 every decision, from 10 every message
-    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value = "0", help_heading = "Operation")]
+    #[arg(
+        short = 'v',
+        long = "v",
+        value_name = "LEVEL",
+        default_value = "0",
+        help_heading = "Operation"
+    )]
     pub(super) verbosity: u8,
 
     #[command(flatten)]
@@ -200,11 +248,21 @@ impl Kubernetes {
             ("kube-annotation-prefix", &self.kube_annotation_prefix),
             ("kubeconfig-file", &self.kubeconfig_file),
             ("net-config-path", &self.net_config_path),
-            ("set-node-network-unavailable", &self.set_node_network_unavailable),
+            (
+                "set-node-network-unavailable",
+                &self.set_node_network_unavailable,
+            ),
             ("use-multi-cluster-cidr", &self.use_multi_cluster_cidr),
         ];
-        let given = |value: &Option<String>| value.as_deref().is_some_and(|value| go_bool(value) != Ok(false));
-        options.into_iter().find(|(_, value)| given(value)).map(|(name, _)| name)
+        let given = |value: &Option<String>| {
+            value
+                .as_deref()
+                .is_some_and(|value| go_bool(value) != Ok(false))
+        };
+        options
+            .into_iter()
+            .find(|(_, value)| given(value))
+            .map(|(name, _)| name)
     }
 }
 

@@ -15,7 +15,10 @@ pub(super) struct Fields {
 impl Fields {
     /// An object with no keys. `path` stands before each key in messages.
     pub(super) fn empty(path: &'static str) -> Self {
-        Self { path, map: Map::new() }
+        Self {
+            path,
+            map: Map::new(),
+        }
     }
 
     /// Reads `json`, which must be an object.
@@ -27,7 +30,10 @@ impl Fields {
         };
         match serde_json::from_slice(json) {
             Ok(Value::Object(map)) => Ok(Self { path, map }),
-            Ok(_) => Err(whole("not a JSON object", "expected {\"Network\": \"10.5.0.0/16\", ...}".to_owned())),
+            Ok(_) => Err(whole(
+                "not a JSON object",
+                "expected {\"Network\": \"10.5.0.0/16\", ...}".to_owned(),
+            )),
             Err(error) => Err(whole("not JSON", error.to_string())),
         }
     }
@@ -65,7 +71,10 @@ impl Fields {
     pub(super) fn object(&mut self, key: &'static str) -> Result<Option<Self>, ConfigError> {
         match self.take(key) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self { path: "Backend.", map })),
+            Some(Value::Object(map)) => Ok(Some(Self {
+                path: "Backend.",
+                map,
+            })),
             Some(other) => Err(self.refuse(key, &other, "expected an object")),
         }
     }
@@ -77,24 +86,39 @@ impl Fields {
 
     /// A sentence for each key that nobody took.
     pub(super) fn unknown(&self) -> Vec<String> {
-        self.map.keys().map(|key| format!("unknown key {}{key} is ignored", self.path)).collect()
+        self.map
+            .keys()
+            .map(|key| format!("unknown key {}{key} is ignored", self.path))
+            .collect()
     }
 
     /// The error for a value that cannot be used.
     pub(super) fn refuse(&self, key: &str, value: &Value, expected: &str) -> ConfigError {
-        ConfigError { key: format!("{}{key}", self.path), value: value.to_string(), expected: expected.to_owned() }
+        ConfigError {
+            key: format!("{}{key}", self.path),
+            value: value.to_string(),
+            expected: expected.to_owned(),
+        }
     }
 
     /// The error for a key that must be there.
     pub(super) fn missing(&self, key: &str, expected: &str) -> ConfigError {
-        ConfigError { key: format!("{}{key}", self.path), value: "missing".to_owned(), expected: expected.to_owned() }
+        ConfigError {
+            key: format!("{}{key}", self.path),
+            value: "missing".to_owned(),
+            expected: expected.to_owned(),
+        }
     }
 
     /// The key as spelled, else the same letters in another case, as Go's encoding/json matches.
     fn take(&mut self, key: &str) -> Option<Value> {
         let spelled = match self.map.contains_key(key) {
             true => key.to_owned(),
-            false => self.map.keys().find(|k| k.eq_ignore_ascii_case(key))?.clone(),
+            false => self
+                .map
+                .keys()
+                .find(|k| k.eq_ignore_ascii_case(key))?
+                .clone(),
         };
         self.map.remove(&spelled).filter(|value| !value.is_null())
     }

@@ -87,7 +87,12 @@ impl Range {
 
 /// Takes the keys of one family out of the fields without reading them.
 pub(super) fn forget(fields: &mut Fields, family: &Family) {
-    for key in [family.network_key, family.len_key, family.min_key, family.max_key] {
+    for key in [
+        family.network_key,
+        family.len_key,
+        family.min_key,
+        family.max_key,
+    ] {
         fields.forget(key);
     }
 }
@@ -98,7 +103,14 @@ pub(super) fn read(fields: &mut Fields, family: &Family) -> Result<Range, Config
     let subnet_len = subnet_len(fields, family, prefix)?;
     let step = 1u128 << (family.bits - subnet_len);
     let end = base | !mask(family.bits, prefix) & mask(128, 128) >> (128 - family.bits);
-    let mut range = Range { base, prefix, bits: family.bits, subnet_len, min: base + step, max: end - (step - 1) };
+    let mut range = Range {
+        base,
+        prefix,
+        bits: family.bits,
+        subnet_len,
+        min: base + step,
+        max: end - (step - 1),
+    };
     if let Some(min) = boundary(fields, family, &range, family.min_key)? {
         range.min = min;
     }
@@ -107,7 +119,11 @@ pub(super) fn read(fields: &mut Fields, family: &Family) -> Result<Range, Config
     }
     if range.min > range.max {
         let min = Value::String(text(family.bits, range.min));
-        let expected = format!("expected at most {}, which is {}", family.max_key, text(family.bits, range.max));
+        let expected = format!(
+            "expected at most {}, which is {}",
+            family.max_key,
+            text(family.bits, range.max)
+        );
         return Err(fields.refuse(family.min_key, &min, &expected));
     }
     Ok(range)
@@ -115,20 +131,29 @@ pub(super) fn read(fields: &mut Fields, family: &Family) -> Result<Range, Config
 
 fn network(fields: &mut Fields, family: &Family) -> Result<(u128, u8), ConfigError> {
     let key = family.network_key;
-    let wanted = format!("expected the overlay in CIDR notation, such as \"{}\"", family.example);
+    let wanted = format!(
+        "expected the overlay in CIDR notation, such as \"{}\"",
+        family.example
+    );
     let Some(given) = fields.string(key)? else {
         return Err(fields.missing(key, &wanted));
     };
     let value = Value::String(given.clone());
     // A bare address would be read as a network of one address: more likely its length was forgotten.
-    let parsed = given.contains('/').then(|| given.parse::<IpNetwork>().ok()).flatten();
+    let parsed = given
+        .contains('/')
+        .then(|| given.parse::<IpNetwork>().ok())
+        .flatten();
     let Some(net) = parsed.filter(|net| is_family(family, net.ip())) else {
         return Err(fields.refuse(key, &value, &wanted));
     };
     let (address, prefix) = (number(net.ip()), net.prefix());
     let base = address & mask(family.bits, prefix);
     if base != address {
-        let probably = format!("it has host bits set; \"{}/{prefix}\" was probably meant", text(family.bits, base));
+        let probably = format!(
+            "it has host bits set; \"{}/{prefix}\" was probably meant",
+            text(family.bits, base)
+        );
         return Err(fields.refuse(key, &value, &probably));
     }
     if prefix == 0 || prefix > family.longest_network {
@@ -141,35 +166,61 @@ fn network(fields: &mut Fields, family: &Family) -> Result<(u128, u8), ConfigErr
 fn subnet_len(fields: &mut Fields, family: &Family, prefix: u8) -> Result<u8, ConfigError> {
     // flannel takes 0 for "not set".
     let Some(given) = fields.integer(family.len_key)?.filter(|len| *len != 0) else {
-        return Ok(if prefix <= family.roomy_network { family.default_len } else { prefix + 2 });
+        return Ok(if prefix <= family.roomy_network {
+            family.default_len
+        } else {
+            prefix + 2
+        });
     };
     // A subnet needs an address for the tunnel, one for the bridge and one for a container; the first subnet
     // of the network is not handed out, so that a network cut in two would serve one host only.
     let (least, most) = (prefix + 2, family.bits - 2);
-    let len = u8::try_from(given).ok().filter(|len| (least..=most).contains(len));
-    let expected = format!("expected a length from {least} ({} /{prefix} plus 2) to {most}", family.network_key);
+    let len = u8::try_from(given)
+        .ok()
+        .filter(|len| (least..=most).contains(len));
+    let expected = format!(
+        "expected a length from {least} ({} /{prefix} plus 2) to {most}",
+        family.network_key
+    );
     len.ok_or_else(|| fields.refuse(family.len_key, &given.into(), &expected))
 }
 
 /// The first address of a subnet that `key` names.
-fn boundary(fields: &mut Fields, family: &Family, range: &Range, key: &str) -> Result<Option<u128>, ConfigError> {
+fn boundary(
+    fields: &mut Fields,
+    family: &Family,
+    range: &Range,
+    key: &str,
+) -> Result<Option<u128>, ConfigError> {
     let Some(given) = fields.string(key)? else {
         return Ok(None);
     };
     let value = Value::String(given.clone());
-    let Some(address) = given.parse::<IpAddr>().ok().filter(|ip| is_family(family, *ip)).map(number) else {
+    let Some(address) = given
+        .parse::<IpAddr>()
+        .ok()
+        .filter(|ip| is_family(family, *ip))
+        .map(number)
+    else {
         let expected = "expected the first address of a subnet";
         return Err(fields.refuse(key, &value, expected));
     };
     if !range.contains(address) {
-        let expected =
-            format!("expected an address in {} {}/{}", family.network_key, text(range.bits, range.base), range.prefix);
+        let expected = format!(
+            "expected an address in {} {}/{}",
+            family.network_key,
+            text(range.bits, range.base),
+            range.prefix
+        );
         return Err(fields.refuse(key, &value, &expected));
     }
     let start = address & mask(range.bits, range.subnet_len);
     if start != address {
         let start = text(range.bits, start);
-        let expected = format!("expected the first address of a /{}, such as \"{start}\"", range.subnet_len);
+        let expected = format!(
+            "expected the first address of a /{}, such as \"{start}\"",
+            range.subnet_len
+        );
         return Err(fields.refuse(key, &value, &expected));
     }
     Ok(Some(address))
@@ -181,7 +232,11 @@ fn is_family(family: &Family, address: IpAddr) -> bool {
 
 fn mask(bits: u8, prefix: u8) -> u128 {
     let all = u128::MAX >> (128 - bits);
-    if prefix == 0 { 0 } else { all & (u128::MAX << (bits - prefix)) }
+    if prefix == 0 {
+        0
+    } else {
+        all & (u128::MAX << (bits - prefix))
+    }
 }
 
 fn number(address: IpAddr) -> u128 {
@@ -196,5 +251,9 @@ fn v4(number: u128) -> Ipv4Addr {
 }
 
 fn text(bits: u8, number: u128) -> String {
-    if bits == 32 { v4(number).to_string() } else { Ipv6Addr::from(number).to_string() }
+    if bits == 32 {
+        v4(number).to_string()
+    } else {
+        Ipv6Addr::from(number).to_string()
+    }
 }

@@ -2,7 +2,9 @@ use super::*;
 use proptest::prelude::*;
 
 fn config(json: &str) -> NetworkConfig {
-    parse(json.as_bytes()).expect("a configuration that is accepted").config
+    parse(json.as_bytes())
+        .expect("a configuration that is accepted")
+        .config
 }
 
 /// `key | value | text that the refusal must hold`
@@ -18,17 +20,32 @@ fn fills_in_the_defaults_of_flannel() {
     assert_eq!(config.subnet_len, 24);
     assert_eq!(config.subnet_min.to_string(), "10.5.1.0");
     assert_eq!(config.subnet_max.to_string(), "10.5.255.0");
-    let vxlan = VxlanConfig { vni: Vni::DEFAULT, port: 8472, mtu: None, gbp: false, learning: false };
+    let vxlan = VxlanConfig {
+        vni: Vni::DEFAULT,
+        port: 8472,
+        mtu: None,
+        gbp: false,
+        learning: false,
+    };
     assert_eq!(config.vxlan, vxlan);
 }
 
 #[test]
 fn cuts_a_small_network_in_four() {
     let small = config(r#"{"Network":"10.5.0.0/23"}"#);
-    assert_eq!((small.subnet_len, small.subnet_min.to_string().as_str()), (25, "10.5.0.128"));
+    assert_eq!(
+        (small.subnet_len, small.subnet_min.to_string().as_str()),
+        (25, "10.5.0.128")
+    );
     assert_eq!(config(r#"{"Network":"10.5.0.0/22"}"#).subnet_len, 24);
     let smallest = config(r#"{"Network":"10.5.0.16/28"}"#);
-    assert_eq!((smallest.subnet_len, smallest.subnet_max.to_string().as_str()), (30, "10.5.0.28"));
+    assert_eq!(
+        (
+            smallest.subnet_len,
+            smallest.subnet_max.to_string().as_str()
+        ),
+        (30, "10.5.0.28")
+    );
 }
 
 #[test]
@@ -38,10 +55,25 @@ fn reads_every_key_in_any_case() {
             "EnableIPv4":true,"EnableNFTables":true,
             "backend":{"type":"VXLAN","vni":7,"port":4789,"mtu":9000,"gbp":true,"learning":true}}"#,
     );
-    assert_eq!((config.subnet_len, config.subnet_min.to_string().as_str()), (26, "172.16.9.64"));
+    assert_eq!(
+        (config.subnet_len, config.subnet_min.to_string().as_str()),
+        (26, "172.16.9.64")
+    );
     let vni = Vni::try_from(7).expect("7 fits 24 bits");
-    assert_eq!(config.vxlan, VxlanConfig { vni, port: 4789, mtu: Some(9000), gbp: true, learning: true });
-    assert_eq!((config.overlay_mtu(9001), config.overlay_mtu(1500)), (8950, 1450));
+    assert_eq!(
+        config.vxlan,
+        VxlanConfig {
+            vni,
+            port: 4789,
+            mtu: Some(9000),
+            gbp: true,
+            learning: true
+        }
+    );
+    assert_eq!(
+        (config.overlay_mtu(9001), config.overlay_mtu(1500)),
+        (8950, 1450)
+    );
 }
 
 #[test]
@@ -52,11 +84,16 @@ fn takes_null_and_zero_for_not_set_as_go_does() {
 
 #[test]
 fn names_unknown_keys_and_goes_on() {
-    let parsed = parse(br#"{"Network":"10.5.0.0/16","Netwrok":1,"Backend":{"Tpye":"vxlan","DirectRouting":true}}"#);
+    let parsed = parse(
+        br#"{"Network":"10.5.0.0/16","Netwrok":1,"Backend":{"Tpye":"vxlan","DirectRouting":true}}"#,
+    );
     let warnings = parsed.expect("unknown keys do no harm").warnings.join("\n");
     assert!(warnings.contains("unknown key Netwrok"), "{warnings}");
     assert!(warnings.contains("unknown key Backend.Tpye"), "{warnings}");
-    assert!(warnings.contains("Backend.DirectRouting is ignored"), "{warnings}");
+    assert!(
+        warnings.contains("Backend.DirectRouting is ignored"),
+        "{warnings}"
+    );
 }
 
 #[test]
@@ -74,43 +111,139 @@ fn refuses_with_the_key_the_value_and_what_would_be_right() {
         (r#"{"Network":5}"#, "Network", "expected a string"),
         (r#"{"Network":"10.5.0.0"}"#, "Network", "CIDR"),
         (r#"{"Network":"fd00::/48"}"#, "Network", "CIDR"),
-        (r#"{"Network":"10.5.3.0/16"}"#, "Network", "\"10.5.0.0/16\" was probably meant"),
+        (
+            r#"{"Network":"10.5.3.0/16"}"#,
+            "Network",
+            "\"10.5.0.0/16\" was probably meant",
+        ),
         (r#"{"Network":"10.5.0.0/29"}"#, "Network", "from /1 to /28"),
         (r#"{"Network":"0.0.0.0/0"}"#, "Network", "from /1 to /28"),
-        (r#"{"Network":"10.5.0.0/16","SubnetLen":31}"#, "SubnetLen", "from 18 (Network /16 plus 2) to 30"),
-        (r#"{"Network":"10.5.0.0/16","SubnetLen":17}"#, "SubnetLen", "from 18"),
-        (r#"{"Network":"10.5.0.0/16","SubnetLen":-1}"#, "SubnetLen", "from 18"),
-        (r#"{"Network":"10.5.0.0/16","SubnetLen":24.5}"#, "SubnetLen", "whole number"),
-        (r#"{"Network":"10.5.0.0/16","SubnetMin":"10.6.0.0"}"#, "SubnetMin", "in Network 10.5.0.0/16"),
-        (r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.7"}"#, "SubnetMin", "such as \"10.5.1.0\""),
-        (r#"{"Network":"10.5.0.0/16","SubnetMin":"x"}"#, "SubnetMin", "first address of a subnet"),
-        (r#"{"Network":"10.5.0.0/16","SubnetMax":"10.4.9.0"}"#, "SubnetMax", "in Network"),
-        (r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.9.1"}"#, "SubnetMax", "such as \"10.5.9.0\""),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetLen":31}"#,
+            "SubnetLen",
+            "from 18 (Network /16 plus 2) to 30",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetLen":17}"#,
+            "SubnetLen",
+            "from 18",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetLen":-1}"#,
+            "SubnetLen",
+            "from 18",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetLen":24.5}"#,
+            "SubnetLen",
+            "whole number",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.6.0.0"}"#,
+            "SubnetMin",
+            "in Network 10.5.0.0/16",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.1.7"}"#,
+            "SubnetMin",
+            "such as \"10.5.1.0\"",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"x"}"#,
+            "SubnetMin",
+            "first address of a subnet",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetMax":"10.4.9.0"}"#,
+            "SubnetMax",
+            "in Network",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.9.1"}"#,
+            "SubnetMax",
+            "such as \"10.5.9.0\"",
+        ),
         (
             r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.9.0","SubnetMax":"10.5.8.0"}"#,
             "SubnetMin",
             "at most SubnetMax, which is 10.5.8.0",
         ),
-        (r#"{"Network":"10.5.0.0/16","EnableIPv4":false}"#, "EnableIPv4", "one of"),
-        (r#"{"Network":"10.5.0.0/16","EnableIPv4":"yes"}"#, "EnableIPv4", "true or false"),
+        (
+            r#"{"Network":"10.5.0.0/16","EnableIPv4":false}"#,
+            "EnableIPv4",
+            "one of",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","EnableIPv4":"yes"}"#,
+            "EnableIPv4",
+            "true or false",
+        ),
         (r#"{"EnableIPv6":true}"#, "IPv6Network", "missing"),
-        (r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/125"}"#, "IPv6Network", "from /1 to /124"),
-        (r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::1/48"}"#, "IPv6Network", "\"fd00:5::/48\" was probably meant"),
-        (r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/48","IPv6SubnetLen":127}"#, "IPv6SubnetLen", "to 126"),
+        (
+            r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/125"}"#,
+            "IPv6Network",
+            "from /1 to /124",
+        ),
+        (
+            r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::1/48"}"#,
+            "IPv6Network",
+            "\"fd00:5::/48\" was probably meant",
+        ),
+        (
+            r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/48","IPv6SubnetLen":127}"#,
+            "IPv6SubnetLen",
+            "to 126",
+        ),
         (
             r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/48","IPv6SubnetMin":"fd01::"}"#,
             "IPv6SubnetMin",
             "in IPv6Network",
         ),
-        (r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/48"}"#, "EnableIPv6", "IPv4 only"),
-        (r#"{"Network":"10.5.0.0/16","Backend":[]}"#, "Backend", "expected an object"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#, "Backend.Type", "only backend"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"VNI":16777216}}"#, "Backend.VNI", "0 to 16777215"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"VNI":-1}}"#, "Backend.VNI", "0 to 16777215"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"Port":0}}"#, "Backend.Port", "1 to 65535"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"Port":65536}}"#, "Backend.Port", "1 to 65535"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"MTU":117}}"#, "Backend.MTU", "from 118"),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"GBP":1}}"#, "Backend.GBP", "true or false"),
+        (
+            r#"{"EnableIPv6":true,"IPv6Network":"fd00:5::/48"}"#,
+            "EnableIPv6",
+            "IPv4 only",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":[]}"#,
+            "Backend",
+            "expected an object",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#,
+            "Backend.Type",
+            "only backend",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"VNI":16777216}}"#,
+            "Backend.VNI",
+            "0 to 16777215",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"VNI":-1}}"#,
+            "Backend.VNI",
+            "0 to 16777215",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Port":0}}"#,
+            "Backend.Port",
+            "1 to 65535",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Port":65536}}"#,
+            "Backend.Port",
+            "1 to 65535",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"MTU":117}}"#,
+            "Backend.MTU",
+            "from 118",
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"GBP":1}}"#,
+            "Backend.GBP",
+            "true or false",
+        ),
     ] {
         check_refused(json, key, hint);
     }
@@ -118,10 +251,16 @@ fn refuses_with_the_key_the_value_and_what_would_be_right() {
 
 #[test]
 fn fits_only_what_it_could_have_handed_out() {
-    let config = config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.2.0","SubnetMax":"10.5.8.0"}"#);
+    let config =
+        config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.2.0","SubnetMax":"10.5.8.0"}"#);
     let fits = |net: &str| config.fits(net.parse().expect("a network in a test"));
     assert!(fits("10.5.2.0/24") && fits("10.5.8.0/24"));
-    assert!(!fits("10.5.1.0/24") && !fits("10.5.9.0/24") && !fits("10.5.4.0/25") && !fits("10.5.4.1/24"));
+    assert!(
+        !fits("10.5.1.0/24")
+            && !fits("10.5.9.0/24")
+            && !fits("10.5.4.0/25")
+            && !fits("10.5.4.1/24")
+    );
 }
 
 proptest! {
@@ -149,6 +288,12 @@ proptest! {
 fn who_masquerades_is_said_or_not() {
     let nftables = |json: &str| config(json).nftables;
     assert_eq!(nftables(r#"{"Network":"10.5.0.0/16"}"#), None);
-    assert_eq!(nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":true}"#), Some(true));
-    assert_eq!(nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":false}"#), Some(false));
+    assert_eq!(
+        nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":true}"#),
+        Some(true)
+    );
+    assert_eq!(
+        nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":false}"#),
+        Some(false)
+    );
 }

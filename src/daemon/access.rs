@@ -20,7 +20,12 @@ pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<Access> {
         (Some(certificate), Some(key)) => Some((pem(certificate)?.into_bytes(), Secret(pem(key)?))),
         (None, _) | (_, None) => None,
     };
-    let ca = options.cafile.as_deref().map(pem).transpose()?.map(String::into_bytes);
+    let ca = options
+        .cafile
+        .as_deref()
+        .map(pem)
+        .transpose()?
+        .map(String::into_bytes);
     let (credentials, password) = credentials(options)?;
     let files = Files {
         ca: options.cafile.clone(),
@@ -28,7 +33,12 @@ pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<Access> {
         key: options.keyfile.clone(),
         password,
     };
-    let access = Access { endpoints: options.endpoints.clone(), tls: Tls { ca, identity }, credentials, files };
+    let access = Access {
+        endpoints: options.endpoints.clone(),
+        tls: Tls { ca, identity },
+        credentials,
+        files,
+    };
     access.check()?;
     Ok(access)
 }
@@ -37,17 +47,31 @@ pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<Access> {
 pub(super) fn source(options: &EtcdOptions) -> Source {
     let options = options.clone();
     let read = Box::new(move || load(&options).map_err(|error| format!("{error:#}")));
-    Source { read, now: SystemTime::now, random: super::random }
+    Source {
+        read,
+        now: SystemTime::now,
+        random: super::random,
+    }
 }
 
 /// With the file of the password, if it comes from one.
-fn credentials(options: &EtcdOptions) -> anyhow::Result<(Option<Credentials>, Option<std::path::PathBuf>)> {
-    let Some(login) = &options.login else { return Ok((None, None)) };
+fn credentials(
+    options: &EtcdOptions,
+) -> anyhow::Result<(Option<Credentials>, Option<std::path::PathBuf>)> {
+    let Some(login) = &options.login else {
+        return Ok((None, None));
+    };
     let (password, file) = match &login.password {
         Password::Given(password) => (password.clone(), None),
         Password::File(file) => (password(file)?, Some(file.clone())),
     };
-    Ok((Some(Credentials { user: login.user.clone(), password }), file))
+    Ok((
+        Some(Credentials {
+            user: login.user.clone(),
+            password,
+        }),
+        file,
+    ))
 }
 
 fn password(path: &Path) -> anyhow::Result<Secret> {
@@ -63,12 +87,16 @@ fn pem(path: &Path) -> anyhow::Result<String> {
     let text = read(path)?;
     match text.contains("-----BEGIN ") {
         true => Ok(text),
-        false => bail!("\"{}\" is not PEM: expected a line such as -----BEGIN CERTIFICATE-----", path.display()),
+        false => bail!(
+            "\"{}\" is not PEM: expected a line such as -----BEGIN CERTIFICATE-----",
+            path.display()
+        ),
     }
 }
 
 /// Bytes that are no text are left for the caller to refuse, in its own words.
 fn read(path: &Path) -> anyhow::Result<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;
+    let bytes =
+        std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

@@ -1,6 +1,9 @@
 //! Owns the socket on which `flanneld status` asks. It also shows that a daemon runs here: a second one with the same
 //! files must not start.
-#![expect(clippy::disallowed_methods, reason = "this is the adapter for the socket")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the adapter for the socket"
+)]
 
 use std::fs;
 use std::io;
@@ -23,7 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(2);
 pub(super) async fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
     if UnixStream::connect(path).await.is_ok() {
         let path = path.display();
-        anyhow::bail!("another flanneld answers on \"{path}\"; stop it, or choose another --subnet-file for this one");
+        anyhow::bail!(
+            "another flanneld answers on \"{path}\"; stop it, or choose another --subnet-file for this one"
+        );
     }
     match listen(path) {
         Ok(listener) => Ok(Some(listener)),
@@ -48,10 +53,16 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Answers whoever connects, one after the other.
-pub(super) async fn serve(listener: UnixListener, vitals: Vitals, fixed: Report) -> anyhow::Result<()> {
+pub(super) async fn serve(
+    listener: UnixListener,
+    vitals: Vitals,
+    fixed: Report,
+) -> anyhow::Result<()> {
     loop {
-        let (mut stream, _) =
-            listener.accept().await.context("failed to accept on the socket for `flanneld status`")?;
+        let (mut stream, _) = listener
+            .accept()
+            .await
+            .context("failed to accept on the socket for `flanneld status`")?;
         let text = json(&vitals.report(&fixed));
         let answer = tokio::time::timeout(DEADLINE, stream.write_all(text.as_bytes()));
         if let Ok(Err(error)) = answer.await {

@@ -24,7 +24,11 @@ const RESOLVE: Duration = Duration::from_secs(3);
 
 /// The external interface, as soon as there is one. Says once why there is none. That of the last run will do when nothing
 /// is named and the way to etcd remains unknown: a start must not need the names that etcd's hosts have.
-pub(super) async fn wait_for(netlink: &Netlink, options: &Options, last_known: Option<&Snapshot>) -> External {
+pub(super) async fn wait_for(
+    netlink: &Netlink,
+    options: &Options,
+    last_known: Option<&Snapshot>,
+) -> External {
     let mut said = String::new();
     let patience = Instant::now() + PATIENCE;
     loop {
@@ -43,7 +47,8 @@ pub(super) async fn wait_for(netlink: &Netlink, options: &Options, last_known: O
             }
         }
         tokio::time::sleep(AGAIN).await;
-        if let Some(snapshot) = last_known.filter(|_| options.selectors.is_empty() && Instant::now() > patience)
+        if let Some(snapshot) =
+            last_known.filter(|_| options.selectors.is_empty() && Instant::now() > patience)
             && let Ok(external) = of_last_run(netlink, snapshot).await
         {
             let (interface, address) = (&external.name, external.address);
@@ -54,8 +59,15 @@ pub(super) async fn wait_for(netlink: &Netlink, options: &Options, last_known: O
 }
 
 async fn of_last_run(netlink: &Netlink, snapshot: &Snapshot) -> anyhow::Result<External> {
-    let selectors = Selectors { ifaces: vec![snapshot.interface.clone()], ..Selectors::default() };
-    Ok(iface::choose(&selectors, &netlink.interfaces().await?, &Ways::default())?)
+    let selectors = Selectors {
+        ifaces: vec![snapshot.interface.clone()],
+        ..Selectors::default()
+    };
+    Ok(iface::choose(
+        &selectors,
+        &netlink.interfaces().await?,
+        &Ways::default(),
+    )?)
 }
 
 async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<External> {
@@ -63,9 +75,21 @@ async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<External> 
         Some(address) => netlink.way_to(address).await?,
         None => None,
     };
-    let etcd = if options.selectors.is_empty() { way_to_etcd(netlink, options).await? } else { None };
-    let ways = Ways { can_reach, etcd, default: netlink.way_to(ELSEWHERE).await? };
-    Ok(iface::choose(&options.selectors, &netlink.interfaces().await?, &ways)?)
+    let etcd = if options.selectors.is_empty() {
+        way_to_etcd(netlink, options).await?
+    } else {
+        None
+    };
+    let ways = Ways {
+        can_reach,
+        etcd,
+        default: netlink.way_to(ELSEWHERE).await?,
+    };
+    Ok(iface::choose(
+        &options.selectors,
+        &netlink.interfaces().await?,
+        &ways,
+    )?)
 }
 
 /// The way to the first member of etcd that is not on this host; none if all are.
@@ -77,7 +101,11 @@ async fn way_to_etcd(netlink: &Netlink, options: &Options) -> anyhow::Result<Opt
         match way_to(netlink, host_of(endpoint)).await {
             Ok(Some(way)) => return Ok(Some(way)),
             Ok(None) => {}
-            Err(error) => unknown = Some(error.context(format!("no way to etcd at {endpoint} yet (or use --iface)"))),
+            Err(error) => {
+                unknown = Some(
+                    error.context(format!("no way to etcd at {endpoint} yet (or use --iface)")),
+                )
+            }
         }
     }
     unknown.map_or(Ok(None), Err)
@@ -89,7 +117,10 @@ async fn way_to(netlink: &Netlink, host: &str) -> anyhow::Result<Option<Routed>>
     if address.is_loopback() {
         return Ok(None);
     }
-    let way = netlink.way_to(address).await?.with_context(|| format!("no route to {address}"))?;
+    let way = netlink
+        .way_to(address)
+        .await?
+        .with_context(|| format!("no route to {address}"))?;
     Ok(Some(way).filter(|way| way.source != address))
 }
 

@@ -15,9 +15,15 @@ use crate::readiness::State;
 
 /// Takes the port, if one is asked for, before anything else is touched.
 pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
-    let Some(address) = address else { return Ok(None) };
+    let Some(address) = address else {
+        return Ok(None);
+    };
     let listener = TcpListener::bind(address).await;
-    let hint = || format!("failed to listen on {address} for /healthz; choose another --healthz-ip or --healthz-port");
+    let hint = || {
+        format!(
+            "failed to listen on {address} for /healthz; choose another --healthz-ip or --healthz-port"
+        )
+    };
     listener.map(Some).with_context(hint)
 }
 
@@ -64,6 +70,10 @@ pub(super) async fn serve(listener: TcpListener, vitals: Vitals) -> anyhow::Resu
         };
         (code, format!("{state}\n"))
     };
-    let routes = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready));
-    axum::serve(listener, routes).await.context("failed to answer questions about our health")
+    let routes = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready));
+    axum::serve(listener, routes)
+        .await
+        .context("failed to answer questions about our health")
 }

@@ -12,7 +12,9 @@ use crate::vxlan::{Local, Overlay};
 
 /// Says what is wrong with the host, and answers what is to be held against the network's configuration.
 pub(super) async fn of_host(netlink: &Netlink, external: &External) -> Neighbours {
-    preflight::settings(&netlink.settings(&external.name)).iter().for_each(|sentence| warn!("{sentence}"));
+    preflight::settings(&netlink.settings(&external.name))
+        .iter()
+        .for_each(|sentence| warn!("{sentence}"));
     netlink.preflight().await.unwrap_or_else(|error| {
         debug!(%error, "other vxlan devices are not known");
         Neighbours::default()
@@ -20,10 +22,22 @@ pub(super) async fn of_host(netlink: &Netlink, external: &External) -> Neighbour
 }
 
 /// Waits until the network is known, and says what is in the way of our device.
-pub(super) async fn of_network(found: Neighbours, local: Local, mut joined: watch::Receiver<Option<Membership>>) {
-    let Ok(membership) = joined.wait_for(Option::is_some).await.map(|joined| joined.clone()) else { return };
+pub(super) async fn of_network(
+    found: Neighbours,
+    local: Local,
+    mut joined: watch::Receiver<Option<Membership>>,
+) {
+    let Ok(membership) = joined
+        .wait_for(Option::is_some)
+        .await
+        .map(|joined| joined.clone())
+    else {
+        return;
+    };
     let desired = membership.map(|membership| Overlay::new(&membership, &local).desired());
     if let Some(device) = desired.and_then(|desired| desired.device) {
-        preflight::neighbours(&device, &found).iter().for_each(|sentence| warn!("{sentence}"));
+        preflight::neighbours(&device, &found)
+            .iter()
+            .for_each(|sentence| warn!("{sentence}"));
     }
 }

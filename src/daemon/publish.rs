@@ -77,7 +77,8 @@ impl Publisher {
     /// Answers whether all of it worked.
     fn publish(&mut self, membership: &Membership) -> bool {
         let files = self.write_files(membership);
-        self.published.send_modify(|published| published.files = files.clone());
+        self.published
+            .send_modify(|published| published.files = files.clone());
         files == Part::Done
     }
 
@@ -94,13 +95,24 @@ impl Publisher {
                 "Backend.MTU is above that of the interface, which counts"
             );
         }
-        let env = Env { network: config.network, subnet: own.subnet, mtu, ip_masq: self.ip_masq };
-        let both = [(&self.docker_opts_file, env.docker_opts()), (&self.subnet_file, env.subnet_env())];
+        let env = Env {
+            network: config.network,
+            subnet: own.subnet,
+            mtu,
+            ip_masq: self.ip_masq,
+        };
+        let both = [
+            (&self.docker_opts_file, env.docker_opts()),
+            (&self.subnet_file, env.subnet_env()),
+        ];
         for (path, text) in both {
             match write::replace(path, &text) {
                 Ok(true) => info!(path = %path.display(), "wrote the file"),
                 Ok(false) => debug!(path = %path.display(), "the file is right already"),
-                Err(error) => return self.failed(&self.published.borrow().files, crate::error::chain(&error)),
+                Err(error) => {
+                    return self
+                        .failed(&self.published.borrow().files, crate::error::chain(&error));
+                }
             }
         }
         Part::Done

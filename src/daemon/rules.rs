@@ -92,7 +92,10 @@ impl Rules {
             if let Some(membership) = &membership {
                 self.look(membership).await;
             }
-            if !self.wait(membership.map(|membership| membership.config.vxlan.vni)).await {
+            if !self
+                .wait(membership.map(|membership| membership.config.vxlan.vni))
+                .await
+            {
                 return;
             }
         }
@@ -134,7 +137,11 @@ impl Rules {
         // What was heard before a look is seen by it, our own last change included.
         self.forget_what_was_heard(membership.config.vxlan.vni);
         let wanted = self.wanted(membership);
-        let part = match self.firewall.ensure(&wanted, self.asked, membership.config.nftables).await {
+        let part = match self
+            .firewall
+            .ensure(&wanted, self.asked, membership.config.nftables)
+            .await
+        {
             Ok(outcome) => {
                 self.backoff.reset();
                 self.report(wanted, outcome);
@@ -148,7 +155,9 @@ impl Rules {
                 self.failed(crate::error::chain(&error))
             }
         };
-        self.published.send_if_modified(|published| std::mem::replace(&mut published.rules, part.clone()) != part);
+        self.published.send_if_modified(|published| {
+            std::mem::replace(&mut published.rules, part.clone()) != part
+        });
     }
 
     fn forget_what_was_heard(&mut self, vni: Vni) {
@@ -171,8 +180,15 @@ impl Rules {
 
     /// One line for what is in place, when that is new, and one for each repair, but not for each of many.
     fn report(&mut self, wanted: Wanted, outcome: Outcome) {
-        let Outcome { choice, changed, lacking } = outcome;
-        let is_known = self.known.as_ref().is_some_and(|known| known.0 == wanted && same(&known.1, &choice));
+        let Outcome {
+            choice,
+            changed,
+            lacking,
+        } = outcome;
+        let is_known = self
+            .known
+            .as_ref()
+            .is_some_and(|known| known.0 == wanted && same(&known.1, &choice));
         if !is_known {
             tell(&wanted, choice.as_ref());
             self.known = Some((wanted, choice));
@@ -187,8 +203,14 @@ impl Rules {
                 Tell::Fight => warn!(changed, "{FIGHT}"),
             }
         }
-        for reason in lacking.iter().filter(|reason| !self.lacking.contains(reason)) {
-            warn!(reason, "some rules could not be put in place; as this host is now, the overlay works without them");
+        for reason in lacking
+            .iter()
+            .filter(|reason| !self.lacking.contains(reason))
+        {
+            warn!(
+                reason,
+                "some rules could not be put in place; as this host is now, the overlay works without them"
+            );
         }
         if lacking.iter().any(|reason| !self.lacking.contains(reason)) {
             // Once more: it may have been a moment in which somebody else changed rules.
@@ -224,7 +246,13 @@ impl Rules {
 
 /// Whether the rules are in the same places, for no other concern.
 fn same(one: &Option<Choice>, other: &Option<Choice>) -> bool {
-    let places = |choice: &Choice| (choice.masquerade, choice.forward.clone(), choice.warning.clone());
+    let places = |choice: &Choice| {
+        (
+            choice.masquerade,
+            choice.forward.clone(),
+            choice.warning.clone(),
+        )
+    };
     one.as_ref().map(places) == other.as_ref().map(places)
 }
 
@@ -245,13 +273,28 @@ async fn heard(changes: &mut Option<RuleChanges>, vni: Option<Vni>) -> bool {
 }
 
 fn tell(wanted: &Wanted, choice: Option<&Choice>) {
-    let Some(Choice { masquerade, forward, why, warning }) = choice else {
+    let Some(Choice {
+        masquerade,
+        forward,
+        why,
+        warning,
+    }) = choice
+    else {
         info!("no rules are wanted in the packet filter");
         return;
     };
     let nothing = || "nothing".to_owned();
-    let names = |there: bool, names: Vec<String>| if there && !names.is_empty() { names.join(",") } else { nothing() };
-    let forward = names(wanted.forward, forward.iter().map(ToString::to_string).collect());
+    let names = |there: bool, names: Vec<String>| {
+        if there && !names.is_empty() {
+            names.join(",")
+        } else {
+            nothing()
+        }
+    };
+    let forward = names(
+        wanted.forward,
+        forward.iter().map(ToString::to_string).collect(),
+    );
     let masquerade = names(wanted.masquerade, vec![masquerade.to_string()]);
     info!(masquerade, forward, subnet = %wanted.subnet, why, "rules are in place");
     if let Some(warning) = warning {

@@ -26,7 +26,11 @@ pub(super) struct Last {
 }
 
 /// For us, the roster and the keeper of the snapshot.
-pub(super) fn last() -> (Last, oneshot::Receiver<Infallible>, oneshot::Sender<Infallible>) {
+pub(super) fn last() -> (
+    Last,
+    oneshot::Receiver<Infallible>,
+    oneshot::Sender<Infallible>,
+) {
     let (stopping, stops) = oneshot::channel();
     let (writing, written) = oneshot::channel();
     (Last { stopping, written }, stops, writing)
@@ -51,10 +55,16 @@ pub(super) fn path(options: &Options) -> PathBuf {
 pub(super) fn load(path: &Path, prefix: &str, node: &NodeId) -> Option<Snapshot> {
     let snapshot = match write::try_read(path) {
         Ok(None) => return None,
-        Ok(Some(text)) => Snapshot::parse(&text, prefix, node).map_err(|refusal| refusal.to_string()),
+        Ok(Some(text)) => {
+            Snapshot::parse(&text, prefix, node).map_err(|refusal| refusal.to_string())
+        }
         Err(error) => Err(error.to_string()),
     };
-    snapshot.inspect_err(|refusal| warn!(path = %path.display(), refusal, "ignoring the last known state")).ok()
+    snapshot
+        .inspect_err(
+            |refusal| warn!(path = %path.display(), refusal, "ignoring the last known state"),
+        )
+        .ok()
 }
 
 /// Writes each snapshot, beside the one thread that carries the network: 9 MB take a while to reach the disk. `_writing`
@@ -66,16 +76,22 @@ pub(super) async fn keep(
 ) {
     let mut failed = false;
     while snapshots.changed().await.is_ok() {
-        let Some(snapshot) = snapshots.borrow_and_update().clone() else { continue };
+        let Some(snapshot) = snapshots.borrow_and_update().clone() else {
+            continue;
+        };
         let target = path.clone();
-        let written = tokio::task::spawn_blocking(move || write::replace(&target, &snapshot.render())).await;
+        let written =
+            tokio::task::spawn_blocking(move || write::replace(&target, &snapshot.render())).await;
         let error = match written {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(crate::error::chain(&error)),
             Err(error) => Some(error.to_string()),
         };
         match &error {
-            Some(error) if !failed => warn!(error, "a restart without etcd will not know the latest state"),
+            Some(error) if !failed => warn!(
+                error,
+                "a restart without etcd will not know the latest state"
+            ),
             Some(error) => debug!(error, "still no snapshot"),
             None => debug!(path = %path.display(), "wrote the snapshot"),
         }

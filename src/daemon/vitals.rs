@@ -42,13 +42,26 @@ pub(super) fn channels() -> (Tell, Vitals) {
         membership: membership_tell,
         summary: summary_tell,
     };
-    (tell, Vitals { health, published, standing, membership, summary })
+    (
+        tell,
+        Vitals {
+            health,
+            published,
+            standing,
+            membership,
+            summary,
+        },
+    )
 }
 
 impl Vitals {
     /// How we are now.
     pub(super) fn state(&self) -> State {
-        state(&self.health.borrow(), &self.published.borrow(), &self.standing.borrow().contact)
+        state(
+            &self.health.borrow(),
+            &self.published.borrow(),
+            &self.standing.borrow().contact,
+        )
     }
 
     /// Waits until anything may have changed that makes us ready or not.

@@ -25,10 +25,16 @@ impl Watchdog {
     /// Tells systemd at half its interval, as sd_watchdog_enabled(3) advises, if the heart has beaten meanwhile. If it has
     /// not, says so: what follows is the end by systemd.
     pub(super) async fn run(self, tell: impl Fn(&[NotifyState<'_>])) -> anyhow::Result<()> {
-        let Self { interval, mut beats } = self;
+        let Self {
+            interval,
+            mut beats,
+        } = self;
         loop {
             tokio::time::sleep(interval / 2).await;
-            if beats.has_changed().context("the keeper of the kernel state ended")? {
+            if beats
+                .has_changed()
+                .context("the keeper of the kernel state ended")?
+            {
                 beats.mark_unchanged();
                 tell(&[NotifyState::Watchdog]);
             } else {
@@ -50,13 +56,21 @@ mod tests {
     async fn is_fed_while_the_heart_beats_and_not_once_it_stands_still() {
         let (heart, beats) = watch::channel(());
         let fed = Cell::new(0);
-        let watchdog = Watchdog { interval: INTERVAL, beats }.run(|_| fed.set(fed.get() + 1));
+        let watchdog = Watchdog {
+            interval: INTERVAL,
+            beats,
+        }
+        .run(|_| fed.set(fed.get() + 1));
         let life = async {
             for _ in 0..40 {
                 heart.send_replace(());
                 tokio::time::sleep(INTERVAL / 4).await;
             }
-            assert!((19..=20).contains(&fed.get()), "{} in ten intervals", fed.get());
+            assert!(
+                (19..=20).contains(&fed.get()),
+                "{} in ten intervals",
+                fed.get()
+            );
             let before = fed.get();
             tokio::time::sleep(INTERVAL * 10).await;
             assert!(fed.get() <= before + 1, "fed without a heart");
@@ -68,7 +82,12 @@ mod tests {
     async fn ends_with_an_error_when_the_heart_is_gone() {
         let (heart, beats) = watch::channel(());
         drop(heart);
-        let ended = Watchdog { interval: INTERVAL, beats }.run(|_| {}).await;
+        let ended = Watchdog {
+            interval: INTERVAL,
+            beats,
+        }
+        .run(|_| {})
+        .await;
         assert!(ended.is_err());
     }
 }

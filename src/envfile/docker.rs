@@ -38,7 +38,10 @@ pub const COMBINED: &str = "DOCKER_OPTS";
 impl Form {
     /// What Docker's units and the script of flannel expect.
     pub fn usual() -> Self {
-        Self::Variables { individual: true, combined: Some(COMBINED.to_owned()) }
+        Self::Variables {
+            individual: true,
+            combined: Some(COMBINED.to_owned()),
+        }
     }
 }
 
@@ -56,24 +59,44 @@ impl Settings {
     /// # Errors
     /// The subnet or the MTU is missing or odd: half of the options would let Docker choose a bridge of its own.
     pub fn read(subnet_env: &str) -> Result<Self, Error> {
-        let subnet: Ipv4Network = parsed(subnet_env, "FLANNEL_SUBNET", "FLANNEL_SUBNET=ADDRESS/LENGTH")?;
+        let subnet: Ipv4Network = parsed(
+            subnet_env,
+            "FLANNEL_SUBNET",
+            "FLANNEL_SUBNET=ADDRESS/LENGTH",
+        )?;
         let mtu = parsed(subnet_env, "FLANNEL_MTU", "FLANNEL_MTU=BYTES")?;
         let ip_masq = value(subnet_env, "FLANNEL_IPMASQ").map(|masquerades| masquerades != "true");
-        Ok(Self { bip: subnet.to_string(), mtu, ip_masq, earlier: Vec::new() })
+        Ok(Self {
+            bip: subnet.to_string(),
+            mtu,
+            ip_masq,
+            earlier: Vec::new(),
+        })
     }
 
     /// With options that were there before, but for those that are ours: dockerd takes none of them twice.
     #[must_use]
     pub fn after(self, earlier: &str) -> Self {
-        let ours = |word: &str| ["--bip=", "--mtu=", "--ip-masq="].iter().any(|option| word.starts_with(option));
-        let earlier = earlier.split_whitespace().filter(|word| !ours(word)).map(str::to_owned).collect();
+        let ours = |word: &str| {
+            ["--bip=", "--mtu=", "--ip-masq="]
+                .iter()
+                .any(|option| word.starts_with(option))
+        };
+        let earlier = earlier
+            .split_whitespace()
+            .filter(|word| !ours(word))
+            .map(str::to_owned)
+            .collect();
         Self { earlier, ..self }
     }
 
     /// The options as text.
     pub fn render(&self, form: &Form) -> String {
         match form {
-            Form::Variables { individual, combined } => self.variables(*individual, combined.as_deref()),
+            Form::Variables {
+                individual,
+                combined,
+            } => self.variables(*individual, combined.as_deref()),
             Form::Json => self.json(),
         }
     }
@@ -86,43 +109,70 @@ impl Settings {
         }
         if let Some(key) = combined {
             let ours = options.iter().map(|(_, option)| option);
-            let all: Vec<&str> = self.earlier.iter().chain(ours).map(String::as_str).collect();
+            let all: Vec<&str> = self
+                .earlier
+                .iter()
+                .chain(ours)
+                .map(String::as_str)
+                .collect();
             _ = writeln!(text, "{key}=\"{}\"", all.join(" "));
         }
         text
     }
 
     fn options(&self) -> Vec<(&'static str, String)> {
-        let mut options = vec![("BIP", format!("--bip={}", self.bip)), ("MTU", format!("--mtu={}", self.mtu))];
-        options.extend(self.ip_masq.map(|masquerade| ("IPMASQ", format!("--ip-masq={masquerade}"))));
+        let mut options = vec![
+            ("BIP", format!("--bip={}", self.bip)),
+            ("MTU", format!("--mtu={}", self.mtu)),
+        ];
+        options.extend(
+            self.ip_masq
+                .map(|masquerade| ("IPMASQ", format!("--ip-masq={masquerade}"))),
+        );
         options
     }
 
     fn json(&self) -> String {
-        let mut lines = vec![format!("  \"bip\": \"{}\"", self.bip), format!("  \"mtu\": {}", self.mtu)];
-        lines.extend(self.ip_masq.map(|masquerade| format!("  \"ip-masq\": {masquerade}")));
+        let mut lines = vec![
+            format!("  \"bip\": \"{}\"", self.bip),
+            format!("  \"mtu\": {}", self.mtu),
+        ];
+        lines.extend(
+            self.ip_masq
+                .map(|masquerade| format!("  \"ip-masq\": {masquerade}")),
+        );
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 }
 
-fn parsed<T: std::str::FromStr>(subnet_env: &str, key: &str, expected: &'static str) -> Result<T, Error> {
+fn parsed<T: std::str::FromStr>(
+    subnet_env: &str,
+    key: &str,
+    expected: &'static str,
+) -> Result<T, Error> {
     let value = value(subnet_env, key);
-    let error = || Error { expected, got: value.map(str::to_owned) };
+    let error = || Error {
+        expected,
+        got: value.map(str::to_owned),
+    };
     value.and_then(|value| value.parse().ok()).ok_or_else(error)
 }
 
 /// One value of a subnet.env; the last counts, as for a shell that reads it.
 pub(super) fn value<'a>(subnet_env: &'a str, key: &str) -> Option<&'a str> {
     let of_line = |line: &'a str| line.trim().strip_prefix(key)?.strip_prefix('=');
-    subnet_env.lines().filter_map(of_line).next_back().map(|value| value.trim_matches(['"', '\'']))
+    subnet_env
+        .lines()
+        .filter_map(of_line)
+        .next_back()
+        .map(|value| value.trim_matches(['"', '\'']))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SUBNET_ENV: &str =
-        "FLANNEL_NETWORK=172.16.0.0/16\nFLANNEL_SUBNET=172.16.99.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+    const SUBNET_ENV: &str = "FLANNEL_NETWORK=172.16.0.0/16\nFLANNEL_SUBNET=172.16.99.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
 
     fn check(subnet_env: &str, form: &Form, expected: &str) {
         let settings = Settings::read(subnet_env).expect("a subnet.env that is accepted");
@@ -130,7 +180,10 @@ mod tests {
     }
 
     fn variables(individual: bool, combined: Option<&str>) -> Form {
-        Form::Variables { individual, combined: combined.map(str::to_owned) }
+        Form::Variables {
+            individual,
+            combined: combined.map(str::to_owned),
+        }
     }
 
     #[test]
@@ -138,14 +191,23 @@ mod tests {
         let individual = "DOCKER_OPT_BIP=\"--bip=172.16.99.1/24\"\nDOCKER_OPT_MTU=\"--mtu=1450\"\n\
                           DOCKER_OPT_IPMASQ=\"--ip-masq=false\"\n";
         let all = "\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
-        check(SUBNET_ENV, &Form::usual(), &format!("{individual}DOCKER_OPTS={all}"));
+        check(
+            SUBNET_ENV,
+            &Form::usual(),
+            &format!("{individual}DOCKER_OPTS={all}"),
+        );
         check(SUBNET_ENV, &variables(true, None), individual);
-        check(SUBNET_ENV, &variables(false, Some("DOCKER_NETWORK_OPTIONS")), &format!("DOCKER_NETWORK_OPTIONS={all}"));
+        check(
+            SUBNET_ENV,
+            &variables(false, Some("DOCKER_NETWORK_OPTIONS")),
+            &format!("DOCKER_NETWORK_OPTIONS={all}"),
+        );
     }
 
     #[test]
     fn writes_keys_of_daemon_json() {
-        let expected = "{\n  \"bip\": \"172.16.99.1/24\",\n  \"mtu\": 1450,\n  \"ip-masq\": false\n}\n";
+        let expected =
+            "{\n  \"bip\": \"172.16.99.1/24\",\n  \"mtu\": 1450,\n  \"ip-masq\": false\n}\n";
         check(SUBNET_ENV, &Form::Json, expected);
         let parsed: serde_json::Value = serde_json::from_str(expected).expect("JSON");
         assert_eq!(parsed["mtu"], 1450);
@@ -154,22 +216,42 @@ mod tests {
     #[test]
     fn docker_masquerades_exactly_when_flannel_does_not() {
         let without = SUBNET_ENV.replace("IPMASQ=true", "IPMASQ=false");
-        check(&without, &variables(false, Some("X")), "X=\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=true\"\n");
+        check(
+            &without,
+            &variables(false, Some("X")),
+            "X=\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=true\"\n",
+        );
         let silent = SUBNET_ENV.replace("FLANNEL_IPMASQ=true\n", "");
-        check(&silent, &variables(false, Some("X")), "X=\"--bip=172.16.99.1/24 --mtu=1450\"\n");
+        check(
+            &silent,
+            &variables(false, Some("X")),
+            "X=\"--bip=172.16.99.1/24 --mtu=1450\"\n",
+        );
     }
 
     #[test]
     fn options_of_others_stay_in_front_and_ours_are_there_once() {
-        let settings = Settings::read(SUBNET_ENV).expect("a subnet.env").after(" --debug --bip=10.1.1.1/24 -H fd://");
+        let settings = Settings::read(SUBNET_ENV)
+            .expect("a subnet.env")
+            .after(" --debug --bip=10.1.1.1/24 -H fd://");
         let expected = "X=\"--debug -H fd:// --bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
         assert_eq!(settings.render(&variables(false, Some("X"))), expected);
     }
 
     #[test]
     fn says_what_a_subnet_env_lacks() {
-        let error = |text: &str| Settings::read(text).expect_err("a subnet.env that is refused").to_string();
-        assert_eq!(error("FLANNEL_MTU=1450"), "expected FLANNEL_SUBNET=ADDRESS/LENGTH, got no such line");
-        assert_eq!(error("FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=big"), "expected FLANNEL_MTU=BYTES, got \"big\"");
+        let error = |text: &str| {
+            Settings::read(text)
+                .expect_err("a subnet.env that is refused")
+                .to_string()
+        };
+        assert_eq!(
+            error("FLANNEL_MTU=1450"),
+            "expected FLANNEL_SUBNET=ADDRESS/LENGTH, got no such line"
+        );
+        assert_eq!(
+            error("FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=big"),
+            "expected FLANNEL_MTU=BYTES, got \"big\""
+        );
     }
 }

@@ -26,13 +26,19 @@ pub struct Error {
 /// # Errors
 /// The directory or the file cannot be written.
 pub fn replace(path: &Path, text: &str) -> Result<bool, Error> {
-    try_replace(path, text).map_err(|source| Error { path: path.to_owned(), source })
+    try_replace(path, text).map_err(|source| Error {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
-            fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_bytes())?;
+            fs::OpenOptions::new()
+                .write(true)
+                .open(path)?
+                .write_all(text.as_bytes())?;
             Ok(true)
         }
         Ok(_) => replace_file(&fs::canonicalize(path)?, text),
@@ -51,7 +57,8 @@ fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
     fs::create_dir_all(directory)?;
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     fs::File::open(directory)?.sync_all()?;
@@ -83,7 +90,10 @@ pub fn remove(path: &Path) -> Result<bool, Error> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error { path: path.to_owned(), source }),
+        Err(source) => Err(Error {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -118,13 +128,22 @@ mod tests {
         assert_eq!(read(&path).as_deref(), Some("A=2\n"));
         let mode = fs::metadata(&path).expect("the file").permissions().mode();
         assert_eq!(mode & 0o777, 0o644);
-        assert_eq!(fs::read_dir(path.parent().expect("a parent")).expect("the directory").count(), 1);
+        assert_eq!(
+            fs::read_dir(path.parent().expect("a parent"))
+                .expect("the directory")
+                .count(),
+            1
+        );
     }
 
     #[test]
     fn a_link_and_what_is_no_file_stay_what_they_are() {
         let home = tempfile::tempdir().expect("a directory for a test");
-        let (file, link, pipe) = (home.path().join("file"), home.path().join("link"), home.path().join("pipe"));
+        let (file, link, pipe) = (
+            home.path().join("file"),
+            home.path().join("link"),
+            home.path().join("pipe"),
+        );
         fs::write(&file, "old").expect("a file");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
         assert_eq!(replace(&link, "A=1\n").ok(), Some(true));
@@ -153,7 +172,11 @@ mod tests {
 
     #[test]
     fn says_which_file_it_could_not_write() {
-        let error = replace(Path::new("/proc/none/subnet.env"), "").expect_err("/proc cannot be written");
-        assert!(error.to_string().contains("/proc/none/subnet.env"), "{error}");
+        let error =
+            replace(Path::new("/proc/none/subnet.env"), "").expect_err("/proc cannot be written");
+        assert!(
+            error.to_string().contains("/proc/none/subnet.env"),
+            "{error}"
+        );
     }
 }

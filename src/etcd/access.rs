@@ -78,10 +78,19 @@ impl Access {
     /// [`Unusable`], which names the file.
     pub fn check(&self) -> Result<(), Unusable> {
         let files = &self.files;
-        if self.tls.ca.as_deref().is_some_and(|pem| certificate::all(pem).is_empty()) {
-            return Err(Unusable::NoCertificate(files.ca.clone().unwrap_or_default()));
+        if self
+            .tls
+            .ca
+            .as_deref()
+            .is_some_and(|pem| certificate::all(pem).is_empty())
+        {
+            return Err(Unusable::NoCertificate(
+                files.ca.clone().unwrap_or_default(),
+            ));
         }
-        let Some((certificate, key)) = &self.tls.identity else { return Ok(()) };
+        let Some((certificate, key)) = &self.tls.identity else {
+            return Ok(());
+        };
         let name = files.certificate.clone().unwrap_or_default();
         if certificate::all(certificate).is_empty() {
             return Err(Unusable::NoCertificate(name));
@@ -91,7 +100,11 @@ impl Access {
                 text if text.contains("KeyMismatch") => "it belongs to another one".to_owned(),
                 text => text,
             };
-            Unusable::Key { key: files.key.clone().unwrap_or_default(), certificate: name, cause }
+            Unusable::Key {
+                key: files.key.clone().unwrap_or_default(),
+                certificate: name,
+                cause,
+            }
         })
     }
 
@@ -124,7 +137,11 @@ mod tests {
             ..Files::default()
         };
         let identity = Some((certificate.as_bytes().to_vec(), Secret(key.to_owned())));
-        Access { tls: Tls { ca: None, identity }, files, ..Access::default() }
+        Access {
+            tls: Tls { ca: None, identity },
+            files,
+            ..Access::default()
+        }
     }
 
     #[test]
@@ -133,25 +150,44 @@ mod tests {
         let ((certificate, key), (_, other_key)) = (&identity(), &identity());
         assert_eq!(check(access(certificate, key)), Ok(()));
         let wrong = "the key in \"key.pem\" cannot be used for the certificate in \"cert.pem\": ";
-        assert_eq!(check(access(certificate, other_key)), Err(format!("{wrong}it belongs to another one")));
-        let none = check(access(certificate, "-----BEGIN PRIVATE KEY-----\n")).expect_err("files that are wrong");
+        assert_eq!(
+            check(access(certificate, other_key)),
+            Err(format!("{wrong}it belongs to another one"))
+        );
+        let none = check(access(certificate, "-----BEGIN PRIVATE KEY-----\n"))
+            .expect_err("files that are wrong");
         assert!(none.starts_with(wrong), "{none}");
         let half = check(access(&certificate[..100], key)).expect_err("files that are wrong");
-        assert!(half.starts_with("\"cert.pem\" holds no certificate"), "{half}");
+        assert!(
+            half.starts_with("\"cert.pem\" holds no certificate"),
+            "{half}"
+        );
         let mut wrong_ca = access(certificate, key);
         wrong_ca.tls.ca = Some(key.as_bytes().to_vec());
-        assert!(check(wrong_ca).expect_err("files that are wrong").starts_with("\"ca.pem\" holds no certificate"));
+        assert!(
+            check(wrong_ca)
+                .expect_err("files that are wrong")
+                .starts_with("\"ca.pem\" holds no certificate")
+        );
     }
 
     #[test]
     fn says_what_was_renewed_and_never_what_it_holds() {
         let (certificate, key) = &identity();
         let before = access(certificate, key);
-        let credentials = Credentials { user: "flannel".to_owned(), password: Secret("hunter2".to_owned()) };
-        let mut after = Access { credentials: Some(credentials), ..before.clone() };
+        let credentials = Credentials {
+            user: "flannel".to_owned(),
+            password: Secret("hunter2".to_owned()),
+        };
+        let mut after = Access {
+            credentials: Some(credentials),
+            ..before.clone()
+        };
         assert_eq!(after.renewed_since(&before), "password");
         after.tls.ca = Some(certificate.as_bytes().to_vec());
         assert_eq!(after.renewed_since(&before), "CA, password");
-        assert!(!format!("{after:?}").contains("hunter2") && !format!("{after:?}").contains("PRIVATE"));
+        assert!(
+            !format!("{after:?}").contains("hunter2") && !format!("{after:?}").contains("PRIVATE")
+        );
     }
 }

@@ -35,7 +35,9 @@ pub(super) struct Moment {
 
 /// The certificates of a PEM file that can be read.
 pub(super) fn all(pem: &[u8]) -> Vec<Certificate> {
-    CertificateDer::pem_slice_iter(pem).filter_map(|der| read(&der.ok()?)).collect()
+    CertificateDer::pem_slice_iter(pem)
+        .filter_map(|der| read(&der.ok()?))
+        .collect()
 }
 
 fn read(der: &[u8]) -> Option<Certificate> {
@@ -53,7 +55,11 @@ fn read(der: &[u8]) -> Option<Certificate> {
     let (tag, not_before, rest) = element(validity)?;
     let not_before = moment(tag, not_before)?;
     let (tag, not_after, _) = element(rest)?;
-    Some(Certificate { not_before, not_after: moment(tag, not_after)?, name: common_name(subject) })
+    Some(Certificate {
+        not_before,
+        not_after: moment(tag, not_after)?,
+        name: common_name(subject),
+    })
 }
 
 /// Tag and content of the first element, and what follows it.
@@ -64,7 +70,12 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         // So many bytes of length follow; four are enough for any file.
         0x81..=0x84 => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
+            (
+                bytes
+                    .iter()
+                    .fold(0, |length, &byte| length << 8 | usize::from(byte)),
+                rest,
+            )
         }
         _ => return None,
     };
@@ -73,7 +84,9 @@ fn element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 fn common_name(subject: &[u8]) -> Option<String> {
-    let at = subject.windows(COMMON_NAME.len()).position(|window| window == COMMON_NAME)?;
+    let at = subject
+        .windows(COMMON_NAME.len())
+        .position(|window| window == COMMON_NAME)?;
     let (_, text, _) = element(subject.get(at + COMMON_NAME.len()..)?)?;
     Some(String::from_utf8_lossy(text).into_owned())
 }
@@ -91,7 +104,10 @@ fn moment(tag: u8, text: &[u8]) -> Option<Moment> {
     if all.len() != 14 || !all.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let (date, time) = ([&all[..4], &all[4..6], &all[6..8]], [&all[8..10], &all[10..12], &all[12..]]);
+    let (date, time) = (
+        [&all[..4], &all[4..6], &all[6..8]],
+        [&all[8..10], &all[10..12], &all[12..]],
+    );
     let text = format!("{} {} UTC", date.join("-"), time.join(":"));
     let number = |digits: &str| digits.parse::<u64>().ok();
     let day = days(number(date[0])?, number(date[1])?, number(date[2])?)?;
@@ -102,7 +118,11 @@ fn moment(tag: u8, text: &[u8]) -> Option<Moment> {
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar; a year that begins in March has its leap day at its end.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let year = if month <= 2 { year.checked_sub(1)? } else { year };
+    let year = if month <= 2 {
+        year.checked_sub(1)?
+    } else {
+        year
+    };
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.checked_sub(1)?;
     (365 * year + year / 4 - year / 100 + year / 400 + of_year).checked_sub(719_468)
 }
@@ -116,8 +136,12 @@ pub(super) mod tests {
     /// A certificate for ten days, and its key.
     pub(in crate::etcd) fn identity() -> (String, String) {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.distinguished_name.push(DnType::OrganizationName, "overlay");
-        params.distinguished_name.push(DnType::CommonName, "flannel");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "overlay");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "flannel");
         params.not_before = date_time_ymd(2026, 2, 25);
         params.not_after = date_time_ymd(2026, 3, 7);
         let key = KeyPair::generate().expect("a key");
@@ -128,24 +152,46 @@ pub(super) mod tests {
     #[test]
     fn reads_until_when_it_is_good_and_whose_it_is() {
         let found = all(identity().0.as_bytes());
-        let [certificate] = &found[..] else { panic!("{found:?}") };
+        let [certificate] = &found[..] else {
+            panic!("{found:?}")
+        };
         assert_eq!(certificate.name.as_deref(), Some("flannel"));
         assert_eq!(certificate.not_before.text, "2026-02-25 00:00:00 UTC");
         assert_eq!(certificate.not_after.text, "2026-03-07 00:00:00 UTC");
-        assert_eq!(certificate.not_after.time, SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_841_600));
+        assert_eq!(
+            certificate.not_after.time,
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_841_600)
+        );
     }
 
     #[test]
     fn reads_the_times_of_both_centuries() {
         let seconds = |tag, text: &str| {
             let moment = moment(tag, text.as_bytes())?;
-            moment.time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
+            moment
+                .time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .ok()
+                .map(|since| since.as_secs())
         };
         assert_eq!(seconds(UTC_TIME, "700101000000Z"), Some(0));
         assert_eq!(seconds(UTC_TIME, "000229120000Z"), Some(951_825_600));
-        assert_eq!(seconds(GENERALIZED_TIME, "20500301000000Z"), Some(2_529_705_600));
-        assert_eq!(seconds(GENERALIZED_TIME, "99991231235959Z"), Some(253_402_300_799));
-        for wrong in ["", "Z", "7001010000Z", "20500301000000", "2o500301000000Z", "\u{e9}0101000000Z"] {
+        assert_eq!(
+            seconds(GENERALIZED_TIME, "20500301000000Z"),
+            Some(2_529_705_600)
+        );
+        assert_eq!(
+            seconds(GENERALIZED_TIME, "99991231235959Z"),
+            Some(253_402_300_799)
+        );
+        for wrong in [
+            "",
+            "Z",
+            "7001010000Z",
+            "20500301000000",
+            "2o500301000000Z",
+            "\u{e9}0101000000Z",
+        ] {
             assert_eq!(seconds(UTC_TIME, wrong), None, "{wrong}");
         }
     }

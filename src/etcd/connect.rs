@@ -34,7 +34,9 @@ pub(super) async fn client(url: &str, access: &Access) -> Result<Client, EtcdErr
     let mut options = ConnectOptions::new().with_require_leader(true);
     if let Some(Credentials { user, password }) = &access.credentials {
         // Tokens expire; the library asks for a new one when etcd refuses the old.
-        options = options.with_user(user, &password.0).with_auto_token_refresh(true);
+        options = options
+            .with_user(user, &password.0)
+            .with_auto_token_refresh(true);
     }
     Client::from_channel(channel, Some(options)).await
 }
@@ -42,7 +44,9 @@ pub(super) async fn client(url: &str, access: &Access) -> Result<Client, EtcdErr
 /// Whether a certificate and a key can be used together.
 pub(super) fn try_identity(certificate: &[u8], key: &Secret) -> Result<(), transport::Error> {
     let tls = ClientTlsConfig::new().identity(Identity::from_pem(certificate, &key.0));
-    Endpoint::from_static("https://etcd").tls_config(tls).map(drop)
+    Endpoint::from_static("https://etcd")
+        .tls_config(tls)
+        .map(drop)
 }
 
 fn endpoint(url: &str, tls: &Tls) -> Result<Endpoint, transport::Error> {

@@ -33,18 +33,22 @@ pub(super) fn hint(words: &str, known: &Known<'_>) -> Option<String> {
     let says = |part: &str| words.contains(part);
     match () {
         () if says("invalid peer certificate") => Some(their_certificate(words, known)),
-        () if says("InvalidContentType") => Some("etcd does not speak TLS there: use http://".to_owned()),
+        () if says("InvalidContentType") => {
+            Some("etcd does not speak TLS there: use http://".to_owned())
+        }
         () if says("permission denied") => Some(permission(known)),
         () if says("invalid user ID or password") => Some(password(known)),
-        () if says("user name is empty") => {
-            Some("etcd has authentication on: give --etcd-username and --etcd-password-file".to_owned())
-        }
+        () if says("user name is empty") => Some(
+            "etcd has authentication on: give --etcd-username and --etcd-password-file".to_owned(),
+        ),
         () if says("authentication is not enabled") => {
             Some("leave --etcd-username out, or turn it on: etcdctl auth enable".to_owned())
         }
         // A member that ends hangs up as well, but on connections that were good until then.
         () if known.proven || says("refused") => None,
-        () if words == "transport error" || HUNG_UP.iter().any(|part| says(part)) => Some(hung_up(known)),
+        () if words == "transport error" || HUNG_UP.iter().any(|part| says(part)) => {
+            Some(hung_up(known))
+        }
         () => None,
     }
 }
@@ -54,12 +58,14 @@ pub(super) fn expired(access: &Access, now: SystemTime) -> Option<String> {
     let certificate = access.certificate()?;
     let file = quoted(access.files.certificate.as_ref());
     match () {
-        () if certificate.not_after.time < now => {
-            Some(format!("our certificate {file} expired at {}: renew the file", certificate.not_after.text))
-        }
-        () if certificate.not_before.time > now => {
-            Some(format!("our certificate {file} is good from {} on: check the clock", certificate.not_before.text))
-        }
+        () if certificate.not_after.time < now => Some(format!(
+            "our certificate {file} expired at {}: renew the file",
+            certificate.not_after.text
+        )),
+        () if certificate.not_before.time > now => Some(format!(
+            "our certificate {file} is good from {} on: check the clock",
+            certificate.not_before.text
+        )),
         () => None,
     }
 }
@@ -88,7 +94,10 @@ fn their_certificate(words: &str, known: &Known<'_>) -> String {
 
 fn permission(known: &Known<'_>) -> String {
     let prefix = known.prefix;
-    format!("{} needs to read \"{prefix}\" and write \"{prefix}subnets/\", see docs/etcd.md", user(known.access))
+    format!(
+        "{} needs to read \"{prefix}\" and write \"{prefix}subnets/\", see docs/etcd.md",
+        user(known.access)
+    )
 }
 
 /// Who etcd takes us for.
@@ -96,8 +105,14 @@ fn user(access: &Access) -> String {
     if let Some(credentials) = &access.credentials {
         return format!("user {:?}", credentials.user);
     }
-    match access.certificate().and_then(|certificate| certificate.name) {
-        Some(name) => format!("user {name:?}, the name in {},", quoted(access.files.certificate.as_ref())),
+    match access
+        .certificate()
+        .and_then(|certificate| certificate.name)
+    {
+        Some(name) => format!(
+            "user {name:?}, the name in {},",
+            quoted(access.files.certificate.as_ref())
+        ),
         None => "a user, who is named by --etcd-username,".to_owned(),
     }
 }
@@ -107,7 +122,10 @@ fn password(known: &Known<'_>) -> String {
         Some(file) => format!("the password in \"{}\"", file.display()),
         None => "the password of --etcd-password".to_owned(),
     };
-    format!("{}: {from} is not the right one, or etcd knows no such user", user(known.access))
+    format!(
+        "{}: {from} is not the right one, or etcd knows no such user",
+        user(known.access)
+    )
 }
 
 fn hung_up(known: &Known<'_>) -> String {
@@ -122,12 +140,16 @@ fn hung_up(known: &Known<'_>) -> String {
             "if etcd is up, it does not trust our certificate \"{}\": its --trusted-ca-file must hold who signed it",
             file.display()
         ),
-        None => "if etcd is up, it demands a certificate of us: give --etcd-certfile and --etcd-keyfile".to_owned(),
+        None => {
+            "if etcd is up, it demands a certificate of us: give --etcd-certfile and --etcd-keyfile"
+                .to_owned()
+        }
     }
 }
 
 fn quoted(file: Option<&PathBuf>) -> String {
-    file.map(|file| format!("\"{}\"", file.display())).unwrap_or_default()
+    file.map(|file| format!("\"{}\"", file.display()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -145,55 +167,164 @@ mod tests {
     fn with_certificate() -> Access {
         let (certificate, key) = identity();
         let identity = Some((certificate.into_bytes(), Secret(key)));
-        let files = Files { ca: Some("ca.pem".into()), certificate: Some("cert.pem".into()), ..Files::default() };
-        Access { tls: Tls { ca: None, identity }, files, ..Access::default() }
+        let files = Files {
+            ca: Some("ca.pem".into()),
+            certificate: Some("cert.pem".into()),
+            ..Files::default()
+        };
+        Access {
+            tls: Tls { ca: None, identity },
+            files,
+            ..Access::default()
+        }
     }
 
     fn check(words: &str, access: &Access, days: u64, expected: &str) {
-        let good = access.certificate().map_or(NOW, |certificate| certificate.not_before.time);
+        let good = access
+            .certificate()
+            .map_or(NOW, |certificate| certificate.not_before.time);
         let now = good + Duration::from_secs(days * 86_400);
-        let known = Known { endpoint: "https://a:2379", access, prefix: "/net/", proven: false, now };
+        let known = Known {
+            endpoint: "https://a:2379",
+            access,
+            prefix: "/net/",
+            proven: false,
+            now,
+        };
         let hint = hint(words, &known).unwrap_or_default();
-        assert!(hint.contains(expected), "{words}: {hint:?} lacks {expected:?}");
+        assert!(
+            hint.contains(expected),
+            "{words}: {hint:?} lacks {expected:?}"
+        );
     }
 
     #[test]
     fn names_the_file_behind_an_error_of_tls() {
         let ours = with_certificate();
-        check("invalid peer certificate: UnknownIssuer", &ours, 1, "in \"ca.pem\"");
-        check("invalid peer certificate: BadSignature", &ours, 1, "in \"ca.pem\"");
-        check("invalid peer certificate: UnknownIssuer", &Access::default(), 1, "name its own with --etcd-cafile");
+        check(
+            "invalid peer certificate: UnknownIssuer",
+            &ours,
+            1,
+            "in \"ca.pem\"",
+        );
+        check(
+            "invalid peer certificate: BadSignature",
+            &ours,
+            1,
+            "in \"ca.pem\"",
+        );
+        check(
+            "invalid peer certificate: UnknownIssuer",
+            &Access::default(),
+            1,
+            "name its own with --etcd-cafile",
+        );
         check(
             "invalid peer certificate: certificate expired: verified",
             &ours,
             1,
             "of etcd at https://a:2379 has expired",
         );
-        check("invalid peer certificate: certificate not valid for name \"a\"", &ours, 1, "host in https://a:2379");
-        check("connection closed", &ours, 1, "does not trust our certificate \"cert.pem\"");
-        check("connection closed", &ours, 11, "our certificate \"cert.pem\" expired at 20");
-        check("connection closed", &Access::default(), 1, "give --etcd-certfile");
+        check(
+            "invalid peer certificate: certificate not valid for name \"a\"",
+            &ours,
+            1,
+            "host in https://a:2379",
+        );
+        check(
+            "connection closed",
+            &ours,
+            1,
+            "does not trust our certificate \"cert.pem\"",
+        );
+        check(
+            "connection closed",
+            &ours,
+            11,
+            "our certificate \"cert.pem\" expired at 20",
+        );
+        check(
+            "connection closed",
+            &Access::default(),
+            1,
+            "give --etcd-certfile",
+        );
     }
 
     #[test]
     fn names_user_and_keys_behind_an_error_of_authentication() {
-        let credentials = Some(Credentials { user: "flannel".to_owned(), password: Secret("hunter2".to_owned()) });
-        let files = Files { password: Some("pw".into()), ..Files::default() };
-        let user = Access { credentials, files, ..Access::default() };
-        check("etcdserver: permission denied", &user, 1, "user \"flannel\" needs to read \"/net/\"");
-        check("etcdserver: permission denied", &with_certificate(), 1, "user \"flannel\", the name in \"cert.pem\",");
-        check("etcdserver: permission denied", &Access::default(), 1, "named by --etcd-username");
-        check("etcdserver: authentication failed, invalid user ID or password", &user, 1, "the password in \"pw\"");
-        check("etcdserver: user name is empty", &Access::default(), 1, "give --etcd-username");
+        let credentials = Some(Credentials {
+            user: "flannel".to_owned(),
+            password: Secret("hunter2".to_owned()),
+        });
+        let files = Files {
+            password: Some("pw".into()),
+            ..Files::default()
+        };
+        let user = Access {
+            credentials,
+            files,
+            ..Access::default()
+        };
+        check(
+            "etcdserver: permission denied",
+            &user,
+            1,
+            "user \"flannel\" needs to read \"/net/\"",
+        );
+        check(
+            "etcdserver: permission denied",
+            &with_certificate(),
+            1,
+            "user \"flannel\", the name in \"cert.pem\",",
+        );
+        check(
+            "etcdserver: permission denied",
+            &Access::default(),
+            1,
+            "named by --etcd-username",
+        );
+        check(
+            "etcdserver: authentication failed, invalid user ID or password",
+            &user,
+            1,
+            "the password in \"pw\"",
+        );
+        check(
+            "etcdserver: user name is empty",
+            &Access::default(),
+            1,
+            "give --etcd-username",
+        );
     }
 
     #[test]
     fn keeps_silent_where_the_words_say_it_all() {
         let access = &Access::default();
-        let known = Known { endpoint: "http://a:2379", access, prefix: "/net/", proven: false, now: NOW };
-        for words in ["no answer within 5 s", "tcp connect error: Connection refused (os error 111)", "no leader"] {
+        let known = Known {
+            endpoint: "http://a:2379",
+            access,
+            prefix: "/net/",
+            proven: false,
+            now: NOW,
+        };
+        for words in [
+            "no answer within 5 s",
+            "tcp connect error: Connection refused (os error 111)",
+            "no leader",
+        ] {
             assert_eq!(hint(words, &known), None, "{words}");
         }
-        assert_eq!(hint("connection closed", &Known { proven: true, ..known }), None, "etcd was restarted");
+        assert_eq!(
+            hint(
+                "connection closed",
+                &Known {
+                    proven: true,
+                    ..known
+                }
+            ),
+            None,
+            "etcd was restarted"
+        );
     }
 }

@@ -46,8 +46,22 @@ impl Endpoints {
         warn_if_expired(&access, &source);
         let access = RefCell::new(Rc::new(access));
         let (current, proven) = (Cell::new(0), Cell::new(false));
-        let (unreadable, said, login) = (RefCell::default(), RefCell::default(), RefCell::new(Login::new()));
-        Self { source, access, prefix: prefix.to_owned(), clients, current, proven, unreadable, said, login }
+        let (unreadable, said, login) = (
+            RefCell::default(),
+            RefCell::default(),
+            RefCell::new(Login::new()),
+        );
+        Self {
+            source,
+            access,
+            prefix: prefix.to_owned(),
+            clients,
+            current,
+            proven,
+            unreadable,
+            said,
+            login,
+        }
     }
 
     /// Makes a request, on each member once at most. It must be one that may be made twice.
@@ -56,7 +70,9 @@ impl Endpoints {
         operation: &str,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
     ) -> Result<T, registry::Error> {
-        self.try_call(request).await.map_err(|failure| failure.during(operation))
+        self.try_call(request)
+            .await
+            .map_err(|failure| failure.during(operation))
     }
 
     /// Like `call`, with the failure as it came.
@@ -100,7 +116,8 @@ impl Endpoints {
     pub(super) fn rotate(&self) {
         self.forget_current();
         self.proven.set(false);
-        self.current.set((self.current.get() + 1) % self.clients.borrow().len().max(1));
+        self.current
+            .set((self.current.get() + 1) % self.clients.borrow().len().max(1));
     }
 
     /// Reads the files again. Answers whether they hold something new, which is then used from now on.
@@ -117,7 +134,10 @@ impl Endpoints {
         if read == *before {
             return false;
         }
-        info!(what = read.renewed_since(&before), "files for etcd were renewed; using the new ones");
+        info!(
+            what = read.renewed_since(&before),
+            "files for etcd were renewed; using the new ones"
+        );
         warn_if_expired(&read, &self.source);
         self.access.replace(Rc::new(read));
         self.clients.borrow_mut().fill(None);
@@ -130,7 +150,10 @@ impl Endpoints {
         match self.unreadable.borrow().as_ref() == Some(&reason) {
             true => debug!(reason, "files for etcd still cannot be used"),
             false => {
-                warn!(reason, "files for etcd cannot be used as they are now; going on with what they held before")
+                warn!(
+                    reason,
+                    "files for etcd cannot be used as they are now; going on with what they held before"
+                )
             }
         }
         self.unreadable.replace(Some(reason));
@@ -161,21 +184,42 @@ impl Endpoints {
     /// What went wrong outside a call, on the current member.
     fn failure(&self, cause: Cause) -> Failure {
         let hint = self.hint(&cause.words());
-        Failure { endpoint: self.url(), cause, hint }
+        Failure {
+            endpoint: self.url(),
+            cause,
+            hint,
+        }
     }
 
     /// What an error of the current member probably means.
     pub(super) fn hint(&self, words: &str) -> Option<String> {
         let (endpoint, access) = (self.url(), self.access.borrow().clone());
         let (proven, now) = (self.proven.get(), (self.source.now)());
-        diagnose::hint(words, &Known { endpoint: &endpoint, access: &access, prefix: &self.prefix, proven, now })
+        diagnose::hint(
+            words,
+            &Known {
+                endpoint: &endpoint,
+                access: &access,
+                prefix: &self.prefix,
+                proven,
+                now,
+            },
+        )
     }
 
     fn url(&self) -> String {
-        self.access.borrow().endpoints.get(self.current.get()).cloned().unwrap_or_default()
+        self.access
+            .borrow()
+            .endpoints
+            .get(self.current.get())
+            .cloned()
+            .unwrap_or_default()
     }
 
-    async fn ask_current<T>(&self, request: impl AsyncFn(Client) -> Result<T, EtcdError>) -> Result<T, Failure> {
+    async fn ask_current<T>(
+        &self,
+        request: impl AsyncFn(Client) -> Result<T, EtcdError>,
+    ) -> Result<T, Failure> {
         let answer = async { request(self.client().await?).await.map_err(Cause::Etcd) };
         let answer = timeout(DEADLINE, answer).await.unwrap_or(Err(Cause::Late));
         answer.map_err(|cause| {
@@ -188,7 +232,9 @@ impl Endpoints {
     fn note_refusal(&self, cause: &Cause) {
         if cause.is_refused_login() {
             self.forget_current();
-            self.login.borrow_mut().refuse(cause.words(), Instant::now(), (self.source.random)());
+            self.login
+                .borrow_mut()
+                .refuse(cause.words(), Instant::now(), (self.source.random)());
         }
     }
 
@@ -204,7 +250,9 @@ impl Endpoints {
             return Err(Cause::StillRefused(words.to_owned()));
         }
         let access = self.access.borrow().clone();
-        let client = connect::client(&self.url(), &access).await.map_err(Cause::Etcd)?;
+        let client = connect::client(&self.url(), &access)
+            .await
+            .map_err(Cause::Etcd)?;
         self.login.borrow_mut().reset();
         if let Some(place) = self.clients.borrow_mut().get_mut(current) {
             *place = Some(client.clone());
@@ -227,15 +275,26 @@ mod tests {
 
     fn with_password(password: &str) -> Access {
         let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
-        let credentials = Some(Credentials { user: "flannel".to_owned(), password: Secret(password.to_owned()) });
-        Access { endpoints, credentials, ..Access::default() }
+        let credentials = Some(Credentials {
+            user: "flannel".to_owned(),
+            password: Secret(password.to_owned()),
+        });
+        Access {
+            endpoints,
+            credentials,
+            ..Access::default()
+        }
     }
 
     /// Endpoints whose files hold what `disk` says.
     fn endpoints(disk: &Rc<RefCell<Result<Access, String>>>) -> Endpoints {
         let disk = disk.clone();
         let read = Box::new(move || disk.borrow().clone());
-        let source = Source { read, now: || SystemTime::UNIX_EPOCH, random: || 0.0 };
+        let source = Source {
+            read,
+            now: || SystemTime::UNIX_EPOCH,
+            random: || 0.0,
+        };
         Endpoints::new(with_password("old"), source, "/net/")
     }
 
@@ -270,13 +329,25 @@ mod tests {
     async fn credentials_that_were_refused_are_shown_again_when_the_files_hold_others() {
         let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
         let endpoints = endpoints(&disk);
-        let status = tonic::Status::invalid_argument("authentication failed, invalid user ID or password");
+        let status =
+            tonic::Status::invalid_argument("authentication failed, invalid user ID or password");
         endpoints.note_refusal(&Cause::Etcd(EtcdError::GRpcStatus(status)));
-        let again = endpoints.client().await.map(drop).expect_err("etcd is not asked again");
-        assert!(matches!(&again, Cause::StillRefused(words) if words.contains("invalid user ID")), "{again:?}");
+        let again = endpoints
+            .client()
+            .await
+            .map(drop)
+            .expect_err("etcd is not asked again");
+        assert!(
+            matches!(&again, Cause::StillRefused(words) if words.contains("invalid user ID")),
+            "{again:?}"
+        );
         endpoints.note_refusal(&again);
         *disk.borrow_mut() = Ok(with_password("new"));
-        let asked = endpoints.client().await.map(drop).expect_err("nobody is there");
+        let asked = endpoints
+            .client()
+            .await
+            .map(drop)
+            .expect_err("nobody is there");
         assert!(matches!(asked, Cause::Etcd(_)), "{asked:?}");
     }
 }

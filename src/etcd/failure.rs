@@ -47,7 +47,10 @@ pub(super) enum Cause {
 impl Failure {
     /// The failure as the core sees it: what was tried, and what came back.
     pub(super) fn during(self, operation: &str) -> registry::Error {
-        registry::Error { operation: operation.to_owned(), source: Box::new(self) }
+        registry::Error {
+            operation: operation.to_owned(),
+            source: Box::new(self),
+        }
     }
 }
 
@@ -74,22 +77,26 @@ impl Cause {
     }
 
     pub(super) fn is_old_token(&self) -> bool {
-        self.words_of_etcd().is_some_and(|words| words.contains(OLD_TOKEN))
+        self.words_of_etcd()
+            .is_some_and(|words| words.contains(OLD_TOKEN))
     }
 
     /// Whether etcd has just looked at our user and password, and refused them.
     pub(super) fn is_refused_login(&self) -> bool {
-        self.words_of_etcd().is_some_and(|words| words.contains(REFUSED_LOGIN))
+        self.words_of_etcd()
+            .is_some_and(|words| words.contains(REFUSED_LOGIN))
     }
 
     /// Whether the answer was refused for its size.
     pub(super) fn is_too_large(&self) -> bool {
-        self.words_of_etcd().is_some_and(|words| words.contains(TOO_LARGE))
+        self.words_of_etcd()
+            .is_some_and(|words| words.contains(TOO_LARGE))
     }
 
     /// Whether a lease of that number is there.
     pub(super) fn is_granted_already(&self) -> bool {
-        self.words_of_etcd().is_some_and(|words| words.contains(LEASE_EXISTS))
+        self.words_of_etcd()
+            .is_some_and(|words| words.contains(LEASE_EXISTS))
     }
 
     fn words_of_etcd(&self) -> Option<&str> {
@@ -129,7 +136,11 @@ mod tests {
 
     #[test]
     fn a_lease_whose_number_is_taken_is_granted_already() {
-        let of_etcd = |words: &str| Cause::Etcd(EtcdError::GRpcStatus(tonic::Status::failed_precondition(words)));
+        let of_etcd = |words: &str| {
+            Cause::Etcd(EtcdError::GRpcStatus(tonic::Status::failed_precondition(
+                words,
+            )))
+        };
         assert!(of_etcd("etcdserver: lease already exists").is_granted_already());
         assert!(!of_etcd("etcdserver: requested lease not found").is_granted_already());
         assert!(!Cause::Late.is_granted_already());

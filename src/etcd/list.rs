@@ -53,7 +53,11 @@ impl Page {
 
 /// Everything, at one revision.
 pub(super) async fn all(etcd: &Etcd) -> Result<Listing, Error> {
-    let mut listing = Listing { revision: 0, config: None, entries: Vec::new() };
+    let mut listing = Listing {
+        revision: 0,
+        config: None,
+        entries: Vec::new(),
+    };
     let mut page = Page::FIRST;
     let mut from: Next = None;
     loop {
@@ -78,29 +82,52 @@ pub(super) async fn all(etcd: &Etcd) -> Result<Listing, Error> {
 /// The configuration and the first page of leases, in one transaction.
 async fn first(etcd: &Etcd, page: Page, listing: &mut Listing) -> Result<Next, Failure> {
     let config = TxnOp::get(etcd.keys.config.clone(), None);
-    let subnets = TxnOp::get(etcd.keys.subnets.clone(), Some(page.options().with_prefix()));
+    let subnets = TxnOp::get(
+        etcd.keys.subnets.clone(),
+        Some(page.options().with_prefix()),
+    );
     let answer = etcd.txn(Txn::new().and_then([config, subnets])).await?;
     listing.revision = revision(&answer);
     let mut next = None;
     for response in answer.op_responses() {
-        let TxnOpResponse::Get(found) = response else { continue };
+        let TxnOpResponse::Get(found) = response else {
+            continue;
+        };
         for kv in found.kvs() {
             match etcd.keys.entry(kv) {
                 Some(entry) => listing.entries.push(entry),
                 None => listing.config = Some(kv.value().to_vec()),
             }
         }
-        next = if found.more() { found.kvs().last().map(|kv| after(kv.key())) } else { None };
+        next = if found.more() {
+            found.kvs().last().map(|kv| after(kv.key()))
+        } else {
+            None
+        };
     }
     Ok(next)
 }
 
 /// One more page of the same revision.
-async fn more(etcd: &Etcd, page: Page, listing: &mut Listing, from: &[u8]) -> Result<Next, Failure> {
-    let options = page.options().with_range(end_of_prefix(&etcd.keys.subnets)).with_revision(listing.revision);
+async fn more(
+    etcd: &Etcd,
+    page: Page,
+    listing: &mut Listing,
+    from: &[u8],
+) -> Result<Next, Failure> {
+    let options = page
+        .options()
+        .with_range(end_of_prefix(&etcd.keys.subnets))
+        .with_revision(listing.revision);
     let found = etcd.range(from, options).await?;
-    listing.entries.extend(found.kvs().iter().filter_map(|kv| etcd.keys.entry(kv)));
-    Ok(if found.more() { found.kvs().last().map(|kv| after(kv.key())) } else { None })
+    listing
+        .entries
+        .extend(found.kvs().iter().filter_map(|kv| etcd.keys.entry(kv)));
+    Ok(if found.more() {
+        found.kvs().last().map(|kv| after(kv.key()))
+    } else {
+        None
+    })
 }
 
 #[cfg(test)]
@@ -113,7 +140,14 @@ mod tests {
         while let Some(smaller) = sizes.last().and_then(|page| page.smaller()) {
             sizes.push(smaller);
         }
-        assert_eq!(sizes, [5000, 500, 50, 5, 1].map(Page::Keys).into_iter().chain([Page::Name]).collect::<Vec<_>>());
+        assert_eq!(
+            sizes,
+            [5000, 500, 50, 5, 1]
+                .map(Page::Keys)
+                .into_iter()
+                .chain([Page::Name])
+                .collect::<Vec<_>>()
+        );
         let mut page = Page::Name;
         for keys in [1, 10, 100, 1000, 5000, 5000] {
             page = page.larger();

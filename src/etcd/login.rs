@@ -25,7 +25,10 @@ struct Refused {
 impl Login {
     /// Credentials of which nothing is known.
     pub(super) const fn new() -> Self {
-        Self { pauses: Backoff::new(FIRST, LONGEST), refused: None }
+        Self {
+            pauses: Backoff::new(FIRST, LONGEST),
+            refused: None,
+        }
     }
 
     /// etcd has refused them, in these words. `random` is uniform in 0..1.
@@ -36,7 +39,10 @@ impl Login {
 
     /// What etcd said, while it is too early to ask again.
     pub(super) fn refusal(&self, now: Instant) -> Option<&str> {
-        self.refused.as_ref().filter(|refused| now < refused.again).map(|refused| refused.words.as_str())
+        self.refused
+            .as_ref()
+            .filter(|refused| now < refused.again)
+            .map(|refused| refused.words.as_str())
     }
 
     /// etcd has taken them, or there are others now.
@@ -52,7 +58,9 @@ mod tests {
     /// How often etcd is asked within `time` by somebody who comes each half second and is refused.
     fn attempts(login: &mut Login, time: Duration) -> usize {
         let began = Instant::now();
-        let visits = (0..).map(|n| began + Duration::from_millis(500) * n).take_while(|now| *now < began + time);
+        let visits = (0..)
+            .map(|n| began + Duration::from_millis(500) * n)
+            .take_while(|now| *now < began + time);
         let ask = |now: &Instant| match login.refusal(*now) {
             Some(_) => false,
             None => {
@@ -69,7 +77,11 @@ mod tests {
         // After 0, 1, 3, 7, 15 and 30 seconds.
         assert_eq!(attempts(&mut login, Duration::from_secs(31)), 6);
         login.reset();
-        assert_eq!(attempts(&mut login, Duration::from_secs(4)), 3, "another one is shown at once");
+        assert_eq!(
+            attempts(&mut login, Duration::from_secs(4)),
+            3,
+            "another one is shown at once"
+        );
         assert_eq!(attempts(&mut Login::new(), Duration::from_secs(3600)), 243);
     }
 }

@@ -1,7 +1,9 @@
 //! Owns a watch on all keys of one network: turns etcd's events into changes, and every way in which a watch can end into
 //! an error. The library does not resume a broken watch, and says nothing of its own when etcd cancels one.
 
-use etcd_client::{Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{
+    Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
+};
 
 use super::endpoints::Endpoints;
 use super::failure::in_parentheses;
@@ -20,7 +22,10 @@ enum Ended {
     #[error("revisions before {0} are compacted")]
     Compacted(i64),
     #[error("etcd cancelled it: {reason:?}{}", in_parentheses(hint.as_deref()))]
-    Cancelled { reason: String, hint: Option<String> },
+    Cancelled {
+        reason: String,
+        hint: Option<String>,
+    },
     #[error("the stream ended")]
     Closed,
     #[error("{}", crate::error::chain(.0))]
@@ -40,22 +45,33 @@ impl Ended {
     /// With what an error of the member probably means.
     fn explained(self, endpoints: &Endpoints) -> Self {
         match self {
-            Self::Cancelled { reason, .. } => Self::Cancelled { hint: endpoints.hint(&reason), reason },
+            Self::Cancelled { reason, .. } => Self::Cancelled {
+                hint: endpoints.hint(&reason),
+                reason,
+            },
             Self::Compacted(_) | Self::Closed | Self::Etcd(_) => self,
         }
     }
 }
 
 /// Starts a watch that sees everything from revision `from` on.
-pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Result<EtcdWatch, Error> {
+pub(super) async fn start(
+    endpoints: &Endpoints,
+    keys: Keys,
+    from: i64,
+) -> Result<EtcdWatch, Error> {
     // A watch is what keeps a connection for long: the latest certificate is good for longest.
     endpoints.renew();
     // Not in fragments: etcd 3.4 measures the whole fragment for each event that it adds, and took 9 s for 60,000. What is
     // too large to be received ends the watch, and the list that follows copes with it.
     let options = WatchOptions::new().with_prefix().with_start_revision(from);
     let request = async |client: etcd_client::Client| {
-        let mut client = client.watch_client().max_decoding_message_size(LARGEST_ANSWER);
-        let mut stream = client.watch(keys.all.clone(), Some(options.clone())).await?;
+        let mut client = client
+            .watch_client()
+            .max_decoding_message_size(LARGEST_ANSWER);
+        let mut stream = client
+            .watch(keys.all.clone(), Some(options.clone()))
+            .await?;
         // The first answer says that the watch exists; a dead or leaderless member fails here, inside the deadline.
         stream.message().await.map(|answer| (stream, answer))
     };
@@ -72,7 +88,10 @@ pub(super) async fn start(endpoints: &Endpoints, keys: Keys, from: i64) -> Resul
             if ended.is_of_member() {
                 endpoints.rotate();
             }
-            Err(Error { operation, source: Box::new(ended) })
+            Err(Error {
+                operation,
+                source: Box::new(ended),
+            })
         }
     }
 }
@@ -93,9 +112,17 @@ impl Watch for EtcdWatch {
 
 impl EtcdWatch {
     async fn answer(&mut self) -> Result<Vec<Change>, Ended> {
-        let answer = self.stream.message().await.map_err(Ended::Etcd)?.ok_or(Ended::Closed)?;
+        let answer = self
+            .stream
+            .message()
+            .await
+            .map_err(Ended::Etcd)?
+            .ok_or(Ended::Closed)?;
         check(&answer)?;
-        let changes = answer.events().iter().filter_map(|event| self.change(event.event_type(), event.kv()?));
+        let changes = answer
+            .events()
+            .iter()
+            .filter_map(|event| self.change(event.event_type(), event.kv()?));
         Ok(changes.collect())
     }
 
@@ -117,7 +144,10 @@ fn check(answer: &WatchResponse) -> Result<(), Ended> {
         return Err(Ended::Compacted(answer.compact_revision()));
     }
     if answer.canceled() {
-        return Err(Ended::Cancelled { reason: answer.cancel_reason().to_owned(), hint: None });
+        return Err(Ended::Cancelled {
+            reason: answer.cancel_reason().to_owned(),
+            hint: None,
+        });
     }
     Ok(())
 }

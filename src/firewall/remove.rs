@@ -18,7 +18,10 @@ impl Firewall {
         };
         let none = RuleSet::none(vni);
         for (variant, saved) in &seen.host.saved {
-            match self.restore(*variant, &none, saved, iptables::superfluous).await {
+            match self
+                .restore(*variant, &none, saved, iptables::superfluous)
+                .await
+            {
                 Ok(true) => {
                     removed.push(format!("rules in {variant}"));
                     failed.extend(self.remove_emptied(*variant, saved).await.err());
@@ -39,7 +42,9 @@ impl Firewall {
     /// iptables-nft makes a table and its chains when its first rule comes, and leaves them when the last one goes. Tables
     /// of iptables-legacy stay for as long as the kernel runs.
     async fn remove_emptied(&self, variant: Variant, before: &str) -> Result<(), Error> {
-        let Some(programs) = self.programs(variant).filter(|_| variant == Variant::Nft) else { return Ok(()) };
+        let Some(programs) = self.programs(variant).filter(|_| variant == Variant::Nft) else {
+            return Ok(());
+        };
         let after = run(&[programs.save], "").await?.unwrap_or_default();
         for table in iptables::emptied(before, &after) {
             remove_idle(programs, table).await?;
@@ -54,12 +59,30 @@ async fn remove_idle(programs: &Programs, table: &str) -> Result<(), Error> {
     let iptables = programs.restore.trim_end_matches("-restore");
     for chain in iptables::idle_chains(&listing(table).await?) {
         // Unlike nft, it has the kernel refuse if there is a rule by now. Before 1.8.8 it refuses always.
-        if let Err(error) = run(&[iptables, "--wait", "--table", table, "--delete-chain", chain], "").await {
-            debug!(error = crate::error::chain(&error), table, chain, "the chain stays");
+        if let Err(error) = run(
+            &[
+                iptables,
+                "--wait",
+                "--table",
+                table,
+                "--delete-chain",
+                chain,
+            ],
+            "",
+        )
+        .await
+        {
+            debug!(
+                error = crate::error::chain(&error),
+                table, chain, "the chain stays"
+            );
         }
     }
     if iptables::is_bare(&listing(table).await?) {
-        info!(table, "removing the table of iptables in which there is nothing now");
+        info!(
+            table,
+            "removing the table of iptables in which there is nothing now"
+        );
         run(&["nft", "delete", "table", "ip", table], "").await?;
     }
     Ok(())
@@ -67,5 +90,7 @@ async fn remove_idle(programs: &Programs, table: &str) -> Result<(), Error> {
 
 /// The whole of a table, whoever put it there.
 async fn listing(table: &str) -> Result<String, tool::Error> {
-    Ok(run(&["nft", "list", "table", "ip", table], "").await?.unwrap_or_default())
+    Ok(run(&["nft", "list", "table", "ip", table], "")
+        .await?
+        .unwrap_or_default())
 }

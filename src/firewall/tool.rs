@@ -1,5 +1,8 @@
 //! Owns running one tool of the packet filter: the only place that starts a process.
-#![expect(clippy::disallowed_methods, reason = "this is the adapter that runs the tools of the packet filter")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the adapter that runs the tools of the packet filter"
+)]
 
 use std::io;
 use std::process::Stdio;
@@ -37,7 +40,10 @@ pub enum Error {
 
 /// Runs a tool, feeds it `input`, answers what it prints; `None` if the tool is not installed.
 pub(super) async fn run(command: &[&str], input: &str) -> Result<Option<String>, Error> {
-    let failed = |source| Error::Run { command: command.join(" "), source };
+    let failed = |source| Error::Run {
+        command: command.join(" "),
+        source,
+    };
     let spawned = Command::new(command[0])
         .args(&command[1..])
         // What it says is shown to people, and in one case understood.
@@ -61,13 +67,23 @@ pub(super) async fn run(command: &[&str], input: &str) -> Result<Option<String>,
     };
     let output = match tokio::time::timeout(DEADLINE, talk).await {
         Ok(output) => output.map_err(failed)?,
-        Err(_) => return Err(failed(io::Error::new(io::ErrorKind::TimedOut, format!("no end after {DEADLINE:?}")))),
+        Err(_) => {
+            return Err(failed(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no end after {DEADLINE:?}"),
+            )));
+        }
     };
     if output.status.success() {
         return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    Err(Error::Refused { command: command.join(" "), output: format!("{said} ({})", output.status) })
+    let said = String::from_utf8_lossy(&output.stderr)
+        .trim()
+        .replace('\n', "; ");
+    Err(Error::Refused {
+        command: command.join(" "),
+        output: format!("{said} ({})", output.status),
+    })
 }
 
 /// What can be known of the tables of iptables-legacy without a process.
@@ -84,5 +100,9 @@ pub(super) fn legacy() -> Legacy {
 fn hidden() -> Legacy {
     let modules = std::fs::read_to_string("/proc/modules").unwrap_or_default();
     let loaded = modules.lines().any(|line| line.starts_with("iptable_"));
-    if loaded { Legacy::HiddenAndLoaded } else { Legacy::Hidden }
+    if loaded {
+        Legacy::HiddenAndLoaded
+    } else {
+        Legacy::Hidden
+    }
 }

@@ -41,13 +41,33 @@ mod tests {
     fn hears_what_can_touch_our_rules_and_nothing_else() {
         let concerns = |ipv4, table: &str, chain: &str| {
             let chain = (!chain.is_empty()).then(|| chain.to_owned());
-            Change { ipv4, table: table.to_owned(), chain }.concerns(Vni::DEFAULT)
+            Change {
+                ipv4,
+                table: table.to_owned(),
+                chain,
+            }
+            .concerns(Vni::DEFAULT)
         };
-        let near = [("flannel.1", "postrouting"), ("flannel.1", ""), ("filter", ""), ("filter", "FORWARD")];
-        let near = near.into_iter().chain([("nat", "POSTROUTING"), ("raw", "OUTPUT"), ("nat", "FLANNEL-POSTRTG")]);
-        let far = [("flannel.7", ""), ("nat", "KUBE-SERVICES"), ("filter", "INPUT"), ("kube-proxy", "services")];
+        let near = [
+            ("flannel.1", "postrouting"),
+            ("flannel.1", ""),
+            ("filter", ""),
+            ("filter", "FORWARD"),
+        ];
+        let near = near.into_iter().chain([
+            ("nat", "POSTROUTING"),
+            ("raw", "OUTPUT"),
+            ("nat", "FLANNEL-POSTRTG"),
+        ]);
+        let far = [
+            ("flannel.7", ""),
+            ("nat", "KUBE-SERVICES"),
+            ("filter", "INPUT"),
+            ("kube-proxy", "services"),
+        ];
         near.for_each(|(table, chain)| assert!(concerns(true, table, chain), "{table} {chain}"));
-        far.into_iter().for_each(|(table, chain)| assert!(!concerns(true, table, chain), "{table} {chain}"));
+        far.into_iter()
+            .for_each(|(table, chain)| assert!(!concerns(true, table, chain), "{table} {chain}"));
         assert!(!concerns(false, "filter", "FORWARD"), "that is ip6tables");
     }
 }

@@ -97,7 +97,10 @@ pub struct Choice {
 impl Choice {
     /// What one kind of iptables has to carry.
     pub fn carries(&self, variant: Variant) -> Carries {
-        Carries { masquerade: self.masquerade == Backend::Iptables(variant), forward: self.forward.contains(&variant) }
+        Carries {
+            masquerade: self.masquerade == Backend::Iptables(variant),
+            forward: self.forward.contains(&variant),
+        }
     }
 }
 
@@ -105,7 +108,9 @@ impl Choice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// nftables was asked for, by name or by `EnableNFTables`.
-    #[error("{who} asks for nftables, which cannot be used: {reason}; install it, or use --firewall=iptables")]
+    #[error(
+        "{who} asks for nftables, which cannot be used: {reason}; install it, or use --firewall=iptables"
+    )]
     NoNft {
         /// Who asks.
         who: &'static str,
@@ -113,7 +118,9 @@ pub enum Error {
         reason: String,
     },
     /// iptables was asked for, by name or by `EnableNFTables`.
-    #[error("{who} asks for iptables, which is not installed; install it, or use --firewall=nftables")]
+    #[error(
+        "{who} asks for iptables, which is not installed; install it, or use --firewall=nftables"
+    )]
     NoIptables {
         /// Who asks.
         who: &'static str,
@@ -138,7 +145,12 @@ pub fn choose(asked: Asked, enable_nftables: Option<bool>, seen: &Seen) -> Resul
         (Asked::Auto, None) => by_looking(seen)?,
     };
     let warning = warning(seen);
-    Ok(Choice { masquerade, forward: forward(seen), why, warning })
+    Ok(Choice {
+        masquerade,
+        forward: forward(seen),
+        why,
+        warning,
+    })
 }
 
 fn warning(seen: &Seen) -> Option<String> {
@@ -151,20 +163,30 @@ fn warning(seen: &Seen) -> Option<String> {
         Legacy::Hidden => seen.usual == Some(Variant::Legacy),
         Legacy::HiddenAndLoaded => true,
     };
-    let text = if busy(seen).len() > 1 { Some(BOTH) } else { legacy_is_likely.then_some(HIDDEN) };
+    let text = if busy(seen).len() > 1 {
+        Some(BOTH)
+    } else {
+        legacy_is_likely.then_some(HIDDEN)
+    };
     text.map(str::to_owned)
 }
 
 fn nftables(who: &'static str, seen: &Seen) -> Result<(Backend, String), Error> {
     match &seen.no_nft {
         None => Ok((Backend::Nftables, format!("{who} asks for nftables"))),
-        Some(reason) => Err(Error::NoNft { who, reason: reason.clone() }),
+        Some(reason) => Err(Error::NoNft {
+            who,
+            reason: reason.clone(),
+        }),
     }
 }
 
 fn by_iptables(who: &'static str, seen: &Seen) -> Result<(Backend, String), Error> {
     let (variant, why) = variant(seen).ok_or(Error::NoIptables { who })?;
-    Ok((Backend::Iptables(variant), format!("{who} asks for iptables, and {why}")))
+    Ok((
+        Backend::Iptables(variant),
+        format!("{who} asks for iptables, and {why}"),
+    ))
 }
 
 /// nftables wherever it works: a table of our own is out of the way of all who flush iptables, is replaced in one piece,
@@ -172,17 +194,28 @@ fn by_iptables(who: &'static str, seen: &Seen) -> Result<(Backend, String), Erro
 /// the first that applies counts, and ours leaves to kube-proxy what kube-proxy has marked.
 fn by_looking(seen: &Seen) -> Result<(Backend, String), Error> {
     let Some(reason) = &seen.no_nft else {
-        return Ok((Backend::Nftables, format!("nft works here, and {}", found(seen))));
+        return Ok((
+            Backend::Nftables,
+            format!("nft works here, and {}", found(seen)),
+        ));
     };
     let (variant, why) = variant(seen).ok_or_else(|| Error::Nothing(reason.clone()))?;
-    Ok((Backend::Iptables(variant), format!("nftables cannot be used ({reason}), and {why}")))
+    Ok((
+        Backend::Iptables(variant),
+        format!("nftables cannot be used ({reason}), and {why}"),
+    ))
 }
 
 /// The iptables that the others on this host use; else the one that its administrator would see.
 fn variant(seen: &Seen) -> Option<(Variant, String)> {
-    let usual = seen.usual.or_else(|| seen.saved.first().map(|(variant, _)| *variant))?;
+    let usual = seen
+        .usual
+        .or_else(|| seen.saved.first().map(|(variant, _)| *variant))?;
     match busy(seen)[..] {
-        [only] => Some((only, format!("chains of kube-proxy or Docker are in {only}"))),
+        [only] => Some((
+            only,
+            format!("chains of kube-proxy or Docker are in {only}"),
+        )),
         _ => Some((usual, format!("iptables here means {usual}"))),
     }
 }
@@ -191,7 +224,10 @@ fn found(seen: &Seen) -> String {
     let busy: Vec<String> = busy(seen).iter().map(ToString::to_string).collect();
     let found = match busy.is_empty() {
         true => "there are no chains of kube-proxy or Docker".to_owned(),
-        false => format!("chains of kube-proxy or Docker are in {}", busy.join(" and ")),
+        false => format!(
+            "chains of kube-proxy or Docker are in {}",
+            busy.join(" and ")
+        ),
     };
     match seen.legacy {
         Legacy::Unused | Legacy::Used => found,
@@ -202,16 +238,26 @@ fn found(seen: &Seen) -> String {
 }
 
 fn busy(seen: &Seen) -> Vec<Variant> {
-    let busy = seen.saved.iter().filter(|(_, saved)| iptables::has_cluster_chains(saved));
+    let busy = seen
+        .saved
+        .iter()
+        .filter(|(_, saved)| iptables::has_cluster_chains(saved));
     busy.map(|(variant, _)| *variant).collect()
 }
 
 /// Every iptables in which others decide about packets that are forwarded. Where there is none yet, the usual one: whoever
 /// comes and sets a policy that drops, as Docker does, finds our accept before it.
 fn forward(seen: &Seen) -> Vec<Variant> {
-    let filtering = seen.saved.iter().filter(|(_, saved)| iptables::filters_for_others(saved));
+    let filtering = seen
+        .saved
+        .iter()
+        .filter(|(_, saved)| iptables::filters_for_others(saved));
     let filtering: Vec<Variant> = filtering.map(|(variant, _)| *variant).collect();
-    if filtering.is_empty() { seen.usual.into_iter().collect() } else { filtering }
+    if filtering.is_empty() {
+        seen.usual.into_iter().collect()
+    } else {
+        filtering
+    }
 }
 
 #[cfg(test)]
@@ -222,17 +268,33 @@ mod tests {
     const KUBE: &str = "*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n";
 
     fn seen(nft: &str, legacy: &str) -> Seen {
-        let saved = vec![(Variant::Nft, nft.to_owned()), (Variant::Legacy, legacy.to_owned())];
-        Seen { no_nft: None, usual: Some(Variant::Nft), saved, legacy: Legacy::Used }
+        let saved = vec![
+            (Variant::Nft, nft.to_owned()),
+            (Variant::Legacy, legacy.to_owned()),
+        ];
+        Seen {
+            no_nft: None,
+            usual: Some(Variant::Nft),
+            saved,
+            legacy: Legacy::Used,
+        }
     }
 
     fn without_nft(seen: Seen) -> Seen {
-        Seen { no_nft: Some("nft is not installed".to_owned()), ..seen }
+        Seen {
+            no_nft: Some("nft is not installed".to_owned()),
+            ..seen
+        }
     }
 
     fn check(asked: Asked, config: Option<bool>, seen: &Seen, expected: &str) {
         let text = match choose(asked, config, seen) {
-            Ok(Choice { masquerade, forward, why, warning }) => {
+            Ok(Choice {
+                masquerade,
+                forward,
+                why,
+                warning,
+            }) => {
                 let forward: Vec<String> = forward.iter().map(ToString::to_string).collect();
                 let warning = if warning.is_some() { "; warns" } else { "" };
                 format!("{masquerade}, {}: {why}{warning}", forward.join("+"))
@@ -246,16 +308,28 @@ mod tests {
     fn a_filter_that_holds_our_own_rules_only_does_not_keep_them_there() {
         const OURS: &str = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [9:9]\n:FLANNEL-FWD - [0:0]\n\
                             -A FORWARD -j FLANNEL-FWD\n-A FLANNEL-FWD -s 10.5.0.0/16 -j ACCEPT\nCOMMIT\n";
-        let changed = Seen { usual: Some(Variant::Legacy), ..seen(OURS, "") };
+        let changed = Seen {
+            usual: Some(Variant::Legacy),
+            ..seen(OURS, "")
+        };
         assert_eq!(forward(&changed), [Variant::Legacy]);
         let drops = OURS.replace(":FORWARD ACCEPT", ":FORWARD DROP");
-        assert_eq!(forward(&Seen { usual: Some(Variant::Legacy), ..seen(&drops, "") }), [Variant::Nft]);
+        assert_eq!(
+            forward(&Seen {
+                usual: Some(Variant::Legacy),
+                ..seen(&drops, "")
+            }),
+            [Variant::Nft]
+        );
     }
 
     #[test]
     fn looks_at_what_is_there() {
         let auto = |seen: &Seen, expected: &str| check(Asked::Auto, None, seen, expected);
-        auto(&seen("", ""), "nftables, iptables-nft: nft works here, and there are no chains of kube-proxy or Docker");
+        auto(
+            &seen("", ""),
+            "nftables, iptables-nft: nft works here, and there are no chains of kube-proxy or Docker",
+        );
         auto(
             &seen("", DOCKER),
             "nftables, iptables-legacy: nft works here, and chains of kube-proxy or Docker are in iptables-legacy",
@@ -275,8 +349,15 @@ mod tests {
             "iptables-nft, iptables-nft: nftables cannot be used (nft is not installed), and iptables here means \
              iptables-nft; warns",
         );
-        let bare = Seen { usual: None, saved: Vec::new(), ..seen("", "") };
-        auto(&bare, "nftables, : nft works here, and there are no chains of kube-proxy or Docker");
+        let bare = Seen {
+            usual: None,
+            saved: Vec::new(),
+            ..seen("", "")
+        };
+        auto(
+            &bare,
+            "nftables, : nft works here, and there are no chains of kube-proxy or Docker",
+        );
         auto(
             &without_nft(bare),
             "neither nftables (nft is not installed) nor iptables can be used; install one, or use --ip-masq=false",
@@ -285,13 +366,26 @@ mod tests {
 
     #[test]
     fn claims_nothing_of_tables_that_it_may_not_read_and_warns_only_where_they_seem_to_be_used() {
-        let hidden = |usual, legacy| Seen { usual: Some(usual), legacy, ..seen("", "") };
+        let hidden = |usual, legacy| Seen {
+            usual: Some(usual),
+            legacy,
+            ..seen("", "")
+        };
         let why = "nft works here, and as far as we may look (not at iptables-legacy), there are no chains of \
                    kube-proxy or Docker";
         let auto = |seen: &Seen, expected: String| check(Asked::Auto, None, seen, &expected);
-        auto(&hidden(Variant::Nft, Legacy::Hidden), format!("nftables, iptables-nft: {why}"));
-        auto(&hidden(Variant::Legacy, Legacy::Hidden), format!("nftables, iptables-legacy: {why}; warns"));
-        auto(&hidden(Variant::Nft, Legacy::HiddenAndLoaded), format!("nftables, iptables-nft: {why}; warns"));
+        auto(
+            &hidden(Variant::Nft, Legacy::Hidden),
+            format!("nftables, iptables-nft: {why}"),
+        );
+        auto(
+            &hidden(Variant::Legacy, Legacy::Hidden),
+            format!("nftables, iptables-legacy: {why}; warns"),
+        );
+        auto(
+            &hidden(Variant::Nft, Legacy::HiddenAndLoaded),
+            format!("nftables, iptables-nft: {why}; warns"),
+        );
     }
 
     #[test]
@@ -304,7 +398,12 @@ mod tests {
             &there,
             &format!("iptables-legacy, iptables-nft: --firewall asks for iptables, and {legacy}"),
         );
-        check(Asked::Nftables, Some(false), &there, "nftables, iptables-nft: --firewall asks for nftables");
+        check(
+            Asked::Nftables,
+            Some(false),
+            &there,
+            "nftables, iptables-nft: --firewall asks for nftables",
+        );
         let config = "EnableNFTables in the network's config asks for";
         check(
             Asked::Auto,

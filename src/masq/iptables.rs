@@ -42,7 +42,9 @@ pub fn essential(rules: &RuleSet, saved: &str) -> Option<String> {
 
 fn repairs(rules: &RuleSet, saved: &str, of: impl Fn(Hook) -> bool) -> Option<String> {
     let hooks = Hook::ALL.into_iter().filter(|hook| of(*hook));
-    let text: String = hooks.map(|hook| repair(&chain(hook, rules), saved)).collect();
+    let text: String = hooks
+        .map(|hook| repair(&chain(hook, rules), saved))
+        .collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -51,9 +53,15 @@ fn repairs(rules: &RuleSet, saved: &str, of: impl Fn(Hook) -> bool) -> Option<St
 pub fn emptied(before: &str, after: &str) -> Vec<&'static str> {
     let blank = |saved: &str, table: &str| {
         let lines: Vec<&str> = lines_of(saved, table).collect();
-        !lines.is_empty() && lines.iter().all(|line| line.starts_with(':') && line.contains(" ACCEPT "))
+        !lines.is_empty()
+            && lines
+                .iter()
+                .all(|line| line.starts_with(':') && line.contains(" ACCEPT "))
     };
-    TABLES.into_iter().filter(|table| blank(after, table) && !blank(before, table)).collect()
+    TABLES
+        .into_iter()
+        .filter(|table| blank(after, table) && !blank(before, table))
+        .collect()
 }
 
 /// Chains that iptables makes by itself, as `nft list table` shows those that hold nothing and let everything pass.
@@ -61,7 +69,9 @@ pub fn idle_chains(listing: &str) -> Vec<&str> {
     const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
     let lines: Vec<&str> = listing.lines().map(str::trim).collect();
     let idle = lines.windows(3).filter_map(|window| {
-        let &[head, place, "}"] = window else { return None };
+        let &[head, place, "}"] = window else {
+            return None;
+        };
         let name = head.strip_prefix("chain ")?.strip_suffix(" {")?;
         let open = place.starts_with("type ") && place.ends_with("policy accept;");
         (open && BUILT_IN.contains(&name)).then_some(name)
@@ -71,8 +81,13 @@ pub fn idle_chains(listing: &str) -> Vec<&str> {
 
 /// Whether `nft list table` shows a table in which there is nothing at all.
 pub fn is_bare(listing: &str) -> bool {
-    let mut lines = listing.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.next().is_some_and(|head| head.starts_with("table ") && head.ends_with('{'))
+    let mut lines = listing
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .next()
+        .is_some_and(|head| head.starts_with("table ") && head.ends_with('{'))
         && lines.next() == Some("}")
         && lines.next().is_none()
 }
@@ -89,7 +104,9 @@ pub fn filters_for_others(saved: &str) -> bool {
 
 /// Whether rules of kube-proxy or Docker are there.
 pub fn has_cluster_chains(saved: &str) -> bool {
-    saved.lines().any(|line| line.starts_with(":KUBE-") || line.starts_with(":DOCKER"))
+    saved
+        .lines()
+        .any(|line| line.starts_with(":KUBE-") || line.starts_with(":DOCKER"))
 }
 
 /// Chains and rules of one table.
@@ -98,7 +115,9 @@ fn lines_of<'a>(saved: &'a str, wanted: &'a str) -> impl Iterator<Item = &'a str
         *table = line.strip_prefix('*').unwrap_or(table);
         Some((*table, line))
     });
-    lines.filter(move |(table, line)| *table == wanted && line.starts_with([':', '-'])).map(|(_, line)| line)
+    lines
+        .filter(move |(table, line)| *table == wanted && line.starts_with([':', '-']))
+        .map(|(_, line)| line)
 }
 
 /// The chain for one place. flannel's own names for the usual VNI, so that what it left behind is taken over; others
@@ -110,9 +129,23 @@ fn chain(hook: Hook, rules: &RuleSet) -> Chain {
         Hook::Postrouting => ("nat", "POSTROUTING", "FLANNEL-POSTRTG", "flanneld masq"),
         Hook::Forward => ("filter", "FORWARD", "FLANNEL-FWD", "flanneld forward"),
     };
-    let name = if rules.vni == Vni::DEFAULT { base.to_owned() } else { format!("{base}-{}", rules.vni) };
-    let mut chain = Chain { table, parent, name, comment, lines: Vec::new() };
-    chain.lines = rules.at(hook).iter().map(|rule| chain.line(rule, rules.random_fully)).collect();
+    let name = if rules.vni == Vni::DEFAULT {
+        base.to_owned()
+    } else {
+        format!("{base}-{}", rules.vni)
+    };
+    let mut chain = Chain {
+        table,
+        parent,
+        name,
+        comment,
+        lines: Vec::new(),
+    };
+    chain.lines = rules
+        .at(hook)
+        .iter()
+        .map(|rule| chain.line(rule, rules.random_fully))
+        .collect();
     chain
 }
 
@@ -131,13 +164,21 @@ impl Chain {
         if rule.marked {
             _ = write!(text, " -m mark --mark {KUBE_MARK:#x}/{KUBE_MARK:#x}");
         }
-        _ = write!(text, " -m comment --comment \"{}\" -j {}", self.comment, target(rule.verdict, random_fully));
+        _ = write!(
+            text,
+            " -m comment --comment \"{}\" -j {}",
+            self.comment,
+            target(rule.verdict, random_fully)
+        );
         text
     }
 
     /// The jump to this chain, without the verb before it.
     fn jump(&self) -> String {
-        format!("{} -m comment --comment \"{}\" -j {}", self.parent, self.comment, self.name)
+        format!(
+            "{} -m comment --comment \"{}\" -j {}",
+            self.parent, self.comment, self.name
+        )
     }
 }
 
@@ -151,7 +192,9 @@ fn target(verdict: Verdict, random_fully: bool) -> String {
 }
 
 fn masquerade(ports: Option<Ports>, random_fully: bool) -> String {
-    let ports = ports.map(|Ports { first, last }| format!(" --to-ports {first}-{last}")).unwrap_or_default();
+    let ports = ports
+        .map(|Ports { first, last }| format!(" --to-ports {first}-{last}"))
+        .unwrap_or_default();
     let random = if random_fully { " --random-fully" } else { "" };
     format!("MASQUERADE{ports}{random}")
 }
@@ -181,19 +224,35 @@ struct Found<'a> {
 }
 
 fn find<'a>(chain: &Chain, saved: &'a str) -> Found<'a> {
-    let mut found = Found { declared: false, lines: Vec::new(), jumps: Vec::new(), behind_others: false };
+    let mut found = Found {
+        declared: false,
+        lines: Vec::new(),
+        jumps: Vec::new(),
+        behind_others: false,
+    };
     lines_of(saved, chain.table).for_each(|line| note(chain, line, &mut found));
     found
 }
 
 fn note<'a>(chain: &Chain, line: &'a str, found: &mut Found<'a>) {
-    let rule_of = |name: &str| line.strip_prefix("-A ").and_then(|rest| rest.strip_prefix(name)?.strip_prefix(' '));
-    if line.strip_prefix(':').and_then(|rest| rest.split(' ').next()) == Some(chain.name.as_str()) {
+    let rule_of = |name: &str| {
+        line.strip_prefix("-A ")
+            .and_then(|rest| rest.strip_prefix(name)?.strip_prefix(' '))
+    };
+    if line
+        .strip_prefix(':')
+        .and_then(|rest| rest.split(' ').next())
+        == Some(chain.name.as_str())
+    {
         found.declared = true;
     } else if rule_of(&chain.name).is_some() {
         found.lines.push(line);
     } else if rule_of(chain.parent).is_some() {
-        let target = line.split(' ').skip_while(|word| *word != "-j").nth(1).unwrap_or_default();
+        let target = line
+            .split(' ')
+            .skip_while(|word| *word != "-j")
+            .nth(1)
+            .unwrap_or_default();
         if target == chain.name {
             found.jumps.push(line);
         } else if found.jumps.is_empty() && !target.starts_with("FLANNEL-") {
@@ -207,11 +266,19 @@ fn note<'a>(chain: &Chain, line: &'a str, found: &mut Found<'a>) {
 /// of them would push each other away for ever.
 fn repair(chain: &Chain, saved: &str) -> String {
     let found = find(chain, saved);
-    let unjump: String = found.jumps.iter().map(|line| format!("-D{}\n", line.trim_start_matches("-A"))).collect();
+    let unjump: String = found
+        .jumps
+        .iter()
+        .map(|line| format!("-D{}\n", line.trim_start_matches("-A")))
+        .collect();
     if chain.lines.is_empty() {
         return match found.declared {
             false => String::new(),
-            true => format!("*{}\n{unjump}-F {name}\n-X {name}\nCOMMIT\n", chain.table, name = chain.name),
+            true => format!(
+                "*{}\n{unjump}-F {name}\n-X {name}\nCOMMIT\n",
+                chain.table,
+                name = chain.name
+            ),
         };
     }
     let jump = format!("-A {}", chain.jump());
@@ -220,7 +287,12 @@ fn repair(chain: &Chain, saved: &str) -> String {
     }
     // Naming a chain of our own makes it, or empties it.
     let lines: String = chain.lines.iter().map(|line| format!("{line}\n")).collect();
-    format!("*{}\n:{} - [0:0]\n{lines}{unjump}-I {}\nCOMMIT\n", chain.table, chain.name, chain.jump())
+    format!(
+        "*{}\n:{} - [0:0]\n{lines}{unjump}-I {}\nCOMMIT\n",
+        chain.table,
+        chain.name,
+        chain.jump()
+    )
 }
 
 #[cfg(test)]

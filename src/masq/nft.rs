@@ -11,9 +11,21 @@ use crate::addr::Vni;
 /// The first NAT rule that fits decides, over all tables. Our source NAT is asked before that of others at `srcnat` (100),
 /// where those of equal priority would take turns by who came last; iptables has our jump first for the same reason.
 const CHAINS: [(Hook, &str, &str); 3] = [
-    (Hook::RawPrerouting, "prerouting", "type filter hook prerouting priority raw"),
-    (Hook::RawOutput, "output", "type filter hook output priority raw"),
-    (Hook::Postrouting, "postrouting", "type nat hook postrouting priority 99"),
+    (
+        Hook::RawPrerouting,
+        "prerouting",
+        "type filter hook prerouting priority raw",
+    ),
+    (
+        Hook::RawOutput,
+        "output",
+        "type filter hook output priority raw",
+    ),
+    (
+        Hook::Postrouting,
+        "postrouting",
+        "type nat hook postrouting priority 99",
+    ),
 ];
 
 /// Name of the table: that of the device, which tells the instances on a host apart.
@@ -25,8 +37,15 @@ pub fn table(vni: Vni) -> String {
 /// then deleted with all that an earlier run put there, then made anew if there is anything to put in it.
 pub fn script(rules: &RuleSet) -> String {
     let table = table(rules.vni);
-    let chains: String = CHAINS.iter().map(|(hook, name, place)| chain(rules, *hook, name, place)).collect();
-    let made = if chains.is_empty() { String::new() } else { format!("table ip {table} {{\n{chains}}}\n") };
+    let chains: String = CHAINS
+        .iter()
+        .map(|(hook, name, place)| chain(rules, *hook, name, place))
+        .collect();
+    let made = if chains.is_empty() {
+        String::new()
+    } else {
+        format!("table ip {table} {{\n{chains}}}\n")
+    };
     format!("table ip {table}\ndelete table ip {table}\n{made}")
 }
 
@@ -51,7 +70,9 @@ fn chain(rules: &RuleSet, hook: Hook, name: &str, place: &str) -> String {
         return String::new();
     }
     let mut text = format!("\tchain {name} {{\n\t\t{place}; policy accept;\n");
-    lines.iter().for_each(|rule| _ = writeln!(text, "\t\t{}", line(rule, rules.random_fully)));
+    lines
+        .iter()
+        .for_each(|rule| _ = writeln!(text, "\t\t{}", line(rule, rules.random_fully)));
     text + "\t}\n"
 }
 
@@ -60,8 +81,14 @@ fn line(rule: &Rule, random_fully: bool) -> String {
     if rule.marked {
         words.push(format!("meta mark & {KUBE_MARK:#x} == {KUBE_MARK:#x}"));
     }
-    words.extend(rule.source.map(|range| format!("ip saddr {}", operand(range))));
-    words.extend(rule.destination.map(|range| format!("ip daddr {}", operand(range))));
+    words.extend(
+        rule.source
+            .map(|range| format!("ip saddr {}", operand(range))),
+    );
+    words.extend(
+        rule.destination
+            .map(|range| format!("ip daddr {}", operand(range))),
+    );
     words.extend(rule.udp.map(udp));
     words.push(match rule.verdict {
         Verdict::Return => "return".to_owned(),
@@ -73,7 +100,9 @@ fn line(rule: &Rule, random_fully: bool) -> String {
 }
 
 fn masquerade(ports: Option<Ports>, random_fully: bool) -> String {
-    let ports = ports.map(|Ports { first, last }| format!(" to :{first}-{last}")).unwrap_or_default();
+    let ports = ports
+        .map(|Ports { first, last }| format!(" to :{first}-{last}"))
+        .unwrap_or_default();
     let random = if random_fully { " fully-random" } else { "" };
     format!("masquerade{ports}{random}")
 }
@@ -132,13 +161,23 @@ mod tests {
 
     #[test]
     fn removes_its_table_when_nothing_is_wanted() {
-        assert_eq!(script(&RuleSet::none(Vni::DEFAULT)), "table ip flannel.1\ndelete table ip flannel.1\n");
+        assert_eq!(
+            script(&RuleSet::none(Vni::DEFAULT)),
+            "table ip flannel.1\ndelete table ip flannel.1\n"
+        );
     }
 
     #[test]
     fn instances_have_tables_of_their_own() {
-        let other = Wanted { vni: Vni::try_from(7).expect("7 fits 24 bits"), random_fully: false, ..wanted() };
+        let other = Wanted {
+            vni: Vni::try_from(7).expect("7 fits 24 bits"),
+            random_fully: false,
+            ..wanted()
+        };
         let script = script(&other.rules(ALL));
-        assert!(script.starts_with("table ip flannel.7\n") && !script.contains("fully-random"), "{script}");
+        assert!(
+            script.starts_with("table ip flannel.7\n") && !script.contains("fully-random"),
+            "{script}"
+        );
     }
 }

@@ -1,8 +1,17 @@
 use super::*;
 
-pub(crate) const ALL: Carries = Carries { masquerade: true, forward: true };
-pub(crate) const MASQUERADE: Carries = Carries { masquerade: true, forward: false };
-pub(crate) const FORWARD: Carries = Carries { masquerade: false, forward: true };
+pub(crate) const ALL: Carries = Carries {
+    masquerade: true,
+    forward: true,
+};
+pub(crate) const MASQUERADE: Carries = Carries {
+    masquerade: true,
+    forward: false,
+};
+pub(crate) const FORWARD: Carries = Carries {
+    masquerade: false,
+    forward: true,
+};
 
 pub(crate) fn wanted() -> Wanted {
     Wanted {
@@ -19,39 +28,81 @@ pub(crate) fn wanted() -> Wanted {
 
 #[test]
 fn wants_nothing_when_told_so() {
-    let wanted = Wanted { masquerade: false, forward: false, ..wanted() };
-    assert_eq!(wanted.rules(ALL), RuleSet { random_fully: true, ..RuleSet::none(Vni::DEFAULT) });
+    let wanted = Wanted {
+        masquerade: false,
+        forward: false,
+        ..wanted()
+    };
+    assert_eq!(
+        wanted.rules(ALL),
+        RuleSet {
+            random_fully: true,
+            ..RuleSet::none(Vni::DEFAULT)
+        }
+    );
 }
 
 #[test]
 fn outer_packets_are_untracked_whoever_masquerades() {
-    let wanted = Wanted { masquerade: false, ..wanted() };
+    let wanted = Wanted {
+        masquerade: false,
+        ..wanted()
+    };
     let rules = wanted.rules(MASQUERADE);
-    assert_eq!((rules.at(Hook::RawPrerouting).len(), rules.at(Hook::RawOutput).len()), (1, 1));
+    assert_eq!(
+        (
+            rules.at(Hook::RawPrerouting).len(),
+            rules.at(Hook::RawOutput).len()
+        ),
+        (1, 1)
+    );
     assert!(rules.at(Hook::Postrouting).is_empty());
-    assert!(wanted.rules(FORWARD).at(Hook::RawOutput).is_empty(), "somebody else carries that part");
+    assert!(
+        wanted.rules(FORWARD).at(Hook::RawOutput).is_empty(),
+        "somebody else carries that part"
+    );
 }
 
 #[test]
 fn masqueraded_ports_are_never_the_vxlan_port() {
-    for port in [1, 1023, 1024, 1025, 4789, 8472, 33_279, 33_280, 60_000, 65_534, 65_535] {
+    for port in [
+        1, 1023, 1024, 1025, 4789, 8472, 33_279, 33_280, 60_000, 65_534, 65_535,
+    ] {
         let (from, to) = (alike(port), other_ports(port));
         assert!((from.first..=from.last).contains(&port), "{port}: {from:?}");
         assert!(!(to.first..=to.last).contains(&port), "{port}: {to:?}");
-        assert!(to.first >= 1024 && to.last - to.first > 32_000, "{port}: {to:?}");
+        assert!(
+            to.first >= 1024 && to.last - to.first > 32_000,
+            "{port}: {to:?}"
+        );
     }
 }
 
 #[test]
 fn ports_are_kept_on_their_side_of_the_vxlan_port_unless_they_are_random() {
     let check = |port, random_fully, expected: &[(u16, u16)]| {
-        let rules = Wanted { port, random_fully, ..wanted() }.rules(MASQUERADE);
+        let rules = Wanted {
+            port,
+            random_fully,
+            ..wanted()
+        }
+        .rules(MASQUERADE);
         let kept = |rule: &Rule| match (rule.udp, rule.verdict) {
-            (Some(Udp::From(from)), Verdict::Masquerade(Some(to))) if from == to => Some((from.first, from.last)),
+            (Some(Udp::From(from)), Verdict::Masquerade(Some(to))) if from == to => {
+                Some((from.first, from.last))
+            }
             _ => None,
         };
-        let kept: Vec<(u16, u16)> = rules.at(Hook::Postrouting).iter().filter_map(kept).collect();
-        assert_eq!(kept, [expected, expected].concat(), "{port}: the same for both ways of masquerading");
+        let kept: Vec<(u16, u16)> = rules
+            .at(Hook::Postrouting)
+            .iter()
+            .filter_map(kept)
+            .collect();
+        assert_eq!(
+            kept,
+            [expected, expected].concat(),
+            "{port}: the same for both ways of masquerading"
+        );
     };
     check(8472, true, &[]);
     check(8472, false, &[(1024, 8471), (8473, 65_535)]);
@@ -66,9 +117,15 @@ fn ports_are_kept_on_their_side_of_the_vxlan_port_unless_they_are_random() {
 
 #[test]
 fn a_rule_that_keeps_ports_never_gives_the_vxlan_port() {
-    for port in (0..=2000).chain([4789, 8472, 33_279]).chain(65_000..=65_535) {
+    for port in (0..=2000)
+        .chain([4789, 8472, 33_279])
+        .chain(65_000..=65_535)
+    {
         for side in sides(port) {
-            assert!(!(side.first..=side.last).contains(&port), "{port}: {side:?}");
+            assert!(
+                !(side.first..=side.last).contains(&port),
+                "{port}: {side:?}"
+            );
         }
     }
 }

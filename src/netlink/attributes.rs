@@ -17,7 +17,9 @@ pub(super) fn each(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 
 /// The value of the first attribute of this kind.
 pub(super) fn find(bytes: &[u8], wanted: u16) -> Option<&[u8]> {
-    each(bytes).find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+    each(bytes)
+        .find(|(kind, _)| *kind == wanted)
+        .map(|(_, value)| value)
 }
 
 /// A value that is text.
@@ -42,9 +44,17 @@ pub(super) fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
 }
 
 pub(super) fn number16(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
+    bytes
+        .get(at..at + 2)?
+        .try_into()
+        .ok()
+        .map(u16::from_ne_bytes)
 }
 
 pub(super) fn number32(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_ne_bytes)
+    bytes
+        .get(at..at + 4)?
+        .try_into()
+        .ok()
+        .map(u32::from_ne_bytes)
 }

@@ -41,7 +41,11 @@ impl Bulk {
         // Fails without CAP_NET_ADMIN, without which nothing else would work either.
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER)?;
         SockRef::from(&socket).set_read_timeout(Some(DEADLINE))?;
-        Ok(Self { socket, port, sequence: 0 })
+        Ok(Self {
+            socket,
+            port,
+            sequence: 0,
+        })
     }
 
     /// The number by which the kernel says that a change was ours.
@@ -82,7 +86,10 @@ impl Bulk {
         }
         self.socket.send(&bytes, 0)?;
         while !self.receive(first, &mut codes)? {}
-        Ok(codes.into_iter().map(|code| if code == 0 { Ok(()) } else { Err(errno(code)) }).collect())
+        Ok(codes
+            .into_iter()
+            .map(|code| if code == 0 { Ok(()) } else { Err(errno(code)) })
+            .collect())
     }
 
     /// Takes one datagram of answers, and says whether the last one is among them. Answers to an earlier batch, given up
@@ -92,12 +99,17 @@ impl Bulk {
         self.socket.recv(&mut buffer, 0)?;
         let (mut rest, mut complete) = (&buffer[..], false);
         while let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest) {
-            let place = usize::try_from(message.header.sequence_number.wrapping_sub(first)).unwrap_or(usize::MAX);
-            if let (NetlinkPayload::Error(error), Some(code)) = (&message.payload, codes.get_mut(place)) {
+            let place = usize::try_from(message.header.sequence_number.wrapping_sub(first))
+                .unwrap_or(usize::MAX);
+            if let (NetlinkPayload::Error(error), Some(code)) =
+                (&message.payload, codes.get_mut(place))
+            {
                 *code = error.raw_code();
                 complete |= place + 1 == codes.len();
             }
-            let length = usize::try_from(message.header.length).unwrap_or(0).next_multiple_of(4);
+            let length = usize::try_from(message.header.length)
+                .unwrap_or(0)
+                .next_multiple_of(4);
             if length == 0 || length >= rest.len() {
                 break;
             }
@@ -123,5 +135,8 @@ fn errno(code: i32) -> io::Error {
 }
 
 fn clone(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+    error.raw_os_error().map_or_else(
+        || io::Error::new(error.kind(), error.to_string()),
+        io::Error::from_raw_os_error,
+    )
 }

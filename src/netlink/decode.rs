@@ -7,9 +7,15 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::addr::{MacAddr, Vni};
@@ -54,11 +60,20 @@ pub(super) fn link(message: &LinkMessage) -> Link {
 }
 
 fn kind(infos: &[LinkInfo]) -> Option<&InfoKind> {
-    infos.iter().find_map(|info| if let LinkInfo::Kind(kind) = info { Some(kind) } else { None })
+    infos.iter().find_map(|info| {
+        if let LinkInfo::Kind(kind) = info {
+            Some(kind)
+        } else {
+            None
+        }
+    })
 }
 
 /// Reads a vxlan device. `parent` turns the index of the interface below into its name.
-pub(super) fn device(message: &LinkMessage, parent: impl Fn(u32) -> Option<String>) -> Option<Device> {
+pub(super) fn device(
+    message: &LinkMessage,
+    parent: impl Fn(u32) -> Option<String>,
+) -> Option<Device> {
     let basics = link(message);
     let mut device = Device {
         name: basics.name,
@@ -79,7 +94,9 @@ pub(super) fn device(message: &LinkMessage, parent: impl Fn(u32) -> Option<Strin
         } else if let LinkAttribute::IfAlias(alias) = attribute {
             device.alias.clone_from(alias);
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
-            vxlan_data(infos)?.iter().for_each(|info| vxlan_attribute(&mut device, info, &parent));
+            vxlan_data(infos)?
+                .iter()
+                .for_each(|info| vxlan_attribute(&mut device, info, &parent));
             is_vxlan = true;
         }
     }
@@ -87,7 +104,13 @@ pub(super) fn device(message: &LinkMessage, parent: impl Fn(u32) -> Option<Strin
 }
 
 fn vxlan_data(infos: &[LinkInfo]) -> Option<&[InfoVxlan]> {
-    infos.iter().find_map(|info| if let LinkInfo::Data(InfoData::Vxlan(data)) = info { Some(&data[..]) } else { None })
+    infos.iter().find_map(|info| {
+        if let LinkInfo::Data(InfoData::Vxlan(data)) = info {
+            Some(&data[..])
+        } else {
+            None
+        }
+    })
 }
 
 fn vxlan_attribute(device: &mut Device, info: &InfoVxlan, parent: impl Fn(u32) -> Option<String>) {
@@ -109,17 +132,22 @@ fn vxlan_attribute(device: &mut Device, info: &InfoVxlan, parent: impl Fn(u32) -
 /// Reads what of a vxlan device, ours or not, may be in the way of another one.
 pub(super) fn vxlan(message: &LinkMessage) -> Option<Vxlan> {
     let device = device(message, |_| None)?;
-    let infos = message
-        .attributes
-        .iter()
-        .filter_map(|attribute| if let LinkAttribute::LinkInfo(infos) = attribute { vxlan_data(infos) } else { None });
+    let infos = message.attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute {
+            vxlan_data(infos)
+        } else {
+            None
+        }
+    });
     let data: Vec<&InfoVxlan> = infos.flatten().collect();
     Some(Vxlan {
         name: device.name,
         vni: device.vni,
         port: device.port,
         up: message.header.flags.contains(LinkFlags::Up),
-        ipv6: data.iter().any(|info| matches!(info, InfoVxlan::Local6(_) | InfoVxlan::Group6(_))),
+        ipv6: data
+            .iter()
+            .any(|info| matches!(info, InfoVxlan::Local6(_) | InfoVxlan::Group6(_))),
         receives: data.into_iter().filter_map(receives).collect(),
     })
 }
@@ -132,18 +160,31 @@ fn receives(info: &InfoVxlan) -> Option<&'static str> {
         (InfoVxlan::Gpe, "gpe"),
         (InfoVxlan::UDPZeroCsumRX(true), "udp6zerocsumrx"),
         (InfoVxlan::RemCsumRX(true), "remcsumrx"),
-        (InfoVxlan::RemCsumNoPartial, "remcsum without partial checksums"),
+        (
+            InfoVxlan::RemCsumNoPartial,
+            "remcsum without partial checksums",
+        ),
         (InfoVxlan::Vnifilter(true), "vnifilter"),
     ];
-    FLAGS.iter().find(|(flag, _)| flag == info).map(|(_, word)| *word)
+    FLAGS
+        .iter()
+        .find(|(flag, _)| flag == info)
+        .map(|(_, word)| *word)
 }
 
 /// An IPv4 address of an interface, with the interface's index.
 pub(super) fn address(message: &AddressMessage) -> Option<(u32, Ipv4Network)> {
     let local = message.attributes.iter().find_map(|attribute| {
-        if let AddressAttribute::Local(std::net::IpAddr::V4(ip)) = attribute { Some(*ip) } else { None }
+        if let AddressAttribute::Local(std::net::IpAddr::V4(ip)) = attribute {
+            Some(*ip)
+        } else {
+            None
+        }
     })?;
-    Some((message.header.index, Ipv4Network::new(local, message.header.prefix_len).ok()?))
+    Some((
+        message.header.index,
+        Ipv4Network::new(local, message.header.prefix_len).ok()?,
+    ))
 }
 
 /// An FDB entry of the device that somebody put there. Learned ones come and go by themselves.
@@ -172,7 +213,9 @@ fn has(message: &NeighbourMessage, state: NeighbourState) -> bool {
 /// (`proto kernel`) go with them.
 pub(super) fn route(message: &RouteMessage, device: u32) -> Option<(RouteKey, Hop)> {
     let header = &message.header;
-    if table(message) != u32::from(RouteHeader::RT_TABLE_MAIN) || header.protocol == RouteProtocol::Kernel {
+    if table(message) != u32::from(RouteHeader::RT_TABLE_MAIN)
+        || header.protocol == RouteProtocol::Kernel
+    {
         return None;
     }
     let mut destination = Ipv4Addr::UNSPECIFIED;
@@ -196,11 +239,24 @@ pub(super) fn route(message: &RouteMessage, device: u32) -> Option<(RouteKey, Ho
         return None;
     };
     let destination = Ipv4Network::new(destination, header.destination_prefix_length).ok()?;
-    Some((RouteKey { destination, metric, protocol: header.protocol.into() }, hop))
+    Some((
+        RouteKey {
+            destination,
+            metric,
+            protocol: header.protocol.into(),
+        },
+        hop,
+    ))
 }
 
 fn table(message: &RouteMessage) -> u32 {
-    let long = message.attributes.iter().find_map(|a| if let RouteAttribute::Table(t) = a { Some(*t) } else { None });
+    let long = message.attributes.iter().find_map(|a| {
+        if let RouteAttribute::Table(t) = a {
+            Some(*t)
+        } else {
+            None
+        }
+    });
     long.unwrap_or_else(|| u32::from(message.header.table))
 }
 
@@ -223,7 +279,8 @@ pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<Change> {
     let NetlinkPayload::InnerMessage(message) = message.payload else {
         return None;
     };
-    if let RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) = &message {
+    if let RouteNetlinkMessage::NewLink(message) | RouteNetlinkMessage::DelLink(message) = &message
+    {
         return Some(Change::Link(link(message).name));
     }
     let device = device?;
@@ -245,7 +302,9 @@ pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<Change> {
 }
 
 fn address_change(message: &AddressMessage, device: u32, there: bool) -> Option<Change> {
-    address(message).filter(|(index, _)| *index == device).map(|(_, net)| Change::Address(net, there))
+    address(message)
+        .filter(|(index, _)| *index == device)
+        .map(|(_, net)| Change::Address(net, there))
 }
 
 /// FDB entries and neighbours come in the same kind of message. A neighbour that is not permanent any more counts as gone.
@@ -259,7 +318,9 @@ fn neighbour_change(message: &NeighbourMessage, device: u32, there: bool) -> Opt
     if message.header.family != AddressFamily::Inet {
         return None;
     }
-    let mac = neighbour(message, device).map(|(_, mac)| mac).filter(|_| there);
+    let mac = neighbour(message, device)
+        .map(|(_, mac)| mac)
+        .filter(|_| there);
     Some(Change::Neighbour(destination(message)?, mac))
 }
 
@@ -271,15 +332,24 @@ pub(super) fn age(message: &NeighbourMessage, device: u32) -> Option<Age> {
         return None;
     }
     let ticks = message.attributes.iter().find_map(|attribute| {
-        if let NeighbourAttribute::CacheInfo(info) = attribute { Some(info.used) } else { None }
+        if let NeighbourAttribute::CacheInfo(info) = attribute {
+            Some(info.used)
+        } else {
+            None
+        }
     })?;
     let untouched = message.header.state == NeighbourState::Stale;
-    Some(Age { address: destination(message)?, used: TICK * ticks, untouched })
+    Some(Age {
+        address: destination(message)?,
+        used: TICK * ticks,
+        untouched,
+    })
 }
 
 /// The address of a neighbour for which packets wait.
 pub(super) fn unresolved(message: &NeighbourMessage, device: u32) -> Option<Ipv4Addr> {
-    let waiting = message.header.ifindex == device && message.header.state == NeighbourState::Incomplete;
+    let waiting =
+        message.header.ifindex == device && message.header.state == NeighbourState::Incomplete;
     if waiting { destination(message) } else { None }
 }
 
@@ -288,13 +358,20 @@ pub(super) fn unresolved(message: &NeighbourMessage, device: u32) -> Option<Ipv4
 /// along, as it does when an entry is being refreshed.
 pub(super) fn miss(datagram: &[u8]) -> Option<(u32, Miss)> {
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(datagram).ok()?;
-    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::GetNeighbour(question)) = message.payload else {
+    let NetlinkPayload::InnerMessage(RouteNetlinkMessage::GetNeighbour(question)) = message.payload
+    else {
         return None;
     };
     let index = question.header.ifindex;
     match destination(&question) {
         Some(ip) => Some((index, Miss::L3(ip))),
-        None if question.attributes.iter().any(|a| matches!(a, NeighbourAttribute::Destination(_))) => None,
+        None if question
+            .attributes
+            .iter()
+            .any(|a| matches!(a, NeighbourAttribute::Destination(_))) =>
+        {
+            None
+        }
         None => Some((index, Miss::L2(link_layer(&question)?))),
     }
 }
@@ -302,7 +379,11 @@ pub(super) fn miss(datagram: &[u8]) -> Option<(u32, Miss)> {
 /// FDB entries are of family `AF_BRIDGE`, for which the library leaves addresses as bytes.
 fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
     let address = message.attributes.iter().find_map(|attribute| {
-        if let NeighbourAttribute::Destination(address) = attribute { Some(address) } else { None }
+        if let NeighbourAttribute::Destination(address) = attribute {
+            Some(address)
+        } else {
+            None
+        }
     })?;
     if let NeighbourAddress::Inet(ip) = address {
         Some(*ip)
@@ -315,7 +396,11 @@ fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
 
 fn link_layer(message: &NeighbourMessage) -> Option<MacAddr> {
     message.attributes.iter().find_map(|attribute| {
-        if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute { mac(bytes) } else { None }
+        if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
+            mac(bytes)
+        } else {
+            None
+        }
     })
 }
 

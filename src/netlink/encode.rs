@@ -2,7 +2,9 @@
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -25,17 +27,26 @@ pub(super) struct Request {
 
 impl Request {
     fn change(message: RouteNetlinkMessage) -> Self {
-        Self { flags: NLM_F_REQUEST | NLM_F_ACK, message }
+        Self {
+            flags: NLM_F_REQUEST | NLM_F_ACK,
+            message,
+        }
     }
 
     /// Creates, and fails if it is there.
     fn create(message: RouteNetlinkMessage) -> Self {
-        Self { flags: NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, message }
+        Self {
+            flags: NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
+            message,
+        }
     }
 
     /// Creates or replaces.
     fn put(message: RouteNetlinkMessage) -> Self {
-        Self { flags: NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, message }
+        Self {
+            flags: NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+            message,
+        }
     }
 }
 
@@ -43,7 +54,9 @@ impl Request {
 /// `parent` is the index of the interface that a new device sends through.
 pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
     Some(match op {
-        Op::CreateDevice(spec) => Request::create(RouteNetlinkMessage::NewLink(new_device(spec, parent))),
+        Op::CreateDevice(spec) => {
+            Request::create(RouteNetlinkMessage::NewLink(new_device(spec, parent)))
+        }
         Op::DeleteDevice => Request::change(RouteNetlinkMessage::DelLink(link(device))),
         Op::SetLocal(ip) => Request::change(RouteNetlinkMessage::NewLink(set_local(device, *ip))),
         Op::SetMac(mac) => set_link(device, LinkAttribute::Address(mac.0.to_vec())),
@@ -51,17 +64,33 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::SetAlias(alias) => set_link(device, LinkAttribute::IfAlias(alias.clone())),
         Op::SetUp => Request::change(RouteNetlinkMessage::SetLink(up(device))),
         Op::AddAddress(net) => Request::put(RouteNetlinkMessage::NewAddress(address(device, *net))),
-        Op::DelAddress(net) => Request::change(RouteNetlinkMessage::DelAddress(address(device, *net))),
-        Op::SetSysctl(..) | Op::SetTxChecksum(_) => return None,
-        Op::PutFdb(mac, ip) => Request::put(RouteNetlinkMessage::NewNeighbour(fdb(device, *mac, *ip))),
-        Op::DelFdb(mac, ip) => Request::change(RouteNetlinkMessage::DelNeighbour(fdb(device, *mac, *ip))),
-        Op::PutNeighbour(ip, mac) => {
-            Request::put(RouteNetlinkMessage::NewNeighbour(neighbour(device, *ip, Some(*mac))))
+        Op::DelAddress(net) => {
+            Request::change(RouteNetlinkMessage::DelAddress(address(device, *net)))
         }
-        Op::DoubtNeighbour(ip, mac) => Request::put(RouteNetlinkMessage::NewNeighbour(doubted(device, *ip, *mac))),
-        Op::DelNeighbour(ip) => Request::change(RouteNetlinkMessage::DelNeighbour(neighbour(device, *ip, None))),
-        Op::PutRoute(key, hop) => Request::put(RouteNetlinkMessage::NewRoute(route(device, key, *hop))),
-        Op::DelRoute(key, hop) => Request::change(RouteNetlinkMessage::DelRoute(old_route(device, key, *hop))),
+        Op::SetSysctl(..) | Op::SetTxChecksum(_) => return None,
+        Op::PutFdb(mac, ip) => {
+            Request::put(RouteNetlinkMessage::NewNeighbour(fdb(device, *mac, *ip)))
+        }
+        Op::DelFdb(mac, ip) => {
+            Request::change(RouteNetlinkMessage::DelNeighbour(fdb(device, *mac, *ip)))
+        }
+        Op::PutNeighbour(ip, mac) => Request::put(RouteNetlinkMessage::NewNeighbour(neighbour(
+            device,
+            *ip,
+            Some(*mac),
+        ))),
+        Op::DoubtNeighbour(ip, mac) => Request::put(RouteNetlinkMessage::NewNeighbour(doubted(
+            device, *ip, *mac,
+        ))),
+        Op::DelNeighbour(ip) => Request::change(RouteNetlinkMessage::DelNeighbour(neighbour(
+            device, *ip, None,
+        ))),
+        Op::PutRoute(key, hop) => {
+            Request::put(RouteNetlinkMessage::NewRoute(route(device, key, *hop)))
+        }
+        Op::DelRoute(key, hop) => {
+            Request::change(RouteNetlinkMessage::DelRoute(old_route(device, key, *hop)))
+        }
     })
 }
 
@@ -90,7 +119,10 @@ fn new_device(spec: &Device, parent: u32) -> LinkMessage {
 
 fn set_local(index: u32, ip: Ipv4Addr) -> LinkMessage {
     let mut message = link(index);
-    let info = vec![LinkInfo::Kind(InfoKind::Vxlan), LinkInfo::Data(InfoData::Vxlan(vec![InfoVxlan::Local(ip)]))];
+    let info = vec![
+        LinkInfo::Kind(InfoKind::Vxlan),
+        LinkInfo::Data(InfoData::Vxlan(vec![InfoVxlan::Local(ip)])),
+    ];
     message.attributes.push(LinkAttribute::LinkInfo(info));
     message
 }
@@ -113,8 +145,12 @@ fn address(index: u32, net: Ipv4Network) -> AddressMessage {
     message.header.family = AddressFamily::Inet;
     message.header.index = index;
     message.header.prefix_len = net.prefix();
-    message.attributes.push(AddressAttribute::Local(net.ip().into()));
-    message.attributes.push(AddressAttribute::Address(net.ip().into()));
+    message
+        .attributes
+        .push(AddressAttribute::Local(net.ip().into()));
+    message
+        .attributes
+        .push(AddressAttribute::Address(net.ip().into()));
     message
 }
 
@@ -125,8 +161,12 @@ fn fdb(index: u32, mac: MacAddr, ip: Ipv4Addr) -> NeighbourMessage {
     message.header.ifindex = index;
     message.header.state = NeighbourState::Permanent;
     message.header.flags = NeighbourFlags::Own;
-    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)));
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)));
     message
 }
 
@@ -134,11 +174,17 @@ fn neighbour(index: u32, ip: Ipv4Addr, mac: Option<MacAddr>) -> NeighbourMessage
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Inet;
     message.header.ifindex = index;
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)));
     if let Some(mac) = mac {
         message.header.state = NeighbourState::Permanent;
-        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-        message.attributes.push(NeighbourAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
+        message
+            .attributes
+            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        message
+            .attributes
+            .push(NeighbourAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
     }
     message
 }
@@ -157,8 +203,15 @@ fn route(index: u32, key: &RouteKey, hop: Hop) -> RouteMessage {
         .priority(key.metric)
         .protocol(RouteProtocol::from(key.protocol));
     match hop {
-        Hop::Vtep(via) => builder.gateway(via).output_interface(index).onlink().build(),
-        Hop::Link => builder.output_interface(index).scope(RouteScope::Link).build(),
+        Hop::Vtep(via) => builder
+            .gateway(via)
+            .output_interface(index)
+            .onlink()
+            .build(),
+        Hop::Link => builder
+            .output_interface(index)
+            .scope(RouteScope::Link)
+            .build(),
         Hop::Blackhole => builder.kind(RouteType::BlackHole).build(),
     }
 }

@@ -62,12 +62,19 @@ fn open() -> io::Result<(Socket, u16)> {
     socket.connect(&SocketAddr::new(0, 0))?;
     SockRef::from(&socket).set_read_timeout(Some(DEADLINE))?;
     let answer = exchange(&socket, CONTROL, GET_FAMILY, &text_attribute(2, "ethtool"))??;
-    let id = answer.get(HEADERS..).and_then(|attributes| number16(find(attributes, 1)?, 0));
+    let id = answer
+        .get(HEADERS..)
+        .and_then(|attributes| number16(find(attributes, 1)?, 0));
     Ok((socket, id.ok_or(io::ErrorKind::InvalidData)?))
 }
 
 /// Answers what the kernel said before it confirmed or refused the request.
-fn exchange(socket: &Socket, family: u16, command: u8, attributes: &[u8]) -> io::Result<io::Result<Vec<u8>>> {
+fn exchange(
+    socket: &Socket,
+    family: u16,
+    command: u8,
+    attributes: &[u8],
+) -> io::Result<io::Result<Vec<u8>>> {
     socket.send(&message(family, command, attributes), 0)?;
     let mut answer = Vec::new();
     loop {
@@ -78,7 +85,11 @@ fn exchange(socket: &Socket, family: u16, command: u8, attributes: &[u8]) -> io:
             continue;
         }
         let code = number32(&buffer, HEADER).unwrap_or_default().cast_signed();
-        return Ok(if code == 0 { Ok(answer) } else { Err(io::Error::from_raw_os_error(code.saturating_abs())) });
+        return Ok(if code == 0 {
+            Ok(answer)
+        } else {
+            Err(io::Error::from_raw_os_error(code.saturating_abs()))
+        });
     }
 }
 

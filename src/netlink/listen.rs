@@ -35,11 +35,19 @@ impl Only {
         const JUMP_IF_EQUAL: u16 = 0x15;
         const RETURN: u16 = 0x06;
         let load_half = |offset| SockFilter::new(LOAD_HALF, 0, 0, offset);
-        let half = |value: u16, yes, no| SockFilter::new(JUMP_IF_EQUAL, yes, no, u32::from(value.to_be()));
+        let half =
+            |value: u16, yes, no| SockFilter::new(JUMP_IF_EQUAL, yes, no, u32::from(value.to_be()));
         let ret = |length| SockFilter::new(RETURN, 0, 0, length);
         match self {
             Self::TypeAndFlags(kind, flags) => {
-                vec![load_half(TYPE), half(kind, 0, 3), load_half(FLAGS), half(flags, 0, 1), ret(u32::MAX), ret(0)]
+                vec![
+                    load_half(TYPE),
+                    half(kind, 0, 3),
+                    load_half(FLAGS),
+                    half(flags, 0, 1),
+                    ret(u32::MAX),
+                    ret(0),
+                ]
             }
             Self::NeitherTypeNorPort(kind, port) => vec![
                 load_half(TYPE),
@@ -79,7 +87,12 @@ impl Listener {
         Self::open_on(NETLINK_NETFILTER, &[group], None, buffer)
     }
 
-    fn open_on(protocol: isize, groups: &[u32], only: Option<Only>, buffer: usize) -> io::Result<Self> {
+    fn open_on(
+        protocol: isize,
+        groups: &[u32],
+        only: Option<Only>,
+        buffer: usize,
+    ) -> io::Result<Self> {
         let mut socket = TokioSocket::new(protocol)?;
         setsockopt(socket.socket_ref(), sockopt::RcvBufForce, &buffer)?;
         // The filter stands before the first message can come.
@@ -87,7 +100,9 @@ impl Listener {
             SockRef::from(socket.socket_ref()).attach_filter(&only.program())?;
         }
         socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-        groups.iter().try_for_each(|group| socket.socket_ref().add_membership(*group))?;
+        groups
+            .iter()
+            .try_for_each(|group| socket.socket_ref().add_membership(*group))?;
         Ok(Self { socket })
     }
 

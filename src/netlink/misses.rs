@@ -43,16 +43,31 @@ pub(super) struct Misses {
 impl Misses {
     /// Opens the sockets; must be called inside a runtime.
     pub(super) fn open() -> io::Result<Self> {
-        let listen =
-            |flags, buffer| Listener::open(&[NEIGHBOUR_GROUP], Only::TypeAndFlags(RTM_GETNEIGH, flags), buffer);
+        let listen = |flags, buffer| {
+            Listener::open(
+                &[NEIGHBOUR_GROUP],
+                Only::TypeAndFlags(RTM_GETNEIGH, flags),
+                buffer,
+            )
+        };
         let l3 = listen(ASKED_BY_NEIGHBOURS, L3_BUFFER)?;
         let l2 = listen(ASKED_BY_VXLAN, L2_BUFFER)?;
-        Ok(Self { l3, l2, heard: 0, slice_end: Instant::now() + SLICE })
+        Ok(Self {
+            l3,
+            l2,
+            heard: 0,
+            slice_end: Instant::now() + SLICE,
+        })
     }
 
     /// The next question about the device with this index. Cancel-safe.
     pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
-        let Self { l3, l2, heard, slice_end } = self;
+        let Self {
+            l3,
+            l2,
+            heard,
+            slice_end,
+        } = self;
         loop {
             // Both arms are cancel-safe; L3 goes first, packets wait for it.
             let datagram = tokio::select! {
@@ -74,7 +89,11 @@ impl Misses {
 }
 
 /// The next question of the driver, at most [`L2_SAMPLE`] in a slice of time.
-async fn sample(l2: &mut Listener, heard: &mut u32, slice_end: &mut Instant) -> io::Result<Option<Vec<u8>>> {
+async fn sample(
+    l2: &mut Listener,
+    heard: &mut u32,
+    slice_end: &mut Instant,
+) -> io::Result<Option<Vec<u8>>> {
     if *heard >= L2_SAMPLE {
         sleep_until(*slice_end).await;
     }

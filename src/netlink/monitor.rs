@@ -32,8 +32,13 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Opens the socket; must be called inside a runtime. `own` is the port of the socket on which we change things.
     pub(super) fn open(own: u32) -> io::Result<Self> {
-        let listener = Listener::open(&GROUPS, Only::NeitherTypeNorPort(RTM_GETNEIGH, own), BUFFER)?;
-        Ok(Self { listener, own, confess_at: None })
+        let listener =
+            Listener::open(&GROUPS, Only::NeitherTypeNorPort(RTM_GETNEIGH, own), BUFFER)?;
+        Ok(Self {
+            listener,
+            own,
+            confess_at: None,
+        })
     }
 
     /// Does something while no change of an FDB entry is heard: the echoes of many of our own would take as long as they
@@ -44,7 +49,10 @@ impl Monitor {
             self.confess_at = Some(Instant::now() + QUIET);
         }
         let done = work();
-        if let Err(error) = self.listener.filter(Only::NeitherTypeNorPort(RTM_GETNEIGH, self.own)) {
+        if let Err(error) = self
+            .listener
+            .filter(Only::NeitherTypeNorPort(RTM_GETNEIGH, self.own))
+        {
             // Then the audit has to find what others do to the FDB.
             tracing::debug!(%error, "failed to listen to the FDB again");
         }

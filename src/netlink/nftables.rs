@@ -30,7 +30,9 @@ impl RuleChanges {
     /// # Errors
     /// A kernel without nftables.
     pub fn open() -> io::Result<Self> {
-        Ok(Self { listener: Listener::open_netfilter(GROUP, BUFFER)? })
+        Ok(Self {
+            listener: Listener::open_netfilter(GROUP, BUFFER)?,
+        })
     }
 
     /// The next changes; `None` if some were lost for want of room. Cancel-safe.
@@ -38,7 +40,11 @@ impl RuleChanges {
     /// # Errors
     /// The socket is broken.
     pub async fn next(&mut self) -> io::Result<Option<Vec<Change>>> {
-        Ok(self.listener.next().await?.map(|datagram| changes(&datagram)))
+        Ok(self
+            .listener
+            .next()
+            .await?
+            .map(|datagram| changes(&datagram)))
     }
 }
 
@@ -46,9 +52,16 @@ impl RuleChanges {
 fn changes(mut datagram: &[u8]) -> Vec<Change> {
     let mut found = Vec::new();
     while let Some(length) = number32(datagram, 0).and_then(|length| usize::try_from(length).ok()) {
-        let Some(message) = datagram.get(..length).filter(|message| message.len() >= HEADERS) else { break };
+        let Some(message) = datagram
+            .get(..length)
+            .filter(|message| message.len() >= HEADERS)
+        else {
+            break;
+        };
         found.extend(change(message));
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
     }
     found
 }
@@ -68,7 +81,11 @@ fn change(message: &[u8]) -> Option<Change> {
     }
     let attributes = message.get(HEADERS..)?;
     let name = |kind| find(attributes, kind).and_then(text).map(str::to_owned);
-    Some(Change { ipv4: message.get(HEADER) == Some(&IPV4), table: name(1)?, chain: chain.and_then(name) })
+    Some(Change {
+        ipv4: message.get(HEADER) == Some(&IPV4),
+        table: name(1)?,
+        chain: chain.and_then(name),
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +107,14 @@ mod tests {
     #[test]
     fn reads_tables_chains_and_rules_in_one_datagram() {
         let table = message(2, &[attribute(1, "flannel.1")]);
-        let chain = message(5, &[attribute(1, "nat"), attribute(2, "12345678"), attribute(3, "POSTROUTING")]);
+        let chain = message(
+            5,
+            &[
+                attribute(1, "nat"),
+                attribute(2, "12345678"),
+                attribute(3, "POSTROUTING"),
+            ],
+        );
         let rule = message(8, &[attribute(1, "filter"), attribute(2, "FORWARD")]);
         let generation = message(15, &[attribute(1, "abc")]);
         let found = changes(&[table, chain, rule, generation].concat());
@@ -99,7 +123,14 @@ mod tests {
             table: table.to_owned(),
             chain: chain.map(str::to_owned),
         };
-        assert_eq!(found, [of("flannel.1", None), of("nat", Some("POSTROUTING")), of("filter", Some("FORWARD"))]);
+        assert_eq!(
+            found,
+            [
+                of("flannel.1", None),
+                of("nat", Some("POSTROUTING")),
+                of("filter", Some("FORWARD"))
+            ]
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
 /// UDP ports that somebody has, for IPv4 and for IPv6.
 pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
-    (preflight::udp_ports(&read("/proc/net/udp")), preflight::udp6_ports(&read("/proc/net/udp6")))
+    (
+        preflight::udp_ports(&read("/proc/net/udp")),
+        preflight::udp6_ports(&read("/proc/net/udp6")),
+    )
 }
 
 fn full(path: &str) -> PathBuf {

@@ -82,11 +82,24 @@ impl Keep {
         channels: Channels,
         wall_time: fn() -> SystemTime,
     ) -> Self {
-        let known = last_known.as_ref().map(Snapshot::usable_leases).unwrap_or_default();
+        let known = last_known
+            .as_ref()
+            .map(Snapshot::usable_leases)
+            .unwrap_or_default();
         let known_at = last_known.as_ref().and_then(Snapshot::known_at);
         let roster = Roster::new(grace, known);
         let (started, save_at, saved_at) = (Instant::now(), None, None);
-        Self { roster, place, last_known, channels, started, save_at, saved_at, known_at, wall_time }
+        Self {
+            roster,
+            place,
+            last_known,
+            channels,
+            started,
+            save_at,
+            saved_at,
+            known_at,
+            wall_time,
+        }
     }
 
     /// Runs until nobody tells of leases any more, or the daemon stops.
@@ -135,19 +148,34 @@ impl Keep {
         self.hand_on(updates, decision).await
     }
 
-    async fn hand_on(&mut self, updates: Vec<Update>, decision: Option<Decision>) -> Result<(), Closed> {
+    async fn hand_on(
+        &mut self,
+        updates: Vec<Update>,
+        decision: Option<Decision>,
+    ) -> Result<(), Closed> {
         if let Some(decision) = decision {
             say(decision);
         }
         for update in updates {
             if let Update::Joined(membership) = &update {
-                self.channels.membership.send_replace(Some(membership.clone()));
+                self.channels
+                    .membership
+                    .send_replace(Some(membership.clone()));
             }
-            self.channels.kernel.send(update).await.map_err(|_| Closed)?;
+            self.channels
+                .kernel
+                .send(update)
+                .await
+                .map_err(|_| Closed)?;
             self.save_soon();
         }
-        let summary = Summary { peers: self.roster.peers().len(), kept: self.roster.kept() };
-        self.channels.summary.send_if_modified(|before| std::mem::replace(before, summary) != summary);
+        let summary = Summary {
+            peers: self.roster.peers().len(),
+            kept: self.roster.kept(),
+        };
+        self.channels
+            .summary
+            .send_if_modified(|before| std::mem::replace(before, summary) != summary);
         Ok(())
     }
 
@@ -166,7 +194,9 @@ impl Keep {
 
     /// Brings up the last known state: packets flow, and etcd will tell what has changed.
     async fn come_up(&mut self, reason: &str) -> Result<(), Closed> {
-        let Some(snapshot) = self.last_known.take() else { return Ok(()) };
+        let Some(snapshot) = self.last_known.take() else {
+            return Ok(());
+        };
         let (subnet, peers) = (snapshot.membership.own.subnet, self.roster.peers().len());
         let lost = self.channels.standing.borrow().lost;
         if let Some(lost) = lost {
@@ -176,13 +206,17 @@ impl Keep {
         warn!(%subnet, peers, reason, "starting from the last known state, without etcd");
         self.warn_if_old(&snapshot);
         let leases = self.roster.peers().cloned().collect();
-        let (mut updates, _) = self.roster.take(Update::Joined(snapshot.membership), self.started.elapsed());
+        let (mut updates, _) = self
+            .roster
+            .take(Update::Joined(snapshot.membership), self.started.elapsed());
         updates.push(Update::Leases(leases));
         self.hand_on(updates, None).await
     }
 
     fn warn_if_old(&self, snapshot: &Snapshot) {
-        let age = snapshot.known_at().and_then(|at| (self.wall_time)().duration_since(at).ok());
+        let age = snapshot
+            .known_at()
+            .and_then(|at| (self.wall_time)().duration_since(at).ok());
         if let Some(age) = age.filter(|age| *age > TTL) {
             let age = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
             warn!(
@@ -195,7 +229,9 @@ impl Keep {
     fn save_soon(&mut self) {
         let soon = Instant::now() + SOON;
         let leases = u32::try_from(self.roster.peers().len()).unwrap_or(u32::MAX);
-        let rested = self.saved_at.map_or(soon, |at| at + PAUSE + PAUSE_PER_LEASE * leases);
+        let rested = self
+            .saved_at
+            .map_or(soon, |at| at + PAUSE + PAUSE_PER_LEASE * leases);
         let at = rested.max(soon);
         self.save_at = Some(self.save_at.map_or(at, |before| before.min(at)));
     }
@@ -206,24 +242,34 @@ impl Keep {
         if self.channels.standing.borrow().contact == Contact::Holding {
             self.known_at = Some((self.wall_time)());
         }
-        let Some(membership) = self.roster.membership().cloned() else { return };
+        let Some(membership) = self.roster.membership().cloned() else {
+            return;
+        };
         let leases = self.roster.peers().cloned().collect();
-        self.channels.snapshot.send_replace(Some(Arc::new(Snapshot::new(
-            &self.place,
-            membership,
-            leases,
-            self.known_at,
-        ))));
+        self.channels
+            .snapshot
+            .send_replace(Some(Arc::new(Snapshot::new(
+                &self.place,
+                membership,
+                leases,
+                self.known_at,
+            ))));
     }
 }
 
 fn say(decision: Decision) {
     match decision {
         Decision::Hold { gone, of } => {
-            warn!(gone, of, "peers have vanished from etcd at once; keeping them for a while, in case it lost keys");
+            warn!(
+                gone,
+                of,
+                "peers have vanished from etcd at once; keeping them for a while, in case it lost keys"
+            );
         }
         Decision::AllBack => info!("all peers that had vanished from etcd are back"),
-        Decision::Remove { gone } => warn!(gone, "removing the peers that have not come back to etcd"),
+        Decision::Remove { gone } => {
+            warn!(gone, "removing the peers that have not come back to etcd")
+        }
     }
 }
 

@@ -81,11 +81,32 @@ struct Header {
 
 impl Snapshot {
     /// What is to be kept.
-    pub fn new(place: &Place, membership: Membership, leases: Vec<Lease>, known_at: Option<SystemTime>) -> Self {
-        let Place { prefix, node, interface, hardware } = place.clone();
-        let known_at = known_at.and_then(|at| at.duration_since(UNIX_EPOCH).ok()).map(|since| since.as_secs());
+    pub fn new(
+        place: &Place,
+        membership: Membership,
+        leases: Vec<Lease>,
+        known_at: Option<SystemTime>,
+    ) -> Self {
+        let Place {
+            prefix,
+            node,
+            interface,
+            hardware,
+        } = place.clone();
+        let known_at = known_at
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+            .map(|since| since.as_secs());
         let node_id = node.as_str().to_owned();
-        Self { format: FORMAT, prefix, node_id, interface, hardware, membership, known_at, leases }
+        Self {
+            format: FORMAT,
+            prefix,
+            node_id,
+            interface,
+            hardware,
+            membership,
+            known_at,
+            leases,
+        }
     }
 
     /// When etcd last said so, if that is known.
@@ -99,7 +120,8 @@ impl Snapshot {
         let mut text = vec![b'0'; SUM];
         text.reserve(4096 + EACH * self.leases.len());
         text.push(b'\n');
-        serde_json::to_writer(&mut text, self).expect("a struct of names, addresses and numbers is always JSON");
+        serde_json::to_writer(&mut text, self)
+            .expect("a struct of names, addresses and numbers is always JSON");
         let sum = sum(&text[SUM + 1..]);
         text[..SUM].copy_from_slice(sum.as_bytes());
         text.push(b'\n');
@@ -112,7 +134,9 @@ impl Snapshot {
     /// [`Refusal`] says why it is not used.
     pub fn parse(text: &str, prefix: &str, node: &NodeId) -> Result<Self, Refusal> {
         let damaged = |why: &str| Refusal::Damaged(why.to_owned());
-        let (first, json) = text.split_once('\n').ok_or_else(|| damaged("it has one line"))?;
+        let (first, json) = text
+            .split_once('\n')
+            .ok_or_else(|| damaged("it has one line"))?;
         let json = json.trim_end_matches('\n');
         if first != sum(json.as_bytes()) {
             return Err(damaged("its checksum is wrong"));
@@ -132,7 +156,10 @@ impl Snapshot {
         }
         let snapshot: Self = serde_json::from_str(json).map_err(unreadable)?;
         if snapshot.prefix != prefix || snapshot.node_id != node.as_str() {
-            return Err(Refusal::Foreign { node: snapshot.node_id, prefix: snapshot.prefix });
+            return Err(Refusal::Foreign {
+                node: snapshot.node_id,
+                prefix: snapshot.prefix,
+            });
         }
         Ok(snapshot)
     }
@@ -142,13 +169,21 @@ impl Snapshot {
     pub fn past(&self, hardware: Option<MacAddr>) -> Past {
         let own = &self.membership.own;
         let same = self.hardware.is_some() && self.hardware == hardware;
-        Past { subnet: Some(own.subnet), vtep_mac: Some(own.vtep_mac), public_ip: same.then_some(own.public_ip) }
+        Past {
+            subnet: Some(own.subnet),
+            vtep_mac: Some(own.vtep_mac),
+            public_ip: same.then_some(own.public_ip),
+        }
     }
 
     /// The leases that may still be used.
     pub fn usable_leases(&self) -> Vec<Lease> {
         let Membership { own, config } = &self.membership;
-        self.leases.iter().filter(|lease| vet(lease, config, own).is_ok()).cloned().collect()
+        self.leases
+            .iter()
+            .filter(|lease| vet(lease, config, own).is_ok())
+            .cloned()
+            .collect()
     }
 }
 
@@ -167,7 +202,10 @@ pub fn file_name(prefix: &str) -> String {
 }
 
 fn sum(json: &[u8]) -> String {
-    Sha256::digest(json).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(json)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -185,7 +223,9 @@ mod tests {
             public_ip: Ipv4Addr::new(10, 99, 1, 1),
             vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
         };
-        let config = crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration").config;
+        let config = crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#)
+            .expect("a configuration")
+            .config;
         let lease = |net: &str, host: u8| Lease {
             subnet: net.parse().expect("a subnet in a test"),
             public_ip: Ipv4Addr::new(10, 99, 1, host),
@@ -197,7 +237,12 @@ mod tests {
         let hardware = Some(MacAddr([2, 9, 9, 9, 9, 9]));
         let (prefix, node, interface) = (PREFIX.to_owned(), NodeId::named("a"), "eth0".to_owned());
         Snapshot::new(
-            &Place { prefix, node, interface, hardware },
+            &Place {
+                prefix,
+                node,
+                interface,
+                hardware,
+            },
             Membership { own, config },
             leases,
             Some(UNIX_EPOCH),
@@ -210,7 +255,13 @@ mod tests {
         let read = Snapshot::parse(&text, PREFIX, &NodeId::named("a"));
         assert_eq!(read, Ok(snapshot()));
         let usable = snapshot().usable_leases();
-        assert_eq!(usable.iter().map(|lease| lease.subnet.to_string()).collect::<Vec<_>>(), ["10.5.40.0/24"]);
+        assert_eq!(
+            usable
+                .iter()
+                .map(|lease| lease.subnet.to_string())
+                .collect::<Vec<_>>(),
+            ["10.5.40.0/24"]
+        );
     }
 
     #[test]
@@ -218,7 +269,11 @@ mod tests {
         let text = snapshot().render();
         let (_, json) = text.split_once('\n').expect("two lines");
         let json = json.trim_end().replace(r#""known_at":0,"#, "");
-        let read = Snapshot::parse(&format!("{}\n{json}\n", sum(json.as_bytes())), PREFIX, &NodeId::named("a"));
+        let read = Snapshot::parse(
+            &format!("{}\n{json}\n", sum(json.as_bytes())),
+            PREFIX,
+            &NodeId::named("a"),
+        );
         assert_eq!(read.map(|snapshot| snapshot.known_at()), Ok(None));
         assert_eq!(snapshot().known_at(), Some(UNIX_EPOCH));
     }
@@ -227,16 +282,33 @@ mod tests {
     fn refuses_what_is_damaged_or_foreign() {
         let text = snapshot().render();
         let check = |text: &str, prefix: &str, node: &str, expected: &str| {
-            let refusal = Snapshot::parse(text, prefix, &NodeId::named(node)).expect_err(expected).to_string();
+            let refusal = Snapshot::parse(text, prefix, &NodeId::named(node))
+                .expect_err(expected)
+                .to_string();
             assert!(refusal.contains(expected), "{refusal}");
         };
         check("", PREFIX, "a", "one line");
         check(&text[..text.len() - 9], PREFIX, "a", "checksum");
-        check(&text.replace("10.5.9.0", "10.5.8.0"), PREFIX, "a", "checksum");
-        check(&text, "/other", "a", "belongs to node a of /coreos.com/network");
+        check(
+            &text.replace("10.5.9.0", "10.5.8.0"),
+            PREFIX,
+            "a",
+            "checksum",
+        );
+        check(
+            &text,
+            "/other",
+            "a",
+            "belongs to node a of /coreos.com/network",
+        );
         check(&text, PREFIX, "b", "belongs to node a");
         let newer = r#"{"format":2}"#;
-        check(&format!("{}\n{newer}\n", sum(newer.as_bytes())), PREFIX, "a", "expected format 1, got 2");
+        check(
+            &format!("{}\n{newer}\n", sum(newer.as_bytes())),
+            PREFIX,
+            "a",
+            "expected format 1, got 2",
+        );
     }
 
     #[test]
@@ -248,7 +320,14 @@ mod tests {
 
     #[test]
     fn each_overlay_has_a_file_of_its_own() {
-        let names = ["/coreos.com/network", "/coreos.com-network", "/a_b", "/a/b", "/a%2fb"].map(file_name);
+        let names = [
+            "/coreos.com/network",
+            "/coreos.com-network",
+            "/a_b",
+            "/a/b",
+            "/a%2fb",
+        ]
+        .map(file_name);
         assert_eq!(names[0], "coreos.com-network.snapshot");
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len(), "{names:?}");

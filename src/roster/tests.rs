@@ -11,7 +11,9 @@ pub(super) fn membership() -> Membership {
         public_ip: Ipv4Addr::new(10, 99, 0, 200),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, 200]),
     };
-    let config = crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration in a test").config;
+    let config = crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#)
+        .expect("a configuration in a test")
+        .config;
     Membership { own, config }
 }
 
@@ -61,7 +63,11 @@ fn text(updates: &[Update]) -> String {
         Update::Leases(leases) => format!("{} leases", leases.len()),
         Update::Changes(changes) => {
             let change = |(net, lease): &(Ipv4Network, Option<Lease>)| {
-                format!("{}{}", if lease.is_some() { "+" } else { "-" }, net.ip().octets()[2])
+                format!(
+                    "{}{}",
+                    if lease.is_some() { "+" } else { "-" },
+                    net.ip().octets()[2]
+                )
             };
             changes.iter().map(change).collect::<Vec<_>>().join(" ")
         }
@@ -92,10 +98,19 @@ fn a_lease_that_is_back_in_a_moment_was_never_gone() {
 fn most_at_once_are_kept_for_the_time_of_grace() {
     let mut roster = roster(8);
     roster.take(gone(1..=5), at(1000));
-    assert_eq!(roster.tick(at(1200)), (vec![], Some(Decision::Hold { gone: 5, of: 8 })));
-    assert_eq!((roster.peers().len(), roster.kept(), roster.due()), (8, 5, Some(at(61_200))));
+    assert_eq!(
+        roster.tick(at(1200)),
+        (vec![], Some(Decision::Hold { gone: 5, of: 8 }))
+    );
+    assert_eq!(
+        (roster.peers().len(), roster.kept(), roster.due()),
+        (8, 5, Some(at(61_200)))
+    );
     let (updates, decision) = roster.tick(at(61_200));
-    assert_eq!((text(&updates).as_str(), decision), ("-1 -2 -3 -4 -5", Some(Decision::Remove { gone: 5 })));
+    assert_eq!(
+        (text(&updates).as_str(), decision),
+        ("-1 -2 -3 -4 -5", Some(Decision::Remove { gone: 5 }))
+    );
     assert_eq!(roster.due(), None);
 }
 
@@ -103,11 +118,20 @@ fn most_at_once_are_kept_for_the_time_of_grace() {
 fn a_list_without_most_of_them_keeps_them_too_and_is_over_when_all_are_back() {
     let mut roster = roster(8);
     let (updates, decision) = roster.take(leases(7..=8), at(1000));
-    assert_eq!((text(&updates).as_str(), decision), ("8 leases", Some(Decision::Hold { gone: 6, of: 8 })));
-    let (_, decision) = roster.take(Update::Changes((1..=5).map(|n| (subnet(n), Some(lease(n)))).collect()), at(2000));
+    assert_eq!(
+        (text(&updates).as_str(), decision),
+        ("8 leases", Some(Decision::Hold { gone: 6, of: 8 }))
+    );
+    let (_, decision) = roster.take(
+        Update::Changes((1..=5).map(|n| (subnet(n), Some(lease(n)))).collect()),
+        at(2000),
+    );
     assert_eq!(decision, None);
     let (_, decision) = roster.take(Update::Changes(vec![(subnet(6), Some(lease(6)))]), at(3000));
-    assert_eq!((decision, roster.due(), roster.kept()), (Some(Decision::AllBack), None, 0));
+    assert_eq!(
+        (decision, roster.due(), roster.kept()),
+        (Some(Decision::AllBack), None, 0)
+    );
     let (_, decision) = roster.take(leases(1..=8), at(4000));
     assert_eq!(decision, None);
 }
@@ -117,11 +141,18 @@ fn even_one_is_kept_when_our_own_lease_was_lost_too() {
     let mut roster = roster(8);
     assert_eq!(roster.take(Update::Doubt, at(1000)), (vec![], None));
     let (updates, decision) = roster.take(leases(2..=8), at(1000));
-    assert_eq!((text(&updates).as_str(), decision), ("8 leases", Some(Decision::Hold { gone: 1, of: 8 })));
+    assert_eq!(
+        (text(&updates).as_str(), decision),
+        ("8 leases", Some(Decision::Hold { gone: 1, of: 8 }))
+    );
     let (_, decision) = roster.take(leases(1..=8), at(2000));
     assert_eq!(decision, Some(Decision::AllBack));
     let (updates, decision) = roster.take(leases(2..=8), at(3000));
-    assert_eq!((text(&updates).as_str(), decision), ("7 leases", None), "the doubt was about one list");
+    assert_eq!(
+        (text(&updates).as_str(), decision),
+        ("7 leases", None),
+        "the doubt was about one list"
+    );
 }
 
 #[test]
@@ -132,7 +163,10 @@ fn half_of_them_or_some_of_three_may_leave() {
         let (updates, decision) = roster.tick(at(1200));
         assert!(!updates.is_empty() && decision.is_none());
         let (updates, decision) = self::roster(count).take(leases(leaving + 1..=count), at(1000));
-        assert_eq!((text(&updates), decision), (format!("{} leases", count - leaving), None));
+        assert_eq!(
+            (text(&updates), decision),
+            (format!("{} leases", count - leaving), None)
+        );
     }
 }
 
@@ -144,7 +178,10 @@ fn those_who_leave_one_after_the_other_are_counted_together() {
         assert_eq!(roster.tick(at(1000 * u64::from(n) + 200)).1, None);
     }
     roster.take(gone(5..=5), at(5000));
-    assert_eq!(roster.tick(at(5200)).1, Some(Decision::Hold { gone: 1, of: 8 }));
+    assert_eq!(
+        roster.tick(at(5200)).1,
+        Some(Decision::Hold { gone: 1, of: 8 })
+    );
 }
 
 #[test]
@@ -152,13 +189,25 @@ fn a_host_that_takes_another_subnet_is_not_kept_under_the_old_one() {
     let mut roster = roster(8);
     roster.take(gone(1..=8), at(1000));
     roster.tick(at(1200));
-    let (updates, _) = roster.take(Update::Changes(vec![(subnet(99), Some(lease_of(99, 1)))]), at(2000));
+    let (updates, _) = roster.take(
+        Update::Changes(vec![(subnet(99), Some(lease_of(99, 1)))]),
+        at(2000),
+    );
     assert_eq!(text(&updates), "-1 +99");
-    let (updates, _) = roster.take(Update::Leases(vec![lease_of(99, 1), lease_of(98, 2)]), at(3000));
-    let Some(Update::Leases(all)) = updates.first() else { panic!("a list is expected") };
-    assert!(!all.iter().any(|lease| lease.subnet == subnet(2)), "{all:?}");
+    let (updates, _) = roster.take(
+        Update::Leases(vec![lease_of(99, 1), lease_of(98, 2)]),
+        at(3000),
+    );
+    let Some(Update::Leases(all)) = updates.first() else {
+        panic!("a list is expected")
+    };
     assert!(
-        all.iter().any(|lease| lease.subnet == subnet(3) && lease.revision == 0),
+        !all.iter().any(|lease| lease.subnet == subnet(2)),
+        "{all:?}"
+    );
+    assert!(
+        all.iter()
+            .any(|lease| lease.subnet == subnet(3) && lease.revision == 0),
         "what etcd holds counts for more"
     );
 }
@@ -167,15 +216,24 @@ fn a_host_that_takes_another_subnet_is_not_kept_under_the_old_one() {
 fn without_grace_they_go_at_once() {
     let mut roster = Roster::new(Duration::ZERO, Vec::new());
     roster.take(leases(1..=8), at(0));
-    assert_eq!(text(&roster.take(gone(1..=7), at(1000)).0), "-1 -2 -3 -4 -5 -6 -7");
+    assert_eq!(
+        text(&roster.take(gone(1..=7), at(1000)).0),
+        "-1 -2 -3 -4 -5 -6 -7"
+    );
 }
 
 #[test]
 fn what_an_earlier_run_knew_is_kept_when_etcd_is_empty_now() {
     let mut roster = Roster::new(GRACE, (1..=8).map(lease).chain([lease(200)]).collect());
-    assert_eq!(text(&roster.take(Update::Joined(membership()), at(10)).0), "joined");
+    assert_eq!(
+        text(&roster.take(Update::Joined(membership()), at(10)).0),
+        "joined"
+    );
     let (updates, decision) = roster.take(Update::Leases(vec![]), at(20));
-    assert_eq!((text(&updates).as_str(), decision), ("8 leases", Some(Decision::Hold { gone: 8, of: 8 })));
+    assert_eq!(
+        (text(&updates).as_str(), decision),
+        ("8 leases", Some(Decision::Hold { gone: 8, of: 8 }))
+    );
 }
 
 proptest! {
@@ -205,7 +263,9 @@ proptest! {
 
 fn tell(kernel: &mut BTreeMap<Ipv4Network, Lease>, updates: Vec<Update>) {
     for update in updates {
-        let Update::Changes(changes) = update else { continue };
+        let Update::Changes(changes) = update else {
+            continue;
+        };
         for (subnet, lease) in changes {
             match lease {
                 Some(lease) => kernel.insert(subnet, lease),

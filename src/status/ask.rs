@@ -21,17 +21,23 @@ pub fn show(options: &StatusOptions) -> anyhow::Result<String> {
     if options.json {
         return Ok(text);
     }
-    let report: Report = serde_json::from_str(&text).context("the daemon is of another version; use --json")?;
+    let report: Report =
+        serde_json::from_str(&text).context("the daemon is of another version; use --json")?;
     Ok(report.to_string())
 }
 
 fn ask(options: &StatusOptions) -> anyhow::Result<String> {
     let path = options.socket.display();
-    let hint =
-        || format!("no flanneld answers on \"{path}\"; is it running, with another --subnet-file, or are we not root?");
+    let hint = || {
+        format!(
+            "no flanneld answers on \"{path}\"; is it running, with another --subnet-file, or are we not root?"
+        )
+    };
     let mut stream = UnixStream::connect(&options.socket).with_context(hint)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).with_context(|| format!("failed to read from \"{path}\""))?;
+    stream
+        .read_to_string(&mut text)
+        .with_context(|| format!("failed to read from \"{path}\""))?;
     Ok(text)
 }

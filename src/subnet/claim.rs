@@ -28,7 +28,9 @@ pub struct Identity {
 impl Identity {
     /// Address for our device: that which we had, since the peers know it, else the one that follows from our name.
     fn vtep_mac(&self, vni: Vni) -> MacAddr {
-        self.past.vtep_mac.unwrap_or_else(|| self.node.vtep_mac(&self.prefix, vni))
+        self.past
+            .vtep_mac
+            .unwrap_or_else(|| self.node.vtep_mac(&self.prefix, vni))
     }
 }
 
@@ -97,25 +99,50 @@ enum Whose {
 
 /// Decides in the order of the contract: a key of ours, then the previous subnet, then any free one. `random` is
 /// uniform in 0..1.
-pub fn claim(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned, random: f64) -> Claim {
+pub fn claim(
+    listing: &Listing,
+    config: &NetworkConfig,
+    identity: &Identity,
+    learned: &Learned,
+    random: f64,
+) -> Claim {
     let held = held(listing, config, identity, learned);
     let rival = rival(listing, config, identity, learned);
     match (held, rival) {
         // Whoever wrote first stays: so two that start together do not both give way.
-        (Some((_, entry)), Some(rival)) if rival.entry.revision < entry.revision => Claim::Rival(rival),
+        (Some((_, entry)), Some(rival)) if rival.entry.revision < entry.revision => {
+            Claim::Rival(rival)
+        }
         (Some((subnet, entry)), _) => adopt(subnet, entry, config, identity),
         (None, Some(rival)) => Claim::Rival(rival),
         (None, None) => create(listing, config, identity, learned, random),
     }
 }
 
-fn create(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned, random: f64) -> Claim {
-    let mut taken: Vec<Ipv4Network> = listing.entries.iter().filter_map(|e| parse_key_name(&e.name).ok()).collect();
+fn create(
+    listing: &Listing,
+    config: &NetworkConfig,
+    identity: &Identity,
+    learned: &Learned,
+    random: f64,
+) -> Claim {
+    let mut taken: Vec<Ipv4Network> = listing
+        .entries
+        .iter()
+        .filter_map(|e| parse_key_name(&e.name).ok())
+        .collect();
     taken.extend(&learned.lost);
     // A large network may hold the hosts themselves: a subnet with one of them in it cuts it off.
-    let hosts = listing.entries.iter().filter_map(|entry| owner_of(&entry.value)).map(|owner| owner.public_ip);
+    let hosts = listing
+        .entries
+        .iter()
+        .filter_map(|entry| owner_of(&entry.value))
+        .map(|owner| owner.public_ip);
     taken.extend(hosts.chain([identity.public_ip]).map(Ipv4Network::from));
-    let previous = identity.past.subnet.filter(|subnet| pick::is_free(config, &taken, *subnet));
+    let previous = identity
+        .past
+        .subnet
+        .filter(|subnet| pick::is_free(config, &taken, *subnet));
     match previous.or_else(|| pick::pick(config, &taken, random)) {
         Some(subnet) => Claim::Create(own(subnet, identity.vtep_mac(config.vxlan.vni), identity)),
         None => Claim::Exhausted,
@@ -130,35 +157,64 @@ fn held<'a>(
     learned: &Learned,
 ) -> Option<(Ipv4Network, &'a Entry)> {
     fitting(listing, config)
-        .filter(|(_, entry, owner)| whose(identity, owner, learned.silent.contains(&entry.name)) == Whose::Ours)
+        .filter(|(_, entry, owner)| {
+            whose(identity, owner, learned.silent.contains(&entry.name)) == Whose::Ours
+        })
         .filter(|(subnet, _, _)| !subnet.contains(identity.public_ip))
         // A dual-stack key of ours is from another time: we could not renew its IPv6 part.
         .filter(|(subnet, entry, _)| entry.name == key_name(*subnet))
-        .min_by_key(|(subnet, _, owner)| (!is_named(identity, owner), Some(*subnet) != identity.past.subnet, *subnet))
+        .min_by_key(|(subnet, _, owner)| {
+            (
+                !is_named(identity, owner),
+                Some(*subnet) != identity.past.subnet,
+                *subnet,
+            )
+        })
         .map(|(subnet, entry, _)| (subnet, entry))
 }
 
 /// The oldest lease of a host that cannot be told from us.
-fn rival(listing: &Listing, config: &NetworkConfig, identity: &Identity, learned: &Learned) -> Option<Rival> {
+fn rival(
+    listing: &Listing,
+    config: &NetworkConfig,
+    identity: &Identity,
+    learned: &Learned,
+) -> Option<Rival> {
     fitting(listing, config)
-        .filter_map(|(_, entry, owner)| match whose(identity, &owner, learned.silent.contains(&entry.name)) {
-            Whose::Rival(shares) => Some(Rival { entry: entry.clone(), owner, shares }),
-            Whose::Ours | Whose::Another => None,
+        .filter_map(|(_, entry, owner)| {
+            match whose(identity, &owner, learned.silent.contains(&entry.name)) {
+                Whose::Rival(shares) => Some(Rival {
+                    entry: entry.clone(),
+                    owner,
+                    shares,
+                }),
+                Whose::Ours | Whose::Another => None,
+            }
         })
         .min_by_key(|rival| rival.entry.revision)
 }
 
 /// The entries that this configuration could have handed out, with their owners.
-fn fitting<'a>(listing: &'a Listing, config: &NetworkConfig) -> impl Iterator<Item = (Ipv4Network, &'a Entry, Owner)> {
+fn fitting<'a>(
+    listing: &'a Listing,
+    config: &NetworkConfig,
+) -> impl Iterator<Item = (Ipv4Network, &'a Entry, Owner)> {
     let fit = |entry: &'a Entry| {
-        let subnet = parse_key_name(&entry.name).ok().filter(|subnet| config.fits(*subnet))?;
+        let subnet = parse_key_name(&entry.name)
+            .ok()
+            .filter(|subnet| config.fits(*subnet))?;
         Some((subnet, entry, owner_of(&entry.value)?))
     };
     listing.entries.iter().filter_map(fit)
 }
 
 /// Whether an entry makes another host a rival of ours, who was there before revision `ours`.
-pub fn is_older_rival(entry: &Entry, config: &NetworkConfig, identity: &Identity, ours: i64) -> bool {
+pub fn is_older_rival(
+    entry: &Entry,
+    config: &NetworkConfig,
+    identity: &Identity,
+    ours: i64,
+) -> bool {
     let fits = parse_key_name(&entry.name).is_ok_and(|subnet| config.fits(subnet));
     let rival = |owner: Owner| matches!(whose(identity, &owner, false), Whose::Rival(_));
     fits && entry.revision < ours && owner_of(&entry.value).is_some_and(rival)
@@ -190,11 +246,22 @@ fn adopt(subnet: Ipv4Network, entry: &Entry, config: &NetworkConfig, identity: &
     let lease = parse_lease(&entry.name, &entry.value, entry.revision).ok();
     let owner = owner_of(&entry.value);
     // A lease with another name was a dead host's, which may come back under another address with its own MAC.
-    let anothers = owner.as_ref().is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, owner));
-    let mac = lease.as_ref().map(|lease| lease.vtep_mac).filter(|mac| mac.is_unicast() && !anothers);
-    let own = own(subnet, mac.unwrap_or_else(|| identity.vtep_mac(config.vxlan.vni)), identity);
+    let anothers = owner
+        .as_ref()
+        .is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, owner));
+    let mac = lease
+        .as_ref()
+        .map(|lease| lease.vtep_mac)
+        .filter(|mac| mac.is_unicast() && !anothers);
+    let own = own(
+        subnet,
+        mac.unwrap_or_else(|| identity.vtep_mac(config.vxlan.vni)),
+        identity,
+    );
     let complete = lease.is_some_and(|lease| {
-        lease.vni == Some(config.vxlan.vni) && lease.vtep_mac == own.vtep_mac && lease.public_ip == own.public_ip
+        lease.vni == Some(config.vxlan.vni)
+            && lease.vtep_mac == own.vtep_mac
+            && lease.public_ip == own.public_ip
     });
     match complete && owner.is_some_and(|owner| is_named(identity, &owner)) {
         true => Claim::Keep(own, entry.clone()),
@@ -203,32 +270,59 @@ fn adopt(subnet: Ipv4Network, entry: &Entry, config: &NetworkConfig, identity: &
 }
 
 fn own(subnet: Ipv4Network, vtep_mac: MacAddr, identity: &Identity) -> Own {
-    Own { subnet, public_ip: identity.public_ip, vtep_mac }
+    Own {
+        subnet,
+        public_ip: identity.public_ip,
+        vtep_mac,
+    }
 }
 
 /// Who holds `subnet`, or a part of it.
 pub fn holder(listing: &Listing, subnet: Ipv4Network) -> Option<Owner> {
-    let overlaps = |entry: &&Entry| parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet));
-    listing.entries.iter().find(overlaps).and_then(|entry| owner_of(&entry.value))
+    let overlaps = |entry: &&Entry| {
+        parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet))
+    };
+    listing
+        .entries
+        .iter()
+        .find(overlaps)
+        .and_then(|entry| owner_of(&entry.value))
 }
 
 /// Whether `subnet`, or a part of it, is in the hands of a host that we are not.
 pub fn is_anothers(listing: &Listing, subnet: Ipv4Network, identity: &Identity) -> bool {
     let ours = |owner: Owner| whose(identity, &owner, false) == Whose::Ours;
-    let overlaps = |entry: &Entry| parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet));
-    listing.entries.iter().any(|entry| overlaps(entry) && !owner_of(&entry.value).is_some_and(ours))
+    let overlaps = |entry: &Entry| {
+        parse_key_name(&entry.name).is_ok_and(|other| crate::addr::overlap(other, subnet))
+    };
+    listing
+        .entries
+        .iter()
+        .any(|entry| overlaps(entry) && !owner_of(&entry.value).is_some_and(ours))
 }
 
 /// To delete a reservation would lose the host its subnet.
-const RESERVED: &str = "the key is a reservation, so do not delete it but put it again without NodeID";
+const RESERVED: &str =
+    "the key is a reservation, so do not delete it but put it again without NodeID";
 
 /// Why we cannot be a member, and what the operator can do.
 pub struct Refusal<'a>(pub &'a Rival, pub &'a Identity);
 
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(Rival { entry, owner, shares }, identity) = self;
-        let key = format!("{}/subnets/{}", identity.prefix.trim_end_matches('/'), entry.name);
+        let Self(
+            Rival {
+                entry,
+                owner,
+                shares,
+            },
+            identity,
+        ) = self;
+        let key = format!(
+            "{}/subnets/{}",
+            identity.prefix.trim_end_matches('/'),
+            entry.name
+        );
         let (ours, ip) = (&identity.node, identity.public_ip);
         match shares {
             Shared::PublicIp => write!(
@@ -257,7 +351,12 @@ impl fmt::Display for Refusal<'_> {
 
 /// The value to write for a claim.
 pub fn value(own: &Own, config: &NetworkConfig, identity: &Identity) -> String {
-    render_value(own.public_ip, config.vxlan.vni, own.vtep_mac, &identity.node)
+    render_value(
+        own.public_ip,
+        config.vxlan.vni,
+        own.vtep_mac,
+        &identity.node,
+    )
 }
 
 #[cfg(test)]

@@ -122,7 +122,11 @@ pub struct Keeper<R> {
 impl<R: Registry> Keeper<R> {
     /// A keeper that has not asked anything yet.
     pub fn new(registry: R, identity: Identity, settings: Settings, channels: Channels) -> Self {
-        let Channels { updates, standing, questions } = channels;
+        let Channels {
+            updates,
+            standing,
+            questions,
+        } = channels;
         let number = lease_number((settings.random)());
         Self {
             registry,
@@ -173,7 +177,11 @@ impl<R: Registry> Keeper<R> {
         }
         let Some(config) = self.network_config(listing.config.as_deref()) else {
             let reason = "waiting for a network config in etcd that can be used".to_owned();
-            return self.wait_for(listing.revision, reason, |change| matches!(change, Change::Config(_))).await;
+            return self
+                .wait_for(listing.revision, reason, |change| {
+                    matches!(change, Change::Config(_))
+                })
+                .await;
         };
         let held = match self.hold(&listing, &config).await {
             Ok(Ok(held)) => held,
@@ -194,7 +202,9 @@ impl<R: Registry> Keeper<R> {
                     Change::Config(_) => !member,
                     Change::Put(_) => none.is_about(change),
                 };
-                return self.wait_for(listing.revision, none.reason.clone(), wanted).await;
+                return self
+                    .wait_for(listing.revision, none.reason.clone(), wanted)
+                    .await;
             }
         };
         (self.doubted, self.waited) = (false, false);
@@ -206,7 +216,9 @@ impl<R: Registry> Keeper<R> {
     /// Our lease cannot be written or renewed. Whoever knows us already still hears what the others do, though not at full
     /// speed: each time costs a list of everything.
     async fn tell_in_spite_of_failure(&mut self, listing: &Listing) -> Result<(), Interrupt> {
-        let Some(Membership { own, config }) = self.announced.clone() else { return Ok(()) };
+        let Some(Membership { own, config }) = self.announced.clone() else {
+            return Ok(());
+        };
         let ours = key_name(own.subnet);
         let gone = !listing.entries.iter().any(|entry| entry.name == ours);
         // Said once: it holds up all who leave.
@@ -214,7 +226,11 @@ impl<R: Registry> Keeper<R> {
         self.doubt = gone && !doubted;
         self.tell_of_others(&own, &config, listing).await?;
         self.reset_if_steady();
-        sleep(self.relists.pause("our lease cannot be written", (self.settings.random)())).await;
+        sleep(
+            self.relists
+                .pause("our lease cannot be written", (self.settings.random)()),
+        )
+        .await;
         Ok(())
     }
 
@@ -238,7 +254,9 @@ impl<R: Registry> Keeper<R> {
             };
             if changes.iter().any(&wanted) {
                 // Room that the operator has made is nobody's.
-                self.waited &= !changes.iter().any(|change| matches!(change, Change::Config(_)));
+                self.waited &= !changes
+                    .iter()
+                    .any(|change| matches!(change, Change::Config(_)));
                 return Err(Interrupt::Relist("what we wait for may be there"));
             }
             if let Some(Membership { own, config }) = self.announced.clone() {
@@ -248,8 +266,16 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// Tells the rest of the daemon what it is a member of and who the others are.
-    async fn announce(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
-        let membership = Membership { own: own.clone(), config: config.clone() };
+    async fn announce(
+        &mut self,
+        own: &Own,
+        config: &NetworkConfig,
+        listing: &Listing,
+    ) -> Result<(), Interrupt> {
+        let membership = Membership {
+            own: own.clone(),
+            config: config.clone(),
+        };
         if self.announced.as_ref() != Some(&membership) {
             info!(subnet = %own.subnet, public_ip = %own.public_ip, mac = %own.vtep_mac, "holding the lease");
             self.send(Update::Joined(membership.clone())).await?;
@@ -260,11 +286,22 @@ impl<R: Registry> Keeper<R> {
         self.tell_of_others(own, config, listing).await
     }
 
-    async fn tell_of_others(&mut self, own: &Own, config: &NetworkConfig, listing: &Listing) -> Result<(), Interrupt> {
+    async fn tell_of_others(
+        &mut self,
+        own: &Own,
+        config: &NetworkConfig,
+        listing: &Listing,
+    ) -> Result<(), Interrupt> {
         self.sources = Sources::default();
-        self.rejections.retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
-        let others = listing.entries.iter().filter(|entry| entry.name != key_name(own.subnet));
-        let leases = others.filter_map(|entry| self.admit(entry, config, own).ok()).collect();
+        self.rejections
+            .retain_listed(listing.entries.iter().map(|entry| entry.name.as_str()));
+        let others = listing
+            .entries
+            .iter()
+            .filter(|entry| entry.name != key_name(own.subnet));
+        let leases = others
+            .filter_map(|entry| self.admit(entry, config, own).ok())
+            .collect();
         if std::mem::take(&mut self.doubt) {
             self.send(Update::Doubt).await?;
         }
@@ -272,25 +309,39 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// The lease of another host, if it is one that may be used.
-    fn admit(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Result<Lease, Rejection> {
+    fn admit(
+        &mut self,
+        entry: &Entry,
+        config: &NetworkConfig,
+        own: &Own,
+    ) -> Result<Lease, Rejection> {
         let lease = parse_lease(&entry.name, &entry.value, entry.revision);
         let vetted = lease.and_then(|lease| vet(&lease, config, own).map(|()| lease));
-        let admitted = vetted.and_then(|lease| match self.sources.offer(lease.subnet, &entry.name) {
-            true => Ok(lease),
-            false => Err(Rejection::SecondKey(lease.subnet)),
-        });
+        let admitted =
+            vetted.and_then(
+                |lease| match self.sources.offer(lease.subnet, &entry.name) {
+                    true => Ok(lease),
+                    false => Err(Rejection::SecondKey(lease.subnet)),
+                },
+            );
         self.rejections.note(&entry.name, admitted.as_ref().err());
         admitted
     }
 
     async fn send(&mut self, update: Update) -> Result<(), Interrupt> {
-        self.updates.send(update).await.map_err(|_| Interrupt::Closed)
+        self.updates
+            .send(update)
+            .await
+            .map_err(|_| Interrupt::Closed)
     }
 }
 
 /// A number of 53 bits from 1 on; the hosts of one etcd do not choose the same. `random` is uniform in 0..1.
 fn lease_number(random: f64) -> LeaseId {
-    #[expect(clippy::cast_possible_truncation, reason = "0 <= random < 1, so below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "0 <= random < 1, so below 2^53"
+    )]
     let number = (random.clamp(0.0, 1.0) * 9_007_199_254_740_992.0) as LeaseId;
     number + 1
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::registry::{Change, Entry, Error, LeaseId, Listing, Registry, TimeToLive, Watch, Written};
+use super::registry::{
+    Change, Entry, Error, LeaseId, Listing, Registry, TimeToLive, Watch, Written,
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct World {
@@ -63,20 +65,38 @@ impl Memory {
 
     pub(crate) fn put(&self, name: &str, value: &str, lease: Option<LeaseId>) -> i64 {
         self.record(|revision| {
-            Change::Put(Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision, lease })
+            Change::Put(Entry {
+                name: name.to_owned(),
+                value: value.as_bytes().to_vec(),
+                revision,
+                lease,
+            })
         })
     }
 
     /// Writes a key of which the watch says nothing yet.
     pub(crate) fn put_unwatched(&self, name: &str, value: &str) {
-        let entry = Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision: 1, lease: None };
-        self.world.borrow_mut().entries.insert(name.to_owned(), entry);
+        let entry = Entry {
+            name: name.to_owned(),
+            value: value.as_bytes().to_vec(),
+            revision: 1,
+            lease: None,
+        };
+        self.world
+            .borrow_mut()
+            .entries
+            .insert(name.to_owned(), entry);
     }
 
     /// A write of the past that the watch brings only now.
     pub(crate) fn put_old(&self, name: &str, value: &str, revision: i64) {
         self.record(|_| {
-            Change::Put(Entry { name: name.to_owned(), value: value.as_bytes().to_vec(), revision, lease: Some(8) })
+            Change::Put(Entry {
+                name: name.to_owned(),
+                value: value.as_bytes().to_vec(),
+                revision,
+                lease: Some(8),
+            })
         });
         self.world.borrow_mut().leases.insert(8);
     }
@@ -93,7 +113,10 @@ impl Memory {
 
     pub(crate) fn value(&self, name: &str) -> Option<String> {
         let world = self.world.borrow();
-        world.entries.get(name).map(|entry| String::from_utf8_lossy(&entry.value).into_owned())
+        world
+            .entries
+            .get(name)
+            .map(|entry| String::from_utf8_lossy(&entry.value).into_owned())
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -118,14 +141,20 @@ impl Memory {
     fn check(&self, operation: &str) -> Result<(), Error> {
         match self.world.borrow().away {
             false => Ok(()),
-            true => Err(Error { operation: operation.to_owned(), source: "away".into() }),
+            true => Err(Error {
+                operation: operation.to_owned(),
+                source: "away".into(),
+            }),
         }
     }
 
     fn check_writable(&self, operation: &str) -> Result<(), Error> {
         match self.world.borrow().full {
             false => Ok(()),
-            true => Err(Error { operation: operation.to_owned(), source: "database space exceeded".into() }),
+            true => Err(Error {
+                operation: operation.to_owned(),
+                source: "database space exceeded".into(),
+            }),
         }
     }
 }
@@ -138,7 +167,11 @@ impl Registry for Memory {
         let mut world = self.world.borrow_mut();
         world.lists += 1;
         let entries = world.entries.values().cloned().collect();
-        Ok(Listing { revision: world.revision, config: world.config.clone(), entries })
+        Ok(Listing {
+            revision: world.revision,
+            config: world.config.clone(),
+            entries,
+        })
     }
 
     async fn get(&self, name: &str) -> Result<Option<Entry>, Error> {
@@ -148,7 +181,10 @@ impl Registry for Memory {
 
     async fn watch(&self, from: i64) -> Result<MemoryWatch, Error> {
         self.check("watch")?;
-        Ok(MemoryWatch { memory: self.clone(), next: from })
+        Ok(MemoryWatch {
+            memory: self.clone(),
+            next: from,
+        })
     }
 
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<Duration, Error> {
@@ -168,15 +204,25 @@ impl Registry for Memory {
     async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, Error> {
         self.check("look up")?;
         let world = self.world.borrow();
-        let left = world.left.get(&lease).copied().unwrap_or(super::keeper::TTL);
-        Ok(world.leases.contains(&lease).then_some(TimeToLive { left, granted: super::keeper::TTL }))
+        let left = world
+            .left
+            .get(&lease)
+            .copied()
+            .unwrap_or(super::keeper::TTL);
+        Ok(world.leases.contains(&lease).then_some(TimeToLive {
+            left,
+            granted: super::keeper::TTL,
+        }))
     }
 
     async fn create(&self, name: &str, value: &str, lease: LeaseId) -> Result<Written, Error> {
         self.check("create")?;
         self.check_writable("create")?;
         if std::mem::take(&mut self.world.borrow_mut().refuse_creations) {
-            return Err(Error { operation: "create".to_owned(), source: "permission denied".into() });
+            return Err(Error {
+                operation: "create".to_owned(),
+                source: "permission denied".into(),
+            });
         }
         if self.world.borrow().snatch.iter().any(|other| other == name) {
             self.put(name, "{}", Some(99));
@@ -184,27 +230,43 @@ impl Registry for Memory {
         if self.world.borrow().entries.contains_key(name) {
             return Ok(Written::Lost);
         }
-        Ok(Written::Done { revision: self.put(name, value, Some(lease)) })
+        Ok(Written::Done {
+            revision: self.put(name, value, Some(lease)),
+        })
     }
 
     async fn replace(&self, read: &Entry, value: &str) -> Result<Written, Error> {
         self.check("replace")?;
         self.check_writable("replace")?;
-        let current = self.world.borrow().entries.get(&read.name).map(|entry| entry.revision);
+        let current = self
+            .world
+            .borrow()
+            .entries
+            .get(&read.name)
+            .map(|entry| entry.revision);
         if current != Some(read.revision) {
             return Ok(Written::Lost);
         }
-        Ok(Written::Done { revision: self.put(&read.name, value, read.lease) })
+        Ok(Written::Done {
+            revision: self.put(&read.name, value, read.lease),
+        })
     }
 
     async fn remove(&self, read: &Entry) -> Result<Written, Error> {
         self.check("remove")?;
-        let current = self.world.borrow().entries.get(&read.name).map(|entry| entry.revision);
+        let current = self
+            .world
+            .borrow()
+            .entries
+            .get(&read.name)
+            .map(|entry| entry.revision);
         if current != Some(read.revision) {
             return Ok(Written::Lost);
         }
         self.delete(&read.name);
-        Ok(Written::Done { revision: self.world.borrow().revision })
+        Ok(Written::Done {
+            revision: self.world.borrow().revision,
+        })
     }
 }
 
@@ -216,7 +278,10 @@ impl Watch for MemoryWatch {
             self.memory.check("go on watching")?;
             let changes: Vec<Change> = {
                 let world = self.memory.world.borrow();
-                let new = world.history.iter().filter(|(revision, _)| *revision >= self.next);
+                let new = world
+                    .history
+                    .iter()
+                    .filter(|(revision, _)| *revision >= self.next);
                 new.map(|(_, change)| change.clone()).collect()
             };
             if !changes.is_empty() {

@@ -15,7 +15,11 @@ use crate::config::NetworkConfig;
 pub fn pick(config: &NetworkConfig, taken: &[Ipv4Network], random: f64) -> Option<Ipv4Network> {
     let slots = Slots::new(config);
     let used = slots.used(taken);
-    let free = slots.count - used.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+    let free = slots.count
+        - used
+            .iter()
+            .map(|(first, last)| last - first + 1)
+            .sum::<u64>();
     if free == 0 {
         return None;
     }
@@ -30,7 +34,11 @@ pub fn is_free(config: &NetworkConfig, taken: &[Ipv4Network], subnet: Ipv4Networ
 /// A number below `count`, which is at least 1.
 fn scale(count: u64, random: f64) -> u64 {
     const UNIT: u64 = 1 << 32;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 <= random < 1, so below 2^32")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 <= random < 1, so below 2^32"
+    )]
     let unit = (random.clamp(0.0, 1.0) * 4_294_967_296.0) as u64;
     // A network has fewer than 2^31 subnets, so that the product fits.
     (count * unit / UNIT).min(count - 1)
@@ -38,7 +46,13 @@ fn scale(count: u64, random: f64) -> u64 {
 
 /// The `n`th number from 0 on that no range holds. The ranges are sorted and apart.
 fn nth_free(used: &[(u64, u64)], n: u64) -> u64 {
-    used.iter().fold(n, |n, (first, last)| if *first <= n { n + (last - first + 1) } else { n })
+    used.iter().fold(n, |n, (first, last)| {
+        if *first <= n {
+            n + (last - first + 1)
+        } else {
+            n
+        }
+    })
 }
 
 /// The subnets that may be handed out, numbered from 0.
@@ -51,9 +65,17 @@ struct Slots {
 
 impl Slots {
     fn new(config: &NetworkConfig) -> Self {
-        let (min, max) = (u64::from(u32::from(config.subnet_min)), u64::from(u32::from(config.subnet_max)));
+        let (min, max) = (
+            u64::from(u32::from(config.subnet_min)),
+            u64::from(u32::from(config.subnet_max)),
+        );
         let size = 1u64 << (32 - config.subnet_len);
-        Self { min, size, count: (max - min) / size + 1, prefix: config.subnet_len }
+        Self {
+            min,
+            size,
+            count: (max - min) / size + 1,
+            prefix: config.subnet_len,
+        }
     }
 
     /// The slots that `taken` touches, as sorted ranges that are apart.
@@ -75,7 +97,12 @@ impl Slots {
         let last = u64::from(u32::from(net.broadcast()));
         let end = self.min + self.count * self.size - 1;
         let apart = last < self.min || first > end;
-        (!apart).then(|| ((first.max(self.min) - self.min) / self.size, (last.min(end) - self.min) / self.size))
+        (!apart).then(|| {
+            (
+                (first.max(self.min) - self.min) / self.size,
+                (last.min(end) - self.min) / self.size,
+            )
+        })
     }
 
     fn subnet(&self, slot: u64) -> Option<Ipv4Network> {
@@ -90,11 +117,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn config(json: &str) -> NetworkConfig {
-        crate::config::parse(json.as_bytes()).expect("a configuration in a test").config
+        crate::config::parse(json.as_bytes())
+            .expect("a configuration in a test")
+            .config
     }
 
     fn nets(texts: &[&str]) -> Vec<Ipv4Network> {
-        texts.iter().map(|text| text.parse().expect("a network in a test")).collect()
+        texts
+            .iter()
+            .map(|text| text.parse().expect("a network in a test"))
+            .collect()
     }
 
     fn check(json: &str, taken: &[&str], random: f64, expected: Option<&str>) {
@@ -108,19 +140,39 @@ mod tests {
     fn picks_any_free_subnet_between_min_and_max() {
         check(FOUR, &[], 0.0, Some("10.5.4.0/24"));
         check(FOUR, &[], 0.999_999, Some("10.5.7.0/24"));
-        check(FOUR, &["10.5.4.0/24", "10.5.6.0/24"], 0.0, Some("10.5.5.0/24"));
-        check(FOUR, &["10.5.4.0/24", "10.5.6.0/24"], 0.6, Some("10.5.7.0/24"));
+        check(
+            FOUR,
+            &["10.5.4.0/24", "10.5.6.0/24"],
+            0.0,
+            Some("10.5.5.0/24"),
+        );
+        check(
+            FOUR,
+            &["10.5.4.0/24", "10.5.6.0/24"],
+            0.6,
+            Some("10.5.7.0/24"),
+        );
     }
 
     #[test]
     fn keeps_off_subnets_of_other_lengths() {
-        check(FOUR, &["10.5.4.0/23", "10.5.6.128/25"], 0.0, Some("10.5.7.0/24"));
+        check(
+            FOUR,
+            &["10.5.4.0/23", "10.5.6.128/25"],
+            0.0,
+            Some("10.5.7.0/24"),
+        );
         check(FOUR, &["10.0.0.0/8"], 0.5, None);
     }
 
     #[test]
     fn says_when_all_are_taken() {
-        check(FOUR, &["10.5.4.0/24", "10.5.5.0/24", "10.5.6.0/24", "10.5.7.0/24"], 0.5, None);
+        check(
+            FOUR,
+            &["10.5.4.0/24", "10.5.5.0/24", "10.5.6.0/24", "10.5.7.0/24"],
+            0.5,
+            None,
+        );
     }
 
     proptest! {

@@ -98,16 +98,25 @@ pub trait Registry {
 
     /// A lease of this number, on which keys can hang; the time to live that was granted. Fine if it is there already: an
     /// earlier request may have gone through without an answer.
-    fn grant(&self, lease: LeaseId, ttl: Duration) -> impl Future<Output = Result<Duration, Error>>;
+    fn grant(&self, lease: LeaseId, ttl: Duration)
+    -> impl Future<Output = Result<Duration, Error>>;
 
     /// Renews a lease. The time to live it has again, or `None` if there is no such lease any more.
     fn keep_alive(&self, lease: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>>;
 
     /// What is left of a lease's time to live, and what it was granted; `None` if there is no such lease.
-    fn time_to_live(&self, lease: LeaseId) -> impl Future<Output = Result<Option<TimeToLive>, Error>>;
+    fn time_to_live(
+        &self,
+        lease: LeaseId,
+    ) -> impl Future<Output = Result<Option<TimeToLive>, Error>>;
 
     /// Creates a key below `PREFIX/subnets/`; lost if it exists.
-    fn create(&self, name: &str, value: &str, lease: LeaseId) -> impl Future<Output = Result<Written, Error>>;
+    fn create(
+        &self,
+        name: &str,
+        value: &str,
+        lease: LeaseId,
+    ) -> impl Future<Output = Result<Written, Error>>;
 
     /// Writes an entry that was read before, on the lease that `read` names; lost if it has changed since.
     fn replace(&self, read: &Entry, value: &str) -> impl Future<Output = Result<Written, Error>>;

@@ -46,7 +46,11 @@ impl fmt::Display for Contact {
             Self::Waiting { reason } => f.write_str(reason),
             Self::Holding => f.write_str("etcd answers"),
             Self::Away { since, reason } => {
-                write!(f, "etcd fails us since {}: {reason}", humantime::format_rfc3339_seconds(*since))
+                write!(
+                    f,
+                    "etcd fails us since {}: {reason}",
+                    humantime::format_rfc3339_seconds(*since)
+                )
             }
         }
     }

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 const OWN_MAC: &str = "02:00:00:00:00:01";
 
 fn config() -> NetworkConfig {
-    crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration in a test").config
+    crate::config::parse(br#"{"Network":"10.5.0.0/16"}"#)
+        .expect("a configuration in a test")
+        .config
 }
 
 fn own() -> Own {
@@ -19,7 +21,12 @@ fn own() -> Own {
 fn writes_the_bytes_of_flannel_0_20_and_one_key_more() {
     let mac = "3a:2b:c7:14:89:47".parse().expect("an address in a test");
     assert_eq!(
-        render_value(Ipv4Addr::new(10, 99, 1, 3), Vni::DEFAULT, mac, &NodeId::named("a")),
+        render_value(
+            Ipv4Addr::new(10, 99, 1, 3),
+            Vni::DEFAULT,
+            mac,
+            &NodeId::named("a")
+        ),
         r#"{"PublicIP":"10.99.1.3","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"3a:2b:c7:14:89:47"},"NodeID":"a"}"#
     );
 }
@@ -31,7 +38,10 @@ fn reads_the_values_of_old_and_new_flannel() {
     for (value, vni) in [(&new[..], Some(Vni::DEFAULT)), (&old[..], None)] {
         let lease = parse_lease("10.5.40.0-24", value, 3).expect("a lease of flannel");
         assert_eq!((lease.vni, lease.revision), (vni, 3));
-        assert_eq!(lease.to_string(), "10.5.40.0/24 at 10.99.1.3 with 3a:2b:c7:14:89:47");
+        assert_eq!(
+            lease.to_string(),
+            "10.5.40.0/24 at 10.99.1.3 with 3a:2b:c7:14:89:47"
+        );
     }
 }
 
@@ -40,8 +50,16 @@ fn names_of_keys_go_there_and_back() {
     let subnet = parse_key_name("10.5.40.0-24").expect("a well-formed name");
     assert_eq!(key_name(subnet), "10.5.40.0-24");
     assert_eq!(parse_key_name("10.5.40.0-24&fd00:5:0:1::-64"), Ok(subnet));
-    for another in ["10.5.40.0-024", "10.5.40.0-0024", "10.5.40.0-024&fd00:5:0:1::-64"] {
-        assert_eq!(parse_key_name(another), Err(Rejection::Key), "{another} would be a second key of one subnet");
+    for another in [
+        "10.5.40.0-024",
+        "10.5.40.0-0024",
+        "10.5.40.0-024&fd00:5:0:1::-64",
+    ] {
+        assert_eq!(
+            parse_key_name(another),
+            Err(Rejection::Key),
+            "{another} would be a second key of one subnet"
+        );
     }
 }
 
@@ -70,15 +88,29 @@ fn refuses_names_that_are_none_of_a_subnet() {
 #[test]
 fn refuses_values_it_cannot_use() {
     let check = |value: &str, expected: &str| {
-        let error = parse_lease("10.5.40.0-24", value.as_bytes(), 1).expect_err(value).to_string();
+        let error = parse_lease("10.5.40.0-24", value.as_bytes(), 1)
+            .expect_err(value)
+            .to_string();
         assert!(error.contains(expected), "{value}: {error}");
     };
     check("", "EOF");
     check("[]", "invalid");
-    check(r#"{"PublicIP":"10.99.1.3","BackendType":"udp"}"#, "backend is \"udp\"");
-    check(r#"{"PublicIP":null,"BackendType":"vxlan"}"#, "PublicIP is missing");
-    check(r#"{"PublicIP":"10.99.1.3","BackendType":"vxlan"}"#, "invalid type: null");
-    check(r#"{"PublicIP":"10.99.1.3","BackendType":"vxlan","BackendData":{"VtepMAC":"x"}}"#, "Ethernet address");
+    check(
+        r#"{"PublicIP":"10.99.1.3","BackendType":"udp"}"#,
+        "backend is \"udp\"",
+    );
+    check(
+        r#"{"PublicIP":null,"BackendType":"vxlan"}"#,
+        "PublicIP is missing",
+    );
+    check(
+        r#"{"PublicIP":"10.99.1.3","BackendType":"vxlan"}"#,
+        "invalid type: null",
+    );
+    check(
+        r#"{"PublicIP":"10.99.1.3","BackendType":"vxlan","BackendData":{"VtepMAC":"x"}}"#,
+        "Ethernet address",
+    );
     check(r#"{"PublicIP":"x","BackendType":"vxlan"}"#, "invalid IPv4");
     check(&"x".repeat(10_000_000), "longer than 4096 bytes");
 }
@@ -93,34 +125,83 @@ fn vets_what_others_claim() {
         revision: 1,
     };
     let good = "b6:bf:4c:81:cf:3b";
-    assert_eq!(vet(&lease("10.5.40.0/24", "10.99.0.3", good, 1), &config(), &own()), Ok(()));
-    assert_eq!(vet(&lease("10.5.40.0/26", "10.99.0.3", good, 1), &config(), &own()), Ok(()));
+    assert_eq!(
+        vet(
+            &lease("10.5.40.0/24", "10.99.0.3", good, 1),
+            &config(),
+            &own()
+        ),
+        Ok(())
+    );
+    assert_eq!(
+        vet(
+            &lease("10.5.40.0/26", "10.99.0.3", good, 1),
+            &config(),
+            &own()
+        ),
+        Ok(())
+    );
     for (subnet, public_ip, mac, vni, hint) in [
         ("8.8.8.0/24", "10.99.0.3", good, 1, "not inside the network"),
         ("0.0.0.0/0", "10.99.0.3", good, 1, "not inside the network"),
-        ("10.5.0.0/16", "10.99.0.3", good, 1, "not inside the network"),
+        (
+            "10.5.0.0/16",
+            "10.99.0.3",
+            good,
+            1,
+            "not inside the network",
+        ),
         ("10.5.40.4/32", "10.99.0.3", good, 1, "too small"),
         ("10.5.99.0/24", "10.99.0.3", good, 1, "overlaps our own"),
         ("10.5.98.0/23", "10.99.0.3", good, 1, "overlaps our own"),
         ("10.5.40.0/24", "10.99.0.2", good, 1, "is our own"),
-        ("10.5.40.0/24", "0.0.0.0", good, 1, "not the address of a host"),
-        ("10.5.40.0/24", "255.255.255.255", good, 1, "not the address of a host"),
+        (
+            "10.5.40.0/24",
+            "0.0.0.0",
+            good,
+            1,
+            "not the address of a host",
+        ),
+        (
+            "10.5.40.0/24",
+            "255.255.255.255",
+            good,
+            1,
+            "not the address of a host",
+        ),
         ("10.5.40.0/24", "224.0.0.1", good, 1, "multicast"),
         ("10.5.40.0/24", "127.0.0.1", good, 1, "loopback"),
         ("10.5.40.0/24", "10.5.41.2", good, 1, "inside the overlay"),
-        ("10.5.40.0/24", "10.99.0.3", "00:00:00:00:00:00", 1, "not the address of a device"),
-        ("10.5.40.0/24", "10.99.0.3", "ff:ff:ff:ff:ff:ff", 1, "not the address of a device"),
+        (
+            "10.5.40.0/24",
+            "10.99.0.3",
+            "00:00:00:00:00:00",
+            1,
+            "not the address of a device",
+        ),
+        (
+            "10.5.40.0/24",
+            "10.99.0.3",
+            "ff:ff:ff:ff:ff:ff",
+            1,
+            "not the address of a device",
+        ),
         ("10.5.40.0/24", "10.99.0.3", OWN_MAC, 1, "is our own"),
         ("10.5.40.0/24", "10.99.0.3", good, 2, "VNI is 2, ours is 1"),
     ] {
         let error = vet(&lease(subnet, public_ip, mac, vni), &config(), &own()).expect_err(hint);
-        assert!(error.to_string().contains(hint), "{subnet} {public_ip} {mac}: {error}");
+        assert!(
+            error.to_string().contains(hint),
+            "{subnet} {public_ip} {mac}: {error}"
+        );
     }
 }
 
 #[test]
 fn hosts_may_lie_inside_a_large_network_but_not_inside_a_subnet_of_it() {
-    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
+    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#)
+        .expect("a configuration in a test")
+        .config;
     let lease = |public_ip: &str| Lease {
         subnet: "10.5.40.0/24".parse().expect("a subnet in a test"),
         public_ip: public_ip.parse().expect("an address in a test"),
@@ -129,17 +210,31 @@ fn hosts_may_lie_inside_a_large_network_but_not_inside_a_subnet_of_it() {
         revision: 1,
     };
     assert_eq!(vet(&lease("10.99.0.3"), &config, &own()), Ok(()));
-    assert!(vet(&lease("10.5.40.3"), &config, &own()).is_err(), "its own subnet");
-    assert!(vet(&lease("10.5.99.3"), &config, &own()).is_err(), "our subnet");
+    assert!(
+        vet(&lease("10.5.40.3"), &config, &own()).is_err(),
+        "its own subnet"
+    );
+    assert!(
+        vet(&lease("10.5.99.3"), &config, &own()).is_err(),
+        "our subnet"
+    );
 }
 
 #[test]
 fn no_lease_takes_the_network_between_the_hosts_away() {
-    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
+    let config = crate::config::parse(br#"{"Network":"10.0.0.0/8"}"#)
+        .expect("a configuration in a test")
+        .config;
     for subnet in ["10.99.0.0/17", "10.99.0.0/24", "10.96.0.0/12"] {
         let subnet = subnet.parse().expect("a subnet in a test");
         let (public_ip, vtep_mac) = (Ipv4Addr::new(10, 200, 200, 1), MacAddr([2, 0, 0, 0, 0, 3]));
-        let lease = Lease { subnet, public_ip, vtep_mac, vni: None, revision: 1 };
+        let lease = Lease {
+            subnet,
+            public_ip,
+            vtep_mac,
+            vni: None,
+            revision: 1,
+        };
         let refused = Err(Rejection::Subnet(subnet, "holds our own PublicIP"));
         assert_eq!(vet(&lease, &config, &own()), refused);
     }

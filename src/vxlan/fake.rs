@@ -68,8 +68,15 @@ pub(crate) fn apply(state: &mut State, op: &Op) -> io::Result<()> {
     match op.clone() {
         Op::CreateDevice(device) => {
             let sysctls = [(Sysctl::AppSolicit, 0), (Sysctl::AcceptRa, 1)].into();
-            let device = Some(Device { alias: String::new(), ..device });
-            *state = State { device, sysctls, ..State::default() };
+            let device = Some(Device {
+                alias: String::new(),
+                ..device
+            });
+            *state = State {
+                device,
+                sysctls,
+                ..State::default()
+            };
         }
         Op::DeleteDevice => *state = State::default(),
         Op::SetLocal(ip) => device.into_iter().for_each(|d| d.local = ip),
@@ -100,17 +107,40 @@ pub(crate) fn render(state: &State) -> String {
     let mut text = String::new();
     if let Some(d) = &state.device {
         let up = if state.up { "up" } else { "down" };
-        _ = writeln!(text, "{} {} id {} local {} dev {} mtu {} {up}", d.name, d.mac, d.vni, d.local, d.parent, d.mtu);
+        _ = writeln!(
+            text,
+            "{} {} id {} local {} dev {} mtu {} {up}",
+            d.name, d.mac, d.vni, d.local, d.parent, d.mtu
+        );
     }
-    state.addresses.iter().for_each(|address| _ = writeln!(text, "inet {address}"));
-    state.entries.fdb.iter().for_each(|(mac, ip)| _ = writeln!(text, "{mac} dst {ip}"));
-    state.entries.neighbours.iter().for_each(|(ip, mac)| _ = writeln!(text, "{ip} lladdr {mac}"));
+    state
+        .addresses
+        .iter()
+        .for_each(|address| _ = writeln!(text, "inet {address}"));
+    state
+        .entries
+        .fdb
+        .iter()
+        .for_each(|(mac, ip)| _ = writeln!(text, "{mac} dst {ip}"));
+    state
+        .entries
+        .neighbours
+        .iter()
+        .for_each(|(ip, mac)| _ = writeln!(text, "{ip} lladdr {mac}"));
     for (key, hop) in &state.entries.routes {
         _ = match hop {
             Hop::Vtep(via) => {
-                writeln!(text, "{} via {via} metric {} proto {}", key.destination, key.metric, key.protocol)
+                writeln!(
+                    text,
+                    "{} via {via} metric {} proto {}",
+                    key.destination, key.metric, key.protocol
+                )
             }
-            Hop::Link => writeln!(text, "{} metric {} proto {}", key.destination, key.metric, key.protocol),
+            Hop::Link => writeln!(
+                text,
+                "{} metric {} proto {}",
+                key.destination, key.metric, key.protocol
+            ),
             Hop::Blackhole => writeln!(text, "blackhole {}", key.destination),
         };
     }
@@ -127,8 +157,13 @@ impl Kernel for FakeKernel {
 
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<Failure> {
         let mut world = self.world.borrow_mut();
-        let failed = |op: &Op, source| Failure { command: op.command(device).to_string(), source };
-        ops.iter().filter_map(|op| world.step(op).err().map(|source| failed(op, source))).collect()
+        let failed = |op: &Op, source| Failure {
+            command: op.command(device).to_string(),
+            source,
+        };
+        ops.iter()
+            .filter_map(|op| world.step(op).err().map(|source| failed(op, source)))
+            .collect()
     }
 
     async fn ages(&mut self, _device: &str) -> Result<Vec<Age>, Error> {

@@ -84,7 +84,9 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A device of our name is of another kind, and we do not delete what we did not make.
-    #[error("device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI")]
+    #[error(
+        "device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI"
+    )]
     NotVxlan {
         /// The name that we need.
         name: String,

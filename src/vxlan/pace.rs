@@ -43,7 +43,13 @@ pub struct Pace {
 impl Pace {
     /// A full budget. `now` is the time since any fixed moment.
     pub fn new(now: Duration) -> Self {
-        Self { left: BURST, since: now, fighting: false, idle: 0, heard: now }
+        Self {
+            left: BURST,
+            since: now,
+            fighting: false,
+            idle: 0,
+            heard: now,
+        }
     }
 
     /// How long to wait before the next look.
@@ -78,7 +84,11 @@ impl Pace {
             self.fighting = true;
             return Tell::Fight;
         }
-        if self.left >= BURST - TOLD { Tell::Repair } else { Tell::Nothing }
+        if self.left >= BURST - TOLD {
+            Tell::Repair
+        } else {
+            Tell::Nothing
+        }
     }
 
     /// Whether somebody has used up the budget and has not stopped yet.
@@ -136,12 +146,20 @@ mod tests {
             pace.idled();
             delay.as_millis()
         };
-        let delays: Vec<u128> = (0..9).map(|turn| meet(&mut pace, Duration::from_millis(400 * turn))).collect();
+        let delays: Vec<u128> = (0..9)
+            .map(|turn| meet(&mut pace, Duration::from_millis(400 * turn)))
+            .collect();
         assert_eq!(delays, [20, 20, 40, 80, 160, 320, 640, 1000, 1000]);
         assert_eq!(pace.repaired(seconds(4)), Tell::Repair);
-        assert_eq!((meet(&mut pace, seconds(4)), meet(&mut pace, seconds(5))), (20, 20));
+        assert_eq!(
+            (meet(&mut pace, seconds(4)), meet(&mut pace, seconds(5))),
+            (20, 20)
+        );
         (0..100).for_each(|_| _ = meet(&mut pace, seconds(5)));
-        assert_eq!((meet(&mut pace, seconds(6)), meet(&mut pace, seconds(8))), (1000, 20));
+        assert_eq!(
+            (meet(&mut pace, seconds(6)), meet(&mut pace, seconds(8))),
+            (1000, 20)
+        );
     }
 
     #[test]
@@ -150,6 +168,9 @@ mod tests {
         (0..BURST).for_each(|_| _ = pace.repaired(seconds(0)));
         assert_eq!(pace.delay(seconds(1000)), DEBOUNCE);
         assert_eq!(pace.repaired(seconds(1000)), Tell::Repair);
-        assert_eq!((0..BURST).map(|_| pace.repaired(seconds(1000))).last(), Some(Tell::Nothing));
+        assert_eq!(
+            (0..BURST).map(|_| pace.repaired(seconds(1000))).last(),
+            Some(Tell::Nothing)
+        );
     }
 }

@@ -76,28 +76,40 @@ impl Peers {
             unclaim(&mut self.by_mac, old.vtep_mac, subnet);
             unclaim(&mut self.by_vtep, subnet.ip(), subnet);
             unclaim(&mut self.by_public_ip, old.public_ip, subnet);
-            self.lengths.entry(subnet.prefix()).and_modify(|count| *count -= 1);
+            self.lengths
+                .entry(subnet.prefix())
+                .and_modify(|count| *count -= 1);
             self.lengths.retain(|_, count| *count > 0);
         }
         if let Some(new) = lease {
             *self.lengths.entry(subnet.prefix()).or_default() += 1;
             self.by_mac.entry(new.vtep_mac).or_default().insert(subnet);
             self.by_vtep.entry(subnet.ip()).or_default().insert(subnet);
-            self.by_public_ip.entry(new.public_ip).or_default().insert(subnet);
+            self.by_public_ip
+                .entry(new.public_ip)
+                .or_default()
+                .insert(subnet);
             self.by_subnet.insert(subnet, new);
         }
     }
 
     /// The outer address behind an Ethernet address.
     pub fn fdb(&self, mac: MacAddr) -> Option<Ipv4Addr> {
-        self.winner(self.by_mac.get(&mac)?).map(|lease| lease.public_ip)
+        self.winner(self.by_mac.get(&mac)?)
+            .map(|lease| lease.public_ip)
     }
 
     /// The Ethernet address that the neighbour `address` should have, if there should be one.
     pub fn neighbour(&self, address: Ipv4Addr) -> Option<MacAddr> {
         match self.peering {
-            Peering::Eager => self.winner(self.by_vtep.get(&address)?).map(|lease| lease.vtep_mac),
-            Peering::OnDemand => self.in_use.contains(&address).then(|| self.behind(address)).flatten(),
+            Peering::Eager => self
+                .winner(self.by_vtep.get(&address)?)
+                .map(|lease| lease.vtep_mac),
+            Peering::OnDemand => self
+                .in_use
+                .contains(&address)
+                .then(|| self.behind(address))
+                .flatten(),
         }
     }
 
@@ -140,12 +152,21 @@ impl Peers {
 
     /// The peer whose subnet holds the address; of several the one with the smallest subnet, as for routes.
     fn behind(&self, address: Ipv4Addr) -> Option<MacAddr> {
-        let candidates = self.lengths.keys().rev().filter_map(|length| network_of(address, *length));
-        candidates.into_iter().find_map(|subnet| self.by_subnet.get(&subnet)).map(|lease| lease.vtep_mac)
+        let candidates = self
+            .lengths
+            .keys()
+            .rev()
+            .filter_map(|length| network_of(address, *length));
+        candidates
+            .into_iter()
+            .find_map(|subnet| self.by_subnet.get(&subnet))
+            .map(|lease| lease.vtep_mac)
     }
 
     fn used_in(&self, subnet: Ipv4Network) -> impl Iterator<Item = Ipv4Addr> {
-        self.in_use.range(subnet.network()..=subnet.broadcast()).copied()
+        self.in_use
+            .range(subnet.network()..=subnet.broadcast())
+            .copied()
     }
 
     /// The addresses for which a peer with this subnet needs neighbours.
@@ -159,23 +180,38 @@ impl Peers {
     /// Peers that claim something of what the peer with this subnet claims, and what that is. Which of them counts is the
     /// same on all hosts: for an Ethernet address or a PublicIP the lease written last, for addresses the smaller subnet.
     pub fn rivals(&self, subnet: Ipv4Network) -> Vec<(Ipv4Network, &'static str)> {
-        let Some(lease) = self.by_subnet.get(&subnet) else { return Vec::new() };
+        let Some(lease) = self.by_subnet.get(&subnet) else {
+            return Vec::new();
+        };
         let others = |claims: Option<&BTreeSet<Ipv4Network>>, what| {
-            let others = claims.into_iter().flatten().filter(move |other| **other != subnet);
+            let others = claims
+                .into_iter()
+                .flatten()
+                .filter(move |other| **other != subnet);
             others.map(|other| (*other, what)).collect::<Vec<_>>()
         };
         let mut rivals = others(self.by_mac.get(&lease.vtep_mac), "VtepMAC");
         rivals.extend(others(self.by_public_ip.get(&lease.public_ip), "PublicIP"));
-        rivals.extend(self.overlapping(subnet).map(|other| (other.subnet, "addresses")));
+        rivals.extend(
+            self.overlapping(subnet)
+                .map(|other| (other.subnet, "addresses")),
+        );
         rivals
     }
 
     /// Peers whose subnets share addresses with `subnet` and are not the same: those around it and those inside.
     fn overlapping(&self, subnet: Ipv4Network) -> impl Iterator<Item = &Lease> {
-        let shorter = self.lengths.keys().filter(move |length| **length < subnet.prefix());
-        let around = shorter.filter_map(move |length| self.by_subnet.get(&network_of(subnet.ip(), *length)?));
+        let shorter = self
+            .lengths
+            .keys()
+            .filter(move |length| **length < subnet.prefix());
+        let around = shorter
+            .filter_map(move |length| self.by_subnet.get(&network_of(subnet.ip(), *length)?));
         let from = std::ops::Bound::Excluded(subnet);
-        let inside = self.by_subnet.range((from, std::ops::Bound::Unbounded)).map(|(_, lease)| lease);
+        let inside = self
+            .by_subnet
+            .range((from, std::ops::Bound::Unbounded))
+            .map(|(_, lease)| lease);
         around.chain(inside.take_while(move |lease| overlap(lease.subnet, subnet)))
     }
 
@@ -186,18 +222,36 @@ impl Peers {
     /// of the hash (net/ipv4/fib_semantics.c, `fib_info_hashfn_1`).
     fn route_key(&self, subnet: Ipv4Network) -> RouteKey {
         let offset = u32::from(subnet.ip()).wrapping_sub(u32::from(self.network.ip()));
-        let metric = offset.checked_shr(32 - u32::from(subnet.prefix())).unwrap_or(0).saturating_add(1);
-        RouteKey { destination: subnet, metric, protocol: PROTOCOL }
+        let metric = offset
+            .checked_shr(32 - u32::from(subnet.prefix()))
+            .unwrap_or(0)
+            .saturating_add(1);
+        RouteKey {
+            destination: subnet,
+            metric,
+            protocol: PROTOCOL,
+        }
     }
 
     /// The entries that the given peers need, as far as they are there and win.
     pub fn entries(&self, touched: &Touched) -> Entries {
         Entries {
-            fdb: touched.macs.iter().filter_map(|mac| Some((*mac, self.fdb(*mac)?))).collect(),
-            neighbours: (touched.subnets.iter().flat_map(|subnet| self.neighbours_of(*subnet)))
-                .filter_map(|address| Some((address, self.neighbour(address)?)))
+            fdb: touched
+                .macs
+                .iter()
+                .filter_map(|mac| Some((*mac, self.fdb(*mac)?)))
                 .collect(),
-            routes: touched.subnets.iter().filter_map(|net| self.route(*net)).collect(),
+            neighbours: (touched
+                .subnets
+                .iter()
+                .flat_map(|subnet| self.neighbours_of(*subnet)))
+            .filter_map(|address| Some((address, self.neighbour(address)?)))
+            .collect(),
+            routes: touched
+                .subnets
+                .iter()
+                .filter_map(|net| self.route(*net))
+                .collect(),
         }
     }
 
@@ -208,20 +262,37 @@ impl Peers {
             Peering::OnDemand => Box::new(self.in_use.iter()),
         };
         Entries {
-            fdb: self.by_mac.keys().filter_map(|mac| Some((*mac, self.fdb(*mac)?))).collect(),
-            neighbours: addresses.filter_map(|address| Some((*address, self.neighbour(*address)?))).collect(),
-            routes: self.by_subnet.keys().filter_map(|subnet| self.route(*subnet)).collect(),
+            fdb: self
+                .by_mac
+                .keys()
+                .filter_map(|mac| Some((*mac, self.fdb(*mac)?)))
+                .collect(),
+            neighbours: addresses
+                .filter_map(|address| Some((*address, self.neighbour(*address)?)))
+                .collect(),
+            routes: self
+                .by_subnet
+                .keys()
+                .filter_map(|subnet| self.route(*subnet))
+                .collect(),
         }
     }
 
     /// Among leases that claim the same, the one written last: a host that took another subnet left the older
     /// one behind. The revision is etcd's, so that all hosts choose alike.
     fn winner(&self, claims: &BTreeSet<Ipv4Network>) -> Option<&Lease> {
-        claims.iter().filter_map(|subnet| self.by_subnet.get(subnet)).max_by_key(|lease| lease.revision)
+        claims
+            .iter()
+            .filter_map(|subnet| self.by_subnet.get(subnet))
+            .max_by_key(|lease| lease.revision)
     }
 }
 
-fn unclaim<K: Ord + Copy>(index: &mut BTreeMap<K, BTreeSet<Ipv4Network>>, key: K, subnet: Ipv4Network) {
+fn unclaim<K: Ord + Copy>(
+    index: &mut BTreeMap<K, BTreeSet<Ipv4Network>>,
+    key: K,
+    subnet: Ipv4Network,
+) {
     if let Some(claims) = index.get_mut(&key) {
         claims.remove(&subnet);
         if claims.is_empty() {

@@ -100,15 +100,30 @@ impl fmt::Display for Command<'_> {
             Op::SetUp => write!(f, "ip link set {dev} up"),
             Op::AddAddress(address) => write!(f, "ip address add {address} dev {dev}"),
             Op::DelAddress(address) => write!(f, "ip address del {address} dev {dev}"),
-            Op::SetSysctl(sysctl, value) => write!(f, "echo {value} > /proc/sys/{}", sysctl.path(dev)),
-            Op::SetTxChecksum(on) => {
-                write!(f, "ethtool -K {dev} tx-checksum-ip-generic {}", if *on { "on" } else { "off" })
+            Op::SetSysctl(sysctl, value) => {
+                write!(f, "echo {value} > /proc/sys/{}", sysctl.path(dev))
             }
-            Op::PutFdb(mac, ip) => write!(f, "bridge fdb replace {mac} dev {dev} dst {ip} self permanent"),
+            Op::SetTxChecksum(on) => {
+                write!(
+                    f,
+                    "ethtool -K {dev} tx-checksum-ip-generic {}",
+                    if *on { "on" } else { "off" }
+                )
+            }
+            Op::PutFdb(mac, ip) => write!(
+                f,
+                "bridge fdb replace {mac} dev {dev} dst {ip} self permanent"
+            ),
             Op::DelFdb(mac, ip) => write!(f, "bridge fdb del {mac} dev {dev} dst {ip} self"),
-            Op::PutNeighbour(ip, mac) => write!(f, "ip neigh replace {ip} lladdr {mac} dev {dev} nud permanent"),
+            Op::PutNeighbour(ip, mac) => write!(
+                f,
+                "ip neigh replace {ip} lladdr {mac} dev {dev} nud permanent"
+            ),
             Op::DoubtNeighbour(ip, mac) => {
-                write!(f, "ip neigh replace {ip} lladdr {mac} dev {dev} nud stale extern_learn")
+                write!(
+                    f,
+                    "ip neigh replace {ip} lladdr {mac} dev {dev} nud stale extern_learn"
+                )
             }
             Op::DelNeighbour(ip) => write!(f, "ip neigh del {ip} dev {dev}"),
             Op::PutRoute(key, hop) => route_command(f, "replace", key, *hop, dev),
@@ -118,17 +133,44 @@ impl fmt::Display for Command<'_> {
 }
 
 fn create_command(f: &mut fmt::Formatter<'_>, device: &Device) -> fmt::Result {
-    let Device { name, vni, parent, local, port, mac, mtu, learning, gbp, alias: _ } = device;
+    let Device {
+        name,
+        vni,
+        parent,
+        local,
+        port,
+        mac,
+        mtu,
+        learning,
+        gbp,
+        alias: _,
+    } = device;
     let learning = if *learning { "learning" } else { "nolearning" };
     let gbp = if *gbp { " gbp" } else { "" };
     write!(f, "ip link add {name} address {mac} mtu {mtu} ")?;
-    write!(f, "type vxlan id {vni} local {local} dev {parent} dstport {port} {learning} l2miss{gbp}")
+    write!(
+        f,
+        "type vxlan id {vni} local {local} dev {parent} dstport {port} {learning} l2miss{gbp}"
+    )
 }
 
-fn route_command(f: &mut fmt::Formatter<'_>, verb: &str, key: &RouteKey, hop: Hop, dev: &str) -> fmt::Result {
-    let RouteKey { destination, metric, protocol } = key;
+fn route_command(
+    f: &mut fmt::Formatter<'_>,
+    verb: &str,
+    key: &RouteKey,
+    hop: Hop,
+    dev: &str,
+) -> fmt::Result {
+    let RouteKey {
+        destination,
+        metric,
+        protocol,
+    } = key;
     match hop {
-        Hop::Vtep(via) => write!(f, "ip route {verb} {destination} via {via} dev {dev} onlink")?,
+        Hop::Vtep(via) => write!(
+            f,
+            "ip route {verb} {destination} via {via} dev {dev} onlink"
+        )?,
         Hop::Link => write!(f, "ip route {verb} {destination} dev {dev} scope link")?,
         Hop::Blackhole => write!(f, "ip route {verb} blackhole {destination}")?,
     }
@@ -143,7 +185,10 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
         return observed.device.iter().map(|_| Op::DeleteDevice).collect();
     };
     let mut ops = Vec::new();
-    let kept = observed.device.as_ref().filter(|found| wanted.incompatible(found).is_none());
+    let kept = observed
+        .device
+        .as_ref()
+        .filter(|found| wanted.incompatible(found).is_none());
     let blank = State::default();
     let basis = if kept.is_some() { observed } else { &blank };
     match kept {
@@ -155,11 +200,26 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
             ops.push(Op::SetAlias(wanted.alias.clone()));
         }
     }
-    if let Some(on) = desired.tx_checksum.filter(|on| basis.tx_checksum != Some(*on)) {
+    if let Some(on) = desired
+        .tx_checksum
+        .filter(|on| basis.tx_checksum != Some(*on))
+    {
         ops.push(Op::SetTxChecksum(on));
     }
-    ops.extend(desired.addresses.difference(&basis.addresses).copied().map(Op::AddAddress));
-    ops.extend(basis.addresses.difference(&desired.addresses).copied().map(Op::DelAddress));
+    ops.extend(
+        desired
+            .addresses
+            .difference(&basis.addresses)
+            .copied()
+            .map(Op::AddAddress),
+    );
+    ops.extend(
+        basis
+            .addresses
+            .difference(&desired.addresses)
+            .copied()
+            .map(Op::DelAddress),
+    );
     if !basis.up {
         ops.push(Op::SetUp);
     }
@@ -167,7 +227,13 @@ pub fn plan(desired: &State, observed: &State, network: Ipv4Network) -> Vec<Op> 
     let entries = if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
         // The kernel drops all neighbours of a device that changes its address (neigh_changeaddr).
         let neighbours = BTreeMap::new();
-        plan_entries(&desired.entries, &Entries { neighbours, ..basis.entries.clone() })
+        plan_entries(
+            &desired.entries,
+            &Entries {
+                neighbours,
+                ..basis.entries.clone()
+            },
+        )
     } else {
         plan_entries(&desired.entries, &basis.entries)
     };
@@ -195,10 +261,19 @@ fn change_device(wanted: &Device, found: &Device, ops: &mut Vec<Op>) {
 fn sysctls(desired: &State, existing: Option<&State>) -> Vec<Op> {
     let differs = |sysctl: &Sysctl, value: i32| match existing {
         None => true,
-        Some(state) => state.sysctls.get(sysctl).is_some_and(|found| *found != value),
+        Some(state) => state
+            .sysctls
+            .get(sysctl)
+            .is_some_and(|found| *found != value),
     };
-    let wanted = desired.sysctls.iter().map(|(sysctl, value)| (*sysctl, *value));
-    wanted.filter(|(sysctl, value)| differs(sysctl, *value)).map(|(s, v)| Op::SetSysctl(s, v)).collect()
+    let wanted = desired
+        .sysctls
+        .iter()
+        .map(|(sysctl, value)| (*sysctl, *value));
+    wanted
+        .filter(|(sysctl, value)| differs(sysctl, *value))
+        .map(|(s, v)| Op::SetSysctl(s, v))
+        .collect()
 }
 
 /// What to do so that the entries `observed` become `desired`.
@@ -213,7 +288,12 @@ pub fn plan_entries(desired: &Entries, observed: &Entries) -> Vec<Op> {
     let routes = diff(&desired.routes, &observed.routes);
     let mut ops = Vec::with_capacity(fdb.len() + neighbours.len() + routes.len());
     ops.extend(fdb.put.iter().map(|(mac, ip)| Op::PutFdb(*mac, *ip)));
-    ops.extend(neighbours.put.iter().map(|(ip, mac)| Op::PutNeighbour(*ip, *mac)));
+    ops.extend(
+        neighbours
+            .put
+            .iter()
+            .map(|(ip, mac)| Op::PutNeighbour(*ip, *mac)),
+    );
     ops.extend(routes.put.iter().map(|(key, hop)| Op::PutRoute(*key, *hop)));
     ops.extend(routes.del.iter().map(|(key, hop)| Op::DelRoute(*key, *hop)));
     ops.extend(neighbours.del.iter().map(|(ip, _)| Op::DelNeighbour(*ip)));
@@ -232,12 +312,23 @@ impl<K, V> Diff<K, V> {
     }
 }
 
-fn diff<K: Ord + Copy, V: PartialEq + Copy>(desired: &BTreeMap<K, V>, observed: &BTreeMap<K, V>) -> Diff<K, V> {
+fn diff<K: Ord + Copy, V: PartialEq + Copy>(
+    desired: &BTreeMap<K, V>,
+    observed: &BTreeMap<K, V>,
+) -> Diff<K, V> {
     let missing = |(key, value): &(&K, &V)| observed.get(key) != Some(*value);
     let extra = |(key, _): &(&K, &V)| !desired.contains_key(key);
     Diff {
-        put: desired.iter().filter(missing).map(|(k, v)| (*k, *v)).collect(),
-        del: observed.iter().filter(extra).map(|(k, v)| (*k, *v)).collect(),
+        put: desired
+            .iter()
+            .filter(missing)
+            .map(|(k, v)| (*k, *v))
+            .collect(),
+        del: observed
+            .iter()
+            .filter(extra)
+            .map(|(k, v)| (*k, *v))
+            .collect(),
     }
 }
 

@@ -113,7 +113,10 @@ impl<K: Kernel> Runner<K> {
     /// Has the loop say at each turn, and at least once in `every`, that it turns.
     #[must_use]
     pub fn with_heart(self, beat: watch::Sender<()>, every: Duration) -> Self {
-        Self { heart: Some(Heart { beat, every }), ..self }
+        Self {
+            heart: Some(Heart { beat, every }),
+            ..self
+        }
     }
 
     fn beat(&self) {
@@ -126,7 +129,10 @@ impl<K: Kernel> Runner<K> {
     pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
         loop {
             self.beat();
-            let next_beat = self.heart.as_ref().map(|heart| Instant::now() + heart.every);
+            let next_beat = self
+                .heart
+                .as_ref()
+                .map(|heart| Instant::now() + heart.every);
             let device = self.overlay.as_ref().map_or("", Overlay::device);
             // Each arm is cancel-safe: a message stays in its queue, a time is a time.
             tokio::select! {
@@ -154,7 +160,9 @@ impl<K: Kernel> Runner<K> {
                 overlay.rejoin(&membership, &self.local);
                 self.unsure = true;
             }
-            (Update::Joined(membership), None) => self.overlay = Some(Overlay::new(&membership, &self.local)),
+            (Update::Joined(membership), None) => {
+                self.overlay = Some(Overlay::new(&membership, &self.local))
+            }
             (Update::Leases(leases), Some(overlay)) => {
                 let subnets: Vec<_> = leases.iter().map(|lease| lease.subnet).collect();
                 self.listed = true;
@@ -174,7 +182,9 @@ impl<K: Kernel> Runner<K> {
                 self.tell_conflicts(&subnets);
                 self.apply(&ops).await;
             }
-            (Update::Leases(_) | Update::Changes(_), None) => debug!("leases before a lease of our own"),
+            (Update::Leases(_) | Update::Changes(_), None) => {
+                debug!("leases before a lease of our own")
+            }
             // The roster has drawn its conclusions.
             (Update::Doubt, _) => {}
         }
@@ -185,7 +195,9 @@ impl<K: Kernel> Runner<K> {
         let Some(overlay) = &self.overlay else { return };
         for conflict in overlay.conflicts(subnets) {
             if self.told.len() < MOST_TOLD && self.told.insert(conflict.clone()) {
-                warn!("{conflict}; the lease written last counts, for addresses the smaller subnet");
+                warn!(
+                    "{conflict}; the lease written last counts, for addresses the smaller subnet"
+                );
             }
         }
     }
@@ -194,7 +206,11 @@ impl<K: Kernel> Runner<K> {
         match event {
             Ok(Event::Miss(miss)) => self.answer(miss),
             Ok(Event::Changed(change)) => {
-                if self.overlay.as_ref().is_some_and(|overlay| overlay.contradicts(&change)) {
+                if self
+                    .overlay
+                    .as_ref()
+                    .is_some_and(|overlay| overlay.contradicts(&change))
+                {
                     debug!(?change, "somebody changed the overlay");
                     self.look_soon();
                 }
@@ -217,13 +233,17 @@ impl<K: Kernel> Runner<K> {
         self.ask_again_at = None;
         let Some(overlay) = &self.overlay else { return };
         match self.kernel.unresolved(overlay.device()).await {
-            Ok(waiting) => waiting.into_iter().for_each(|address| self.answer(Miss::L3(address))),
+            Ok(waiting) => waiting
+                .into_iter()
+                .for_each(|address| self.answer(Miss::L3(address))),
             Err(error) => self.failed(&crate::error::chain(&error)),
         }
     }
 
     fn answer(&mut self, miss: Miss) {
-        let Some(overlay) = &mut self.overlay else { return };
+        let Some(overlay) = &mut self.overlay else {
+            return;
+        };
         let ops = overlay.answer(miss);
         trace!(?miss, known = !ops.is_empty(), "miss");
         if ops.is_empty() {
@@ -250,7 +270,10 @@ impl<K: Kernel> Runner<K> {
             chunk.iter().for_each(|op| debug!("{}", op.command(device)));
             failures.append(&mut self.kernel.apply(device, chunk));
             for _ in 0..EARFUL {
-                let heard = self.overlay.as_ref().and_then(|o| self.kernel.event(o.device()).now_or_never());
+                let heard = self
+                    .overlay
+                    .as_ref()
+                    .and_then(|o| self.kernel.event(o.device()).now_or_never());
                 let Some(event) = heard else { break };
                 self.hear(event);
             }
@@ -264,11 +287,18 @@ impl<K: Kernel> Runner<K> {
         let began = Instant::now();
         let outcome = self.try_reconcile().await;
         // After a request that failed nothing new is known of whose the device is.
-        self.barred |= matches!(outcome, Err(Error::NotVxlan { .. } | Error::OtherOwner { .. }));
+        self.barred |= matches!(
+            outcome,
+            Err(Error::NotVxlan { .. } | Error::OtherOwner { .. })
+        );
         self.rest_until = Instant::now() + began.elapsed() * REST;
         match outcome {
             Ok(left) if left.is_empty() => self.in_sync(),
-            Ok(left) => self.failed(&format!("{} operations are left, the first: {}", left.len(), left[0])),
+            Ok(left) => self.failed(&format!(
+                "{} operations are left, the first: {}",
+                left.len(),
+                left[0]
+            )),
             Err(error) => self.failed(&crate::error::chain(&error)),
         }
     }
@@ -283,14 +313,26 @@ impl<K: Kernel> Runner<K> {
         self.apply(&ops).await;
         let device = self.overlay.as_ref().map_or("", Overlay::device).to_owned();
         let left = self.differences().await?;
-        Ok(left.iter().map(|op| op.command(&device).to_string()).collect())
+        Ok(left
+            .iter()
+            .map(|op| op.command(&device).to_string())
+            .collect())
     }
 
     async fn differences(&mut self) -> Result<Vec<Op>, Error> {
-        let Some(overlay) = &mut self.overlay else { return Ok(Vec::new()) };
+        let Some(overlay) = &mut self.overlay else {
+            return Ok(Vec::new());
+        };
         let observed = self.kernel.observe(overlay.device()).await?;
-        if let Some(owner) = observed.device.as_ref().and_then(|device| overlay.other_owner(device)) {
-            return Err(Error::OtherOwner { device: overlay.device().to_owned(), owner });
+        if let Some(owner) = observed
+            .device
+            .as_ref()
+            .and_then(|device| overlay.other_owner(device))
+        {
+            return Err(Error::OtherOwner {
+                device: overlay.device().to_owned(),
+                owner,
+            });
         }
         self.barred = false;
         overlay.adopt(&observed);
@@ -298,7 +340,10 @@ impl<K: Kernel> Runner<K> {
         if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)
             && let Some(reason) = wanted.incompatible(found)
         {
-            warn!(device = wanted.name, reason, "making the device again: it cannot be changed in place");
+            warn!(
+                device = wanted.name,
+                reason, "making the device again: it cannot be changed in place"
+            );
         }
         Ok(plan(&desired, &observed, overlay.network()))
     }
@@ -308,12 +353,16 @@ impl<K: Kernel> Runner<K> {
         if *self.health.borrow() == Health::Waiting {
             return;
         }
-        let (Some(overlay), Some(first)) = (&self.overlay, ops.first()) else { return };
+        let (Some(overlay), Some(first)) = (&self.overlay, ops.first()) else {
+            return;
+        };
         let (operations, first) = (ops.len(), first.command(overlay.device()));
         match self.pace.repaired(self.started.elapsed()) {
             Tell::Repair => info!(operations, %first, "repairing the overlay"),
             Tell::Nothing => debug!(operations, %first, "repairing the overlay"),
-            Tell::Fight => warn!(operations, %first, "somebody keeps undoing this; repairing it slowly from now on"),
+            Tell::Fight => {
+                warn!(operations, %first, "somebody keeps undoing this; repairing it slowly from now on")
+            }
         }
     }
 
@@ -324,14 +373,21 @@ impl<K: Kernel> Runner<K> {
         if (std::mem::take(&mut self.complained) || first)
             && let Some(overlay) = &self.overlay
         {
-            info!(device = overlay.device(), peers = overlay.peers().len(), "the kernel holds the whole overlay");
+            info!(
+                device = overlay.device(),
+                peers = overlay.peers().len(),
+                "the kernel holds the whole overlay"
+            );
         }
     }
 
     fn note(&mut self, failures: &[Failure]) {
         if let Some(first) = failures.first() {
             let count = failures.len();
-            self.failed(&format!("{count} operations failed, the first: {}", crate::error::chain(first)));
+            self.failed(&format!(
+                "{count} operations failed, the first: {}",
+                crate::error::chain(first)
+            ));
         }
     }
 
@@ -339,7 +395,9 @@ impl<K: Kernel> Runner<K> {
     fn failed(&mut self, reason: &str) {
         self.next_look = Instant::now() + self.backoff.next((self.random)());
         self.health.send_replace(Health::Stale(reason.to_owned()));
-        let lately = self.complained_at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
+        let lately = self
+            .complained_at
+            .is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
         if self.complained || lately || self.pace.is_fighting() {
             debug!(reason, "the overlay is still not complete");
         } else {

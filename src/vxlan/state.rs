@@ -49,7 +49,9 @@ impl Device {
             _ if found.vni != self.vni => differs("vni", &found.vni, &self.vni),
             _ if found.port != self.port => differs("port", &found.port, &self.port),
             _ if found.parent != self.parent => differs("dev", &found.parent, &self.parent),
-            _ if found.learning != self.learning => differs("learning", &found.learning, &self.learning),
+            _ if found.learning != self.learning => {
+                differs("learning", &found.learning, &self.learning)
+            }
             _ if found.gbp != self.gbp => differs("gbp", &found.gbp, &self.gbp),
             _ => None,
         }

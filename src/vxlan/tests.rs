@@ -10,12 +10,19 @@ fn membership() -> Membership {
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
     };
-    let config = config::parse(br#"{"Network":"10.5.0.0/16"}"#).expect("a configuration in a test").config;
+    let config = config::parse(br#"{"Network":"10.5.0.0/16"}"#)
+        .expect("a configuration in a test")
+        .config;
     Membership { own, config }
 }
 
 fn local() -> Local {
-    let external = External { name: "eth0".to_owned(), mac: None, address: Ipv4Addr::new(10, 99, 0, 2), mtu: 1500 };
+    let external = External {
+        name: "eth0".to_owned(),
+        mac: None,
+        address: Ipv4Addr::new(10, 99, 0, 2),
+        mtu: 1500,
+    };
     Local {
         checksums_in_software: false,
         external,
@@ -45,20 +52,45 @@ fn put(lease: Lease) -> (Ipv4Network, Option<Lease>) {
 }
 
 fn commands(ops: &[Op]) -> Vec<String> {
-    ops.iter().map(|op| op.command("flannel.1").to_string()).collect()
+    ops.iter()
+        .map(|op| op.command("flannel.1").to_string())
+        .collect()
 }
 
 #[test]
 fn checksums_are_left_alone_unless_the_operator_wants_them_made_here() {
     let keep = Overlay::new(&membership(), &local()).desired();
-    let off = Overlay::new(&membership(), &Local { checksums_in_software: true, ..local() }).desired();
+    let off = Overlay::new(
+        &membership(),
+        &Local {
+            checksums_in_software: true,
+            ..local()
+        },
+    )
+    .desired();
     let network = Overlay::new(&membership(), &local()).network();
     let op = plan::Op::SetTxChecksum(false);
-    let on = State { tx_checksum: Some(true), ..keep.clone() };
+    let on = State {
+        tx_checksum: Some(true),
+        ..keep.clone()
+    };
     assert!(plan::plan(&keep, &on, network).is_empty());
     assert_eq!(plan::plan(&off, &on, network), std::slice::from_ref(&op));
-    assert!(plan::plan(&off, &State { tx_checksum: Some(false), ..keep }, network).is_empty());
-    assert!(plan::plan(&off, &State::default(), network).contains(&op), "on a device that is made again");
+    assert!(
+        plan::plan(
+            &off,
+            &State {
+                tx_checksum: Some(false),
+                ..keep
+            },
+            network
+        )
+        .is_empty()
+    );
+    assert!(
+        plan::plan(&off, &State::default(), network).contains(&op),
+        "on a device that is made again"
+    );
 }
 
 #[test]
@@ -71,7 +103,13 @@ fn wants_the_device_of_the_contract() {
 
 #[test]
 fn drops_packets_to_unused_addresses_of_ours_when_asked_to() {
-    let overlay = Overlay::new(&membership(), &Local { blackhole: true, ..local() });
+    let overlay = Overlay::new(
+        &membership(),
+        &Local {
+            blackhole: true,
+            ..local()
+        },
+    );
     assert!(render(&overlay.desired()).ends_with("blackhole 10.5.99.0/24\n"));
 }
 
@@ -95,16 +133,33 @@ fn of_two_leases_with_one_mac_the_later_wins_in_any_order() {
     for order in [[0, 1], [1, 0]] {
         let leases = [lease(40, 0x40, 3, 5), lease(41, 0x40, 4, 6)];
         let mut overlay = overlay();
-        order.iter().for_each(|i| _ = overlay.change_peers(vec![put(leases[*i].clone())]));
-        assert_eq!(overlay.peers().fdb(MacAddr([2, 0, 0, 0, 0, 0x40])), Some(Ipv4Addr::new(10, 99, 0, 4)));
+        order
+            .iter()
+            .for_each(|i| _ = overlay.change_peers(vec![put(leases[*i].clone())]));
+        assert_eq!(
+            overlay.peers().fdb(MacAddr([2, 0, 0, 0, 0, 0x40])),
+            Some(Ipv4Addr::new(10, 99, 0, 4))
+        );
     }
 }
 
 #[test]
 fn does_not_take_the_device_of_another_instance() {
-    let ours = Overlay::new(&membership(), &Local { alias: "flanneld /blue".to_owned(), ..local() });
-    let alias = |alias: &str| Device { alias: alias.to_owned(), ..ours.desired().device.expect("a device") };
-    assert_eq!(ours.other_owner(&alias("flanneld /red")).as_deref(), Some("flanneld /red"));
+    let ours = Overlay::new(
+        &membership(),
+        &Local {
+            alias: "flanneld /blue".to_owned(),
+            ..local()
+        },
+    );
+    let alias = |alias: &str| Device {
+        alias: alias.to_owned(),
+        ..ours.desired().device.expect("a device")
+    };
+    assert_eq!(
+        ours.other_owner(&alias("flanneld /red")).as_deref(),
+        Some("flanneld /red")
+    );
     assert_eq!(ours.other_owner(&alias("flanneld /blue")), None);
     assert_eq!(ours.other_owner(&alias("")), None);
 }
@@ -114,7 +169,12 @@ fn names_the_leases_that_claim_the_same() {
     let mut overlay = overlay();
     let mut wide = lease(40, 0x43, 6, 9);
     wide.subnet = "10.5.40.0/23".parse().expect("a subnet in a test");
-    overlay.replace_peers(vec![lease(40, 0x40, 3, 5), lease(41, 0x40, 4, 6), lease(42, 0x42, 3, 7), wide]);
+    overlay.replace_peers(vec![
+        lease(40, 0x40, 3, 5),
+        lease(41, 0x40, 4, 6),
+        lease(42, 0x42, 3, 7),
+        wide,
+    ]);
     let subnets: Vec<Ipv4Network> = overlay.peers().subnets().collect();
     assert_eq!(
         overlay.conflicts(&subnets),
@@ -125,14 +185,21 @@ fn names_the_leases_that_claim_the_same() {
             "10.5.40.0/24 and 10.5.42.0/24 claim the same PublicIP",
         ]
     );
-    assert_eq!(overlay.conflicts(&subnets[3..]).len(), 1, "the last one's only");
+    assert_eq!(
+        overlay.conflicts(&subnets[3..]).len(),
+        1,
+        "the last one's only"
+    );
 }
 
 #[test]
 fn writing_the_same_lease_again_does_nothing() {
     let mut overlay = overlay();
     overlay.change_peers(vec![put(lease(40, 0x40, 3, 1))]);
-    assert_eq!(overlay.change_peers(vec![put(lease(40, 0x40, 3, 2))]), Vec::new());
+    assert_eq!(
+        overlay.change_peers(vec![put(lease(40, 0x40, 3, 2))]),
+        Vec::new()
+    );
 }
 
 #[test]
@@ -172,9 +239,11 @@ fn answers_a_miss_with_the_fdb_entry_first() {
 fn does_not_answer_for_strangers() {
     let mut overlay = overlay();
     overlay.replace_peers(vec![lease(40, 0x40, 3, 1)]);
-    for miss in
-        [Miss::L3(Ipv4Addr::new(10, 5, 41, 0)), Miss::L3(Ipv4Addr::new(8, 8, 8, 8)), Miss::L2(MacAddr([0xff; 6]))]
-    {
+    for miss in [
+        Miss::L3(Ipv4Addr::new(10, 5, 41, 0)),
+        Miss::L3(Ipv4Addr::new(8, 8, 8, 8)),
+        Miss::L2(MacAddr([0xff; 6])),
+    ] {
         assert_eq!(overlay.answer(miss), Vec::new(), "{miss:?}");
     }
 }
@@ -183,12 +252,19 @@ fn does_not_answer_for_strangers() {
 fn each_route_has_a_metric_of_its_own() {
     let mut overlay = overlay();
     overlay.replace_peers((0..=98).map(|n| lease(n, n, 3, 1)).collect());
-    let metrics: BTreeSet<u32> = overlay.desired().entries.routes.keys().map(|key| key.metric).collect();
+    let metrics: BTreeSet<u32> = overlay
+        .desired()
+        .entries
+        .routes
+        .keys()
+        .map(|key| key.metric)
+        .collect();
     assert_eq!(metrics, (1..=99).collect());
 }
 
 fn any_change() -> impl Strategy<Value = (Ipv4Network, Option<Lease>)> {
-    let lease = (0u8..6, 0u8..4, 0u8..3, 0i64..50).prop_map(|(subnet, mac, host, rev)| lease(subnet, mac, host, rev));
+    let lease = (0u8..6, 0u8..4, 0u8..3, 0i64..50)
+        .prop_map(|(subnet, mac, host, rev)| lease(subnet, mac, host, rev));
     (lease, any::<bool>()).prop_map(|(lease, there)| (lease.subnet, there.then_some(lease)))
 }
 

@@ -4,9 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(parsed) = flanneld::config::parse(data) else { return };
+    let Ok(parsed) = flanneld::config::parse(data) else {
+        return;
+    };
     let config = parsed.config;
-    assert!(config.network.contains(config.subnet_min) && config.network.contains(config.subnet_max));
+    assert!(
+        config.network.contains(config.subnet_min) && config.network.contains(config.subnet_max)
+    );
     assert!(config.subnet_min <= config.subnet_max);
     // Whatever is accepted hands out subnets of its own.
     let subnet = flanneld::subnet::pick::pick(&config, &[], 0.5).expect("nothing is taken");

@@ -13,8 +13,15 @@ fuzz_target!(|data: &[u8]| {
     // The hosts lie outside of the first network, and inside of the second.
     for network in ["10.5.0.0/16", "10.0.0.0/8"] {
         let config = format!(r#"{{"Network":"{network}"}}"#);
-        let config = flanneld::config::parse(config.as_bytes()).expect("a configuration").config;
-        for name in ["10.5.40.0-24", "10.99.0.0-17", "10.99.128.0-17", "10.96.0.0-12"] {
+        let config = flanneld::config::parse(config.as_bytes())
+            .expect("a configuration")
+            .config;
+        for name in [
+            "10.5.40.0-24",
+            "10.99.0.0-17",
+            "10.99.128.0-17",
+            "10.96.0.0-12",
+        ] {
             check(name, data, &config);
         }
     }
@@ -26,11 +33,15 @@ fn check(name: &str, data: &[u8], config: &NetworkConfig) {
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
     };
-    let Ok(lease) = parse_lease(name, data, 1) else { return };
+    let Ok(lease) = parse_lease(name, data, 1) else {
+        return;
+    };
     if vet(&lease, config, &own).is_ok() {
         assert!(lease.vtep_mac.is_unicast() && lease.vtep_mac != own.vtep_mac);
         assert!(lease.public_ip != own.public_ip);
-        assert!(!config.network.contains(lease.public_ip) || config.network.contains(own.public_ip));
+        assert!(
+            !config.network.contains(lease.public_ip) || config.network.contains(own.public_ip)
+        );
         assert!(!lease.subnet.contains(lease.public_ip) && !lease.subnet.contains(own.public_ip));
         assert!(!lease.public_ip.is_multicast() && !lease.public_ip.is_loopback());
     }

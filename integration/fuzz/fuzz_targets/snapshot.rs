@@ -11,10 +11,23 @@ const PREFIX: &str = "/coreos.com/network";
 fuzz_target!(|text: &str| {
     let node = NodeId::named("a");
     let whole = Snapshot::parse(text, PREFIX, &node);
-    for snapshot in [whole, Snapshot::of_json(text, PREFIX, &node)].into_iter().flatten() {
-        assert_eq!((snapshot.node_id.as_str(), snapshot.prefix.as_str()), ("a", PREFIX));
+    for snapshot in [whole, Snapshot::of_json(text, PREFIX, &node)]
+        .into_iter()
+        .flatten()
+    {
+        assert_eq!(
+            (snapshot.node_id.as_str(), snapshot.prefix.as_str()),
+            ("a", PREFIX)
+        );
         let membership = &snapshot.membership;
-        assert!(snapshot.usable_leases().iter().all(|lease| vet(lease, &membership.config, &membership.own).is_ok()));
+        assert!(
+            snapshot.usable_leases().iter().all(|lease| vet(
+                lease,
+                &membership.config,
+                &membership.own
+            )
+            .is_ok())
+        );
         let _ = snapshot.past(None);
     }
 });

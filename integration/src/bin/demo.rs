@@ -40,13 +40,23 @@ fn join(lab: &Lab) -> Result<Overlay> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let mut daemons = Vec::new();
     for host in lab.hosts() {
-        command(host.name(), "flanneld --etcd-endpoints=http://10.99.0.1:2379 --iface=eth0 --ip-masq");
+        command(
+            host.name(),
+            "flanneld --etcd-endpoints=http://10.99.0.1:2379 --iface=eth0 --ip-masq",
+        );
         let started = Instant::now();
         daemons.push(host.flanneld().start_ready()?);
-        note(&format!("READY=1 after {} ms", started.elapsed().as_millis()));
+        note(&format!(
+            "READY=1 after {} ms",
+            started.elapsed().as_millis()
+        ));
     }
     lab.wait_for_mesh(&[1, 2, 3])?;
-    let pods = lab.hosts().iter().map(start_pod).collect::<Result<Vec<_>>>()?;
+    let pods = lab
+        .hosts()
+        .iter()
+        .map(start_pod)
+        .collect::<Result<Vec<_>>>()?;
     Ok(Overlay { daemons, pods })
 }
 
@@ -80,7 +90,10 @@ fn show_hosts(lab: &Lab) -> Result<()> {
     title("The rules, and what makes the kernel ask");
     run(lab.host(1), "nft list table ip flannel.1")?;
     run(lab.host(1), "iptables -S FORWARD")?;
-    run(lab.host(1), "cat /proc/sys/net/ipv4/neigh/flannel.1/app_solicit")
+    run(
+        lab.host(1),
+        "cat /proc/sys/net/ipv4/neigh/flannel.1/app_solicit",
+    )
 }
 
 fn ping_all(lab: &Lab, pods: &[Pod]) -> Result<()> {
@@ -88,10 +101,15 @@ fn ping_all(lab: &Lab, pods: &[Pod]) -> Result<()> {
     println!(
         "    {:<24}{}",
         "round trip in ms",
-        pods.iter().map(|pod| format!("{:>14}", pod.address())).collect::<String>()
+        pods.iter()
+            .map(|pod| format!("{:>14}", pod.address()))
+            .collect::<String>()
     );
     for (from, host) in pods.iter().zip(lab.hosts()) {
-        print!("    {:<24}", format!("{} on {}", from.address(), host.name()));
+        print!(
+            "    {:<24}",
+            format!("{} on {}", from.address(), host.name())
+        );
         for to in pods {
             print!("{:>14}", round_trip(from, to)?);
         }
@@ -103,16 +121,28 @@ fn ping_all(lab: &Lab, pods: &[Pod]) -> Result<()> {
 /// One packet, which must be answered.
 fn round_trip(from: &Pod, to: &Pod) -> Result<String> {
     let answer = from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
-    let time = answer.split("time=").nth(1).and_then(|rest| rest.split(' ').next());
-    time.map(str::to_owned).with_context(|| format!("no time in {answer:?}"))
+    let time = answer
+        .split("time=")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    time.map(str::to_owned)
+        .with_context(|| format!("no time in {answer:?}"))
 }
 
 /// Takes away what the kernel knows of a peer: the next packet makes it ask, and waits for the answer.
 fn answer_a_miss(lab: &Lab, pods: &[Pod]) -> Result<()> {
-    title("A packet whose way is unknown: the kernel asks, flanneld answers, the packet is not lost");
+    title(
+        "A packet whose way is unknown: the kernel asks, flanneld answers, the packet is not lost",
+    );
     let peer = member(&lab.etcd.members()?, lab.host(2))?;
     let host = lab.host(1);
-    run(host, &format!("bridge fdb del {} dev flannel.1 dst {} self", peer.mac, peer.public_ip))?;
+    run(
+        host,
+        &format!(
+            "bridge fdb del {} dev flannel.1 dst {} self",
+            peer.mac, peer.public_ip
+        ),
+    )?;
     run(host, &format!("ip neigh del {} dev flannel.1", peer.vtep))?;
     let time = round_trip(&pods[0], &pods[1])?;
     note(&format!("the first packet was answered after {time} ms"));
@@ -122,14 +152,22 @@ fn answer_a_miss(lab: &Lab, pods: &[Pod]) -> Result<()> {
 
 fn restart_under_load(lab: &Lab, overlay: &mut Overlay) -> Result<()> {
     title("kill -9 and a restart, under a running ping");
-    let ping = Ping::start(&overlay.pods[0], overlay.pods[1].address(), Duration::from_millis(10))?;
+    let ping = Ping::start(
+        &overlay.pods[0],
+        overlay.pods[1].address(),
+        Duration::from_millis(10),
+    )?;
     ping.wait_for_answer()?;
     for _ in 0..10 {
         overlay.daemons[0].kill()?;
         overlay.daemons[0] = lab.host(1).flanneld().start_ready()?;
     }
     let report = ping.finish()?;
-    note(&format!("10 restarts: {} packets sent, {} lost", report.sent, report.lost()));
+    note(&format!(
+        "10 restarts: {} packets sent, {} lost",
+        report.sent,
+        report.lost()
+    ));
     ensure!(report.lost() == 0, "packets were lost: {report:?}");
     Ok(())
 }
@@ -143,20 +181,29 @@ fn leave_and_join(lab: &mut Lab, overlay: &mut Overlay) -> Result<()> {
     lab.etcd.delete(&left.lease().0)?;
     lab.wait_for_mesh(&[1, 3])?;
     lab.add_host()?;
-    command("host4", "flanneld --etcd-endpoints=http://10.99.0.1:2379 --iface=eth0 --ip-masq");
+    command(
+        "host4",
+        "flanneld --etcd-endpoints=http://10.99.0.1:2379 --iface=eth0 --ip-masq",
+    );
     overlay.daemons.push(lab.host(4).flanneld().start_ready()?);
     overlay.pods.push(start_pod(lab.host(4))?);
     lab.wait_for_mesh(&[1, 3, 4])?;
     run(lab.host(1), "ip route show dev flannel.1")?;
     run(lab.host(1), "bridge fdb show dev flannel.1")?;
     let time = round_trip(&overlay.pods[0], &overlay.pods[2])?;
-    note(&format!("host1's pod reaches host4's in {time} ms; of host2 nothing is left"));
+    note(&format!(
+        "host1's pod reaches host4's in {time} ms; of host2 nothing is left"
+    ));
     Ok(())
 }
 
 fn member(members: &[Member], host: &Host) -> Result<Member> {
     let address = host.address().to_string();
-    members.iter().find(|member| member.public_ip == address).cloned().context("the host has no lease")
+    members
+        .iter()
+        .find(|member| member.public_ip == address)
+        .cloned()
+        .context("the host has no lease")
 }
 
 fn keep(lab: &Lab) -> Result<()> {
@@ -165,12 +212,22 @@ fn keep(lab: &Lab) -> Result<()> {
     }
     title("It stays up. Look around");
     for host in lab.hosts() {
-        println!("    {:<9} nsenter -t {} -n -m -u bash", host.name(), host.pid());
+        println!(
+            "    {:<9} nsenter -t {} -n -m -u bash",
+            host.name(),
+            host.pid()
+        );
     }
-    println!("    {:<9} nsenter -t {} -n -m -u etcdctl get --prefix /coreos.com/network", "etcd", lab.underlay.pid());
+    println!(
+        "    {:<9} nsenter -t {} -n -m -u etcdctl get --prefix /coreos.com/network",
+        "etcd",
+        lab.underlay.pid()
+    );
     println!("    {:<9} {}", "logs", lab.dir().display());
     println!("    Press Enter to take it down; nothing of it remains.");
-    stdin().read_line(&mut String::new()).context("failed to read input")?;
+    stdin()
+        .read_line(&mut String::new())
+        .context("failed to read input")?;
     Ok(())
 }
 
@@ -193,10 +250,16 @@ fn note(text: &str) {
 }
 
 fn indent(text: &str) {
-    text.lines().filter(|line| !line.trim().is_empty()).for_each(|line| println!("    {}", line.trim_end()));
+    text.lines()
+        .filter(|line| !line.trim().is_empty())
+        .for_each(|line| println!("    {}", line.trim_end()));
 }
 
 /// In colour where a person looks.
 fn colored(code: &str, text: &str) -> String {
-    if stdout().is_terminal() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    if stdout().is_terminal() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_owned()
+    }
 }

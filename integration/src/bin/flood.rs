@@ -14,7 +14,9 @@ use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, bi
 fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["frames", device, mac, seconds] => frames(device, mac, Duration::from_secs(seconds.parse()?)),
+        ["frames", device, mac, seconds] => {
+            frames(device, mac, Duration::from_secs(seconds.parse()?))
+        }
         ["scan", first, count] => scan(first.parse()?, count.parse()?),
         _ => bail!("expected: frames DEVICE MAC SECONDS, or scan FIRST-ADDRESS COUNT"),
     }
@@ -22,9 +24,18 @@ fn main() -> Result<()> {
 
 /// Frames of an EtherType for local experiments (IEEE 802), which nobody answers.
 fn frames(device: &str, mac: &str, duration: Duration) -> Result<()> {
-    let octets = mac.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<Vec<_>, _>>()?;
-    let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None)?;
-    bind(socket.as_raw_fd(), &link(device)?).with_context(|| format!("failed to send on {device}"))?;
+    let octets = mac
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16))
+        .collect::<Result<Vec<_>, _>>()?;
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::empty(),
+        None,
+    )?;
+    bind(socket.as_raw_fd(), &link(device)?)
+        .with_context(|| format!("failed to send on {device}"))?;
     let frame = [&octets[..], &[2, 0, 0, 0, 0, 1], &[0x88, 0xb5], &[0; 46]].concat();
     let (started, mut sent) = (Instant::now(), 0u64);
     while started.elapsed() < duration {

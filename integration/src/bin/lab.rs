@@ -8,7 +8,9 @@ use integration::Lab;
 
 fn main() -> Result<()> {
     let hosts = std::env::args().nth(1).unwrap_or_else(|| "2".to_owned());
-    let hosts: u8 = hosts.parse().with_context(|| format!("expected a number of hosts, got {hosts:?}"))?;
+    let hosts: u8 = hosts
+        .parse()
+        .with_context(|| format!("expected a number of hosts, got {hosts:?}"))?;
     let lab = Lab::new(hosts)?;
     describe(&lab);
     hold()

@@ -8,11 +8,17 @@ use anyhow::{Context, Result};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-const SHELLS: [(Shell, &str); 3] =
-    [(Shell::Bash, "flanneld.bash"), (Shell::Zsh, "_flanneld"), (Shell::Fish, "flanneld.fish")];
+const SHELLS: [(Shell, &str); 3] = [
+    (Shell::Bash, "flanneld.bash"),
+    (Shell::Zsh, "_flanneld"),
+    (Shell::Fish, "flanneld.fish"),
+];
 
 fn main() -> Result<()> {
-    let dir: PathBuf = std::env::args_os().nth(1).context("expected a directory to write to")?.into();
+    let dir: PathBuf = std::env::args_os()
+        .nth(1)
+        .context("expected a directory to write to")?
+        .into();
     fs::create_dir_all(&dir).with_context(|| format!("failed to make {dir:?}"))?;
     let command = flanneld::cli::command();
     manual(&dir, "flanneld", &command)?;
@@ -20,7 +26,9 @@ fn main() -> Result<()> {
         let name = format!("flanneld-{}", part.get_name());
         manual(&dir, &name, part)?;
     }
-    SHELLS.into_iter().try_for_each(|(shell, file)| completion(&dir, shell, file))
+    SHELLS
+        .into_iter()
+        .try_for_each(|(shell, file)| completion(&dir, shell, file))
 }
 
 /// Section 8: a daemon, and commands for the administrator.
@@ -28,8 +36,14 @@ fn manual(dir: &Path, name: &str, command: &clap::Command) -> Result<()> {
     let mut text = Vec::new();
     // clap keeps names for as long as the program runs.
     let static_name: &'static str = name.to_owned().leak();
-    let command = command.clone().name(static_name).bin_name(name.replacen('-', " ", 1));
-    Man::new(command).section("8").manual("System administration").render(&mut text)?;
+    let command = command
+        .clone()
+        .name(static_name)
+        .bin_name(name.replacen('-', " ", 1));
+    Man::new(command)
+        .section("8")
+        .manual("System administration")
+        .render(&mut text)?;
     write(&dir.join(format!("{name}.8")), &text)
 }
 

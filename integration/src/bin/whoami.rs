@@ -17,7 +17,11 @@ fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["serve", place] => serve(place.parse().or_else(|_| Ok::<_, anyhow::Error>(everywhere(place.parse()?)))?),
+        ["serve", place] => serve(
+            place
+                .parse()
+                .or_else(|_| Ok::<_, anyhow::Error>(everywhere(place.parse()?)))?,
+        ),
         ["ask", "tcp", server] => ask_tcp(server),
         ["ask", "udp", server] => ask_udp(server, ANYWHERE),
         ["ask", "udp", server, source] => ask_udp(server, source),
@@ -46,7 +50,9 @@ fn serve(place: SocketAddr) -> Result<()> {
 }
 
 fn ask_tcp(server: &str) -> Result<()> {
-    let server = server.parse().with_context(|| format!("not an address with a port: {server}"))?;
+    let server = server
+        .parse()
+        .with_context(|| format!("not an address with a port: {server}"))?;
     let mut stream = TcpStream::connect_timeout(&server, DEADLINE)?;
     stream.set_read_timeout(Some(DEADLINE))?;
     let mut answer = String::new();

@@ -58,12 +58,23 @@ impl Etcd {
     /// When etcd does not answer, or publishes what is no number.
     pub fn metric(&self, wanted: &[&str]) -> Result<u64> {
         let port = self.options.client_port;
-        let ask = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3");
+        let ask = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/{port}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3"
+        );
         let all = self.underlay.finish(&["bash", "-c", &ask], "")?.success()?;
-        let found = all.lines().filter(|line| !line.starts_with('#') && wanted.iter().all(|part| line.contains(part)));
+        let found = all
+            .lines()
+            .filter(|line| !line.starts_with('#') && wanted.iter().all(|part| line.contains(part)));
         let numbers = found.map(|line| line.rsplit(' ').next().unwrap_or_default().parse::<f64>());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a counter")]
-        Ok(numbers.collect::<Result<Vec<_>, _>>()?.into_iter().sum::<f64>() as u64)
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a counter"
+        )]
+        Ok(numbers
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .sum::<f64>() as u64)
     }
 
     /// Writes a key.
@@ -135,8 +146,14 @@ impl Etcd {
     pub fn put_each(&self, pairs: &[(String, String)]) -> Result<()> {
         let endpoint = format!("--endpoints={}", self.endpoint());
         let put = ["env", "ETCDCTL_API=3", "etcdctl", &endpoint, "put", "--"];
-        let line: Vec<&str> = ["xargs", "-0", "-n2", "-P8"].into_iter().chain(put).collect();
-        let input: String = pairs.iter().map(|(key, value)| format!("{key}\0{value}\0")).collect();
+        let line: Vec<&str> = ["xargs", "-0", "-n2", "-P8"]
+            .into_iter()
+            .chain(put)
+            .collect();
+        let input: String = pairs
+            .iter()
+            .map(|(key, value)| format!("{key}\0{value}\0"))
+            .collect();
         self.underlay.finish(&line, &input)?.success().map(drop)
     }
 
@@ -174,7 +191,8 @@ impl Etcd {
     /// # Errors
     /// See [`Etcd::put`].
     pub fn revoke_lease(&self, lease: i64) -> Result<()> {
-        self.ctl(&["lease", "revoke", &format!("{lease:x}")]).map(drop)
+        self.ctl(&["lease", "revoke", &format!("{lease:x}")])
+            .map(drop)
     }
 
     /// The current revision: it grows by one with each transaction that writes.
@@ -198,7 +216,9 @@ impl Etcd {
 
 /// The input of `etcdctl txn`: no comparisons, then the operations, then none for the other case.
 fn txn_of_puts(pairs: &[(String, String)], lease: &str) -> String {
-    let put = |(key, value): &(String, String)| format!("put {lease}-- {} {}\n", quoted(key), quoted(value));
+    let put = |(key, value): &(String, String)| {
+        format!("put {lease}-- {} {}\n", quoted(key), quoted(value))
+    };
     let puts: String = pairs.iter().map(put).collect();
     format!("\n{puts}\n\n")
 }
@@ -226,7 +246,9 @@ fn key_value(pair: &Value) -> Result<KeyValue> {
 fn integer(value: &Value, pointer: &str) -> Result<i64> {
     match value.pointer(pointer) {
         None => Ok(0),
-        Some(number) => number.as_i64().with_context(|| format!("expected a number at {pointer}, got {number}")),
+        Some(number) => number
+            .as_i64()
+            .with_context(|| format!("expected a number at {pointer}, got {number}")),
     }
 }
 

@@ -17,7 +17,11 @@ fn tools(host: &Host) -> Result<String> {
 
 /// The tools that were called so far.
 fn calls(host: &Host) -> Result<Vec<String>> {
-    Ok(host.read("/run/calls")?.lines().map(str::to_owned).collect())
+    Ok(host
+        .read("/run/calls")?
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 #[test]
@@ -35,7 +39,11 @@ fn no_process_is_started_while_kube_proxy_rewrites_its_own_chains() -> Result<()
         // A repair of our own at the end shows that it would have been heard.
         repaired(host, Iptables::Nft, "nft delete table ip flannel.1")?;
         let started = calls(host)?.len() - before;
-        ensure!((2..=12).contains(&started), "{started} processes: {:?}", calls(host)?);
+        ensure!(
+            (2..=12).contains(&started),
+            "{started} processes: {:?}",
+            calls(host)?
+        );
         Ok(())
     })
 }
@@ -48,18 +56,26 @@ fn changes_of_others_in_forward_start_few_processes_and_hide_no_damage() -> Resu
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _daemon = host.flanneld().env("PATH", &tools(host)?).start_ready()?;
         let others = "iptables-nft -A FORWARD -s 198.51.100.1 -j DROP; iptables-nft -D FORWARD -s 198.51.100.1 -j DROP";
-        let looks = || Ok::<usize, anyhow::Error>(calls(host)?.iter().filter(|tool| *tool == "nft").count());
+        let looks = || {
+            Ok::<usize, anyhow::Error>(calls(host)?.iter().filter(|tool| *tool == "nft").count())
+        };
         let (before, since) = (looks()?, Instant::now());
         host.sh(&format!("for turn in $(seq 400); do {others}; done"))?;
         let (looked, took) = (looks()? - before, since.elapsed());
-        println!("figure: {looked} looks during {} ms of changes beside our rules", took.as_millis());
+        println!(
+            "figure: {looked} looks during {} ms of changes beside our rules",
+            took.as_millis()
+        );
         // Some at once, then one a second: a machine that is slow allows for more.
         let allowed = 10 + usize::try_from(took.as_secs())?;
         ensure!(looked <= allowed, "{looked} looks in {took:?}");
         let churn = format!("while :; do {others}; done");
         let _churn = host.start(&["sh", "-c", &churn], &[], "churn")?;
         let (time, _) = repair_times(host, Iptables::Nft, "nft delete table ip flannel.1", 1)?;
-        println!("figure: beside changes of others: back after {} ms", time.as_millis());
+        println!(
+            "figure: beside changes of others: back after {} ms",
+            time.as_millis()
+        );
         Ok(())
     })
 }
@@ -72,7 +88,11 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
         host.sh("sed -i 's/^exec \\(.*\\)/\\1 | sed s,--random-fully,--random,/' /run/tools/iptables-nft-save")?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let since = Instant::now();
-        let daemon = host.flanneld().arg("--firewall=iptables").env("PATH", &path).start()?;
+        let daemon = host
+            .flanneld()
+            .arg("--firewall=iptables")
+            .env("PATH", &path)
+            .start()?;
         eventually(integration::SLOW, "six looks", || {
             let looks = calls(host)?.iter().filter(|tool| *tool == "nft").count();
             ensure!(looks >= 6, "{looks} looks");
@@ -80,10 +100,20 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
         })?;
         // 200 ms, doubled four times, each by up to a half less.
         let took = since.elapsed();
-        ensure!(took > Duration::from_millis(3000), "six looks in {took:?}\n{}", daemon.log()?);
+        ensure!(
+            took > Duration::from_millis(3000),
+            "six looks in {took:?}\n{}",
+            daemon.log()?
+        );
         let log = daemon.log()?;
-        ensure!(log.contains("does not show the rules that it has just been given"), "{log}");
-        ensure!(lines(&log, "the rules are not in place; trying again").len() == 1, "{log}");
+        ensure!(
+            log.contains("does not show the rules that it has just been given"),
+            "{log}"
+        );
+        ensure!(
+            lines(&log, "the rules are not in place; trying again").len() == 1,
+            "{log}"
+        );
         Ok(())
     })
 }
@@ -94,19 +124,38 @@ fn another_choice_while_it_runs_is_said_and_leaves_no_moment_without_rules() -> 
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let options = ["--firewall=iptables", "--iptables-resync=1"];
-        let command = options.iter().fold(host.flanneld(), |command, option| command.arg(option));
+        let command = options
+            .iter()
+            .fold(host.flanneld(), |command, option| command.arg(option));
         let daemon = command.env("PATH", &tools(host)?).start_ready()?;
         let before = calls(host)?.len();
         host.sh("iptables-legacy -t nat -N KUBE-SERVICES; iptables-legacy -A FORWARD -j DROP")?;
-        eventually(integration::SLOW, "the rules in iptables-legacy alone", || {
-            let said = daemon.log()?;
-            ensure!(lines(&said, "rules are in place masquerade=\"iptables-legacy\"").len() == 1, "{said}");
-            ensure!(lines(&said, "rules are in place").len() == 2 && !said.contains("put our rules back"), "{said}");
-            Ok(())
-        })?;
+        eventually(
+            integration::SLOW,
+            "the rules in iptables-legacy alone",
+            || {
+                let said = daemon.log()?;
+                ensure!(
+                    lines(&said, "rules are in place masquerade=\"iptables-legacy\"").len() == 1,
+                    "{said}"
+                );
+                ensure!(
+                    lines(&said, "rules are in place").len() == 2
+                        && !said.contains("put our rules back"),
+                    "{said}"
+                );
+                Ok(())
+            },
+        )?;
         let calls = calls(host)?.split_off(before);
-        let restores = calls.iter().filter(|tool| tool.ends_with("-restore")).collect::<Vec<_>>();
-        ensure!(restores == ["iptables-legacy-restore", "iptables-nft-restore"], "{calls:?}");
+        let restores = calls
+            .iter()
+            .filter(|tool| tool.ends_with("-restore"))
+            .collect::<Vec<_>>();
+        ensure!(
+            restores == ["iptables-legacy-restore", "iptables-nft-restore"],
+            "{calls:?}"
+        );
         let rules = host.sh("iptables-nft-save; iptables-legacy-save -t nat")?;
         ensure!(rules.matches(":FLANNEL-").count() == 1, "{rules}");
         Ok(())
@@ -129,8 +178,14 @@ fn an_iptables_that_works_nowhere_does_not_keep_a_host_from_being_ready() -> Res
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let daemon = host.flanneld().env("PATH", &path).start_ready()?;
         let log = daemon.log()?;
-        ensure!(lines(&log, "some rules could not be put in place").len() == 1, "{log}");
-        ensure!(log.contains("masquerade=\"nftables\" forward=\"nothing\""), "{log}");
+        ensure!(
+            lines(&log, "some rules could not be put in place").len() == 1,
+            "{log}"
+        );
+        ensure!(
+            log.contains("masquerade=\"nftables\" forward=\"nothing\""),
+            "{log}"
+        );
         // What others filter elsewhere gets its accept.
         host.docker_rules(Iptables::Nft)?;
         eventually(integration::SLOW, "the accept in iptables-nft", || {
@@ -160,7 +215,10 @@ fn start_as_nobody(host: &Host, path: &str) -> Result<Flanneld> {
         ),
     )?;
     host.sh(&format!("chmod +x {wrapper}"))?;
-    host.flanneld().binary(wrapper.as_ref()).env("PATH", path).start_ready()
+    host.flanneld()
+        .binary(wrapper.as_ref())
+        .env("PATH", path)
+        .start_ready()
 }
 
 #[test]
@@ -172,13 +230,21 @@ fn a_daemon_that_may_not_look_at_iptables_legacy_does_not_claim_to_know_it() -> 
         let path = tools(host)?;
         let daemon = start_as_nobody(host, &path)?;
         let log = daemon.log()?;
-        ensure!(log.contains("as far as we may look (not at iptables-legacy)"), "{log}");
+        ensure!(
+            log.contains("as far as we may look (not at iptables-legacy)"),
+            "{log}"
+        );
         // Where the kernel has the tables built in, nothing says that somebody uses them.
         ensure!(lines(&log, "iptables-legacy.conf").is_empty(), "{log}");
         daemon.stop()?;
-        host.sh("printf '#!/bin/sh\nexec iptables-legacy-save \"$@\"\n' > /run/tools/iptables-save")?;
+        host.sh(
+            "printf '#!/bin/sh\nexec iptables-legacy-save \"$@\"\n' > /run/tools/iptables-save",
+        )?;
         let log = start_as_nobody(host, &path)?.log()?;
-        ensure!(lines(&log, "WARN iptables-legacy seems to be used on this host").len() == 1, "{log}");
+        ensure!(
+            lines(&log, "WARN iptables-legacy seems to be used on this host").len() == 1,
+            "{log}"
+        );
         Ok(())
     })
 }

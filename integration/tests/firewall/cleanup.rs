@@ -14,16 +14,27 @@ fn cleaned(lab: &Lab, option: &str) -> Result<()> {
     let daemon = start(lab, &[option, "--ip-blackhole-route"])?;
     let cleanup = || host.flanneld().arg("cleanup").finish();
     let refused = cleanup()?;
-    ensure!(!refused.status.success() && refused.stderr.contains("stop it first"), "{refused:?}");
+    ensure!(
+        !refused.status.success() && refused.stderr.contains("stop it first"),
+        "{refused:?}"
+    );
     ensure!(host.link("flannel.1").is_ok());
     daemon.stop()?;
     let done = cleanup()?.success()?;
     ensure!(
-        done.contains("removed device flannel.1") && done.contains("etcdctl del /coreos.com/network/subnets/"),
+        done.contains("removed device flannel.1")
+            && done.contains("etcdctl del /coreos.com/network/subnets/"),
         "{done}"
     );
     let after = (others()?, links()?);
-    ensure!(after == before, "{}\n{}\n--- before:\n{}\n{}", after.0, after.1, before.0, before.1);
+    ensure!(
+        after == before,
+        "{}\n{}\n--- before:\n{}\n{}",
+        after.0,
+        after.1,
+        before.0,
+        before.1
+    );
     ensure!(lab.etcd.members()?.len() == 1, "the lease is etcd's");
     let again = cleanup()?.success()?;
     ensure!(again == "nothing of ours is here\n", "{again}");
@@ -47,7 +58,8 @@ fn cleanup_leaves_exactly_what_was_there_before() -> Result<()> {
         options.iter().try_for_each(|option| cleaned(lab, option))?;
         lab.host(1).sh(&format!("nft -f - <<'END'\n{FOREIGN}END"))?;
         options.iter().try_for_each(|option| cleaned(lab, option))?;
-        lab.host(1).sh("nft delete table ip filter; nft delete table ip nat")?;
+        lab.host(1)
+            .sh("nft delete table ip filter; nft delete table ip nat")?;
         populate(lab.host(1), Iptables::Nft)?;
         options.iter().try_for_each(|option| cleaned(lab, option))?;
         populate(lab.host(1), Iptables::Legacy)?;
@@ -60,19 +72,37 @@ fn cleanup_of_one_instance_leaves_the_other_alone() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         let first = start(lab, &[])?;
-        lab.etcd.put("/blue/config", r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#)?;
+        lab.etcd.put(
+            "/blue/config",
+            r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#,
+        )?;
         let blue = ["--etcd-prefix=/blue", "--subnet-file=/run/flannel/blue.env"];
-        blue.iter().fold(host.flanneld(), |command, option| command.arg(option)).start_ready()?.stop()?;
-        let of_first = || host.sh("nft list table ip flannel.1; iptables -S FLANNEL-FWD; cat /run/flannel/subnet.env");
+        blue.iter()
+            .fold(host.flanneld(), |command, option| command.arg(option))
+            .start_ready()?
+            .stop()?;
+        let of_first = || {
+            host.sh(
+                "nft list table ip flannel.1; iptables -S FLANNEL-FWD; cat /run/flannel/subnet.env",
+            )
+        };
         let before = of_first()?;
-        let cleanup =
-            || blue.iter().fold(host.flanneld().arg("cleanup"), |command, option| command.arg(option)).finish();
+        let cleanup = || {
+            blue.iter()
+                .fold(host.flanneld().arg("cleanup"), |command, option| {
+                    command.arg(option)
+                })
+                .finish()
+        };
         cleanup()?.success()?;
         // Without its device it cannot be told which VNI was its own; the usual one is another's.
         let again = cleanup()?.success()?;
         ensure!(again.contains("left alone: device flannel.1"), "{again}");
         let rules = host.sh("nft list ruleset; ip link")?;
-        ensure!(!rules.contains("FLANNEL-FWD-7") && !rules.contains("flannel.7"), "{rules}");
+        ensure!(
+            !rules.contains("FLANNEL-FWD-7") && !rules.contains("flannel.7"),
+            "{rules}"
+        );
         ensure!(of_first()? == before && host.read("/run/flannel/blue.env").is_err());
         ensure!(first.is_running());
         Ok(())

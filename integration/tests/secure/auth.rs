@@ -4,7 +4,8 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Member, QUICK, SLOW, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Member, QUICK, SLOW,
+    eventually, in_lab,
 };
 
 use super::says;
@@ -20,7 +21,11 @@ const MINIMAL_ROLE: [&str; 3] = [
 fn turn_on(etcd: &Etcd, role: &[&str]) -> Result<()> {
     etcd.put(CONFIG_KEY, CONFIG)?;
     let users = ["user add root:secret", "user grant-role root root"];
-    let flannel = ["user add flannel:hunter2", "user grant-role flannel flannel", "auth enable"];
+    let flannel = [
+        "user add flannel:hunter2",
+        "user grant-role flannel flannel",
+        "auth enable",
+    ];
     for line in users.iter().chain(role).chain(&flannel) {
         etcd.ctl(&line.split(' ').collect::<Vec<_>>())?;
     }
@@ -33,12 +38,27 @@ fn as_root(etcd: &Etcd, args: &[&str]) -> Result<String> {
 
 fn change_password(lab: &Lab, password: &str) -> Result<()> {
     let endpoint = format!("--endpoints={}", lab.etcd.endpoint());
-    let line = ["env", "ETCDCTL_API=3", "etcdctl", &endpoint, "--user=root:secret", "user", "passwd", "flannel"];
-    lab.underlay.finish(&[&line[..], &["--interactive=false"]].concat(), password)?.success().map(drop)
+    let line = [
+        "env",
+        "ETCDCTL_API=3",
+        "etcdctl",
+        &endpoint,
+        "--user=root:secret",
+        "user",
+        "passwd",
+        "flannel",
+    ];
+    lab.underlay
+        .finish(&[&line[..], &["--interactive=false"]].concat(), password)?
+        .success()
+        .map(drop)
 }
 
 fn daemon<'a>(lab: &'a Lab, etcd: &Etcd) -> FlanneldCommand<'a> {
-    lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).arg("--etcd-username=flannel")
+    lab.host(1)
+        .flanneld()
+        .arg(&format!("--etcd-endpoints={}", etcd.endpoint()))
+        .arg("--etcd-username=flannel")
 }
 
 /// Waits until the daemon, which shows its debug lines, has been refused so many times more.
@@ -61,7 +81,10 @@ fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_ther
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let before = logins(&lab.etcd)?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter3").arg("-v=10").start()?;
+        let daemon = daemon(lab, &lab.etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter3")
+            .arg("-v=10")
+            .start()?;
         says(&daemon, &["invalid user ID or password"])?;
         goes_on_trying(&daemon, 20)?;
         let asked = logins(&lab.etcd)? - before;
@@ -77,9 +100,15 @@ fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_ther
 fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start_ready()?;
+        let daemon = daemon(lab, &lab.etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+            .arg("-v=10")
+            .start_ready()?;
         change_password(lab, "hunter3")?;
-        as_root(&lab.etcd, &["del", "--prefix", "--", "/coreos.com/network/subnets/"])?;
+        as_root(
+            &lab.etcd,
+            &["del", "--prefix", "--", "/coreos.com/network/subnets/"],
+        )?;
         says(&daemon, &["invalid user ID or password"])?;
         let before = logins(&lab.etcd)?;
         goes_on_trying(&daemon, 20)?;
@@ -97,10 +126,20 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let file = lab.dir().join("password");
         fs::write(&file, "hunter3\n")?;
-        let daemon =
-            daemon(lab, &lab.etcd).arg(&format!("--etcd-password-file={}", file.display())).arg("-v=10").start()?;
+        let daemon = daemon(lab, &lab.etcd)
+            .arg(&format!("--etcd-password-file={}", file.display()))
+            .arg("-v=10")
+            .start()?;
         let name = file.display().to_string();
-        says(&daemon, &["invalid user ID or password", "user \"flannel\"", "the password in", &name])?;
+        says(
+            &daemon,
+            &[
+                "invalid user ID or password",
+                "user \"flannel\"",
+                "the password in",
+                &name,
+            ],
+        )?;
         fs::write(&file, "hunter2\n")?;
         daemon.wait_ready()?;
         says(&daemon, &["files for etcd were renewed", "password"])?;
@@ -109,7 +148,12 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
         change_password(lab, "hunter4")?;
         lose_our_key(&lab.etcd)?;
         let log = daemon.log()?;
-        ensure!(!["hunter2", "hunter3", "hunter4"].iter().any(|password| log.contains(password)), "{log}");
+        ensure!(
+            !["hunter2", "hunter3", "hunter4"]
+                .iter()
+                .any(|password| log.contains(password)),
+            "{log}"
+        );
         Ok(())
     })
 }
@@ -118,7 +162,11 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
 fn takes_the_password_from_the_environment() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
-        let daemon = |password: &str| daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", password).arg("-v=10");
+        let daemon = |password: &str| {
+            daemon(lab, &lab.etcd)
+                .env("FLANNELD_ETCD_PASSWORD", password)
+                .arg("-v=10")
+        };
         let wrong = daemon("hunter3").start()?;
         says(&wrong, &["invalid user ID or password", "--etcd-password"])?;
         wrong.kill()?;
@@ -136,15 +184,27 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
     in_lab(1, |lab| {
         // Without the right to write leases.
         turn_on(&lab.etcd, &MINIMAL_ROLE[..2])?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start()?;
-        let needs =
-            "user \"flannel\" needs to read \"/coreos.com/network/\" and write \"/coreos.com/network/subnets/\"";
-        says(&daemon, &["failed to create \"/coreos.com/network/subnets/10.5.", "permission denied", needs])?;
+        let daemon = daemon(lab, &lab.etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+            .arg("-v=10")
+            .start()?;
+        let needs = "user \"flannel\" needs to read \"/coreos.com/network/\" and write \"/coreos.com/network/subnets/\"";
+        says(
+            &daemon,
+            &[
+                "failed to create \"/coreos.com/network/subnets/10.5.",
+                "permission denied",
+                needs,
+            ],
+        )?;
         // Each try lists, which works, and then writes, which does not: it is said once all the same.
         goes_on_trying(&daemon, 6)?;
         let log = daemon.log()?;
-        let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("needs to read"));
-        let (errors, causes): (Vec<_>, Vec<_>) = warnings.partition(|line| line.contains("etcd fails us"));
+        let warnings = log
+            .lines()
+            .filter(|line| line.contains("WARN") && line.contains("needs to read"));
+        let (errors, causes): (Vec<_>, Vec<_>) =
+            warnings.partition(|line| line.contains("etcd fails us"));
         ensure!((errors.len(), causes.len()) == (1, 1), "{log}");
         let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
         as_root(&lab.etcd, &grant)?;
@@ -159,14 +219,24 @@ fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
         let config_only = "role grant-permission flannel read /coreos.com/network/config";
         turn_on(&lab.etcd, &[MINIMAL_ROLE[0], MINIMAL_ROLE[2], config_only])?;
         let before = logins(&lab.etcd)?;
-        let daemon = daemon(lab, &lab.etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").arg("-v=10").start()?;
+        let daemon = daemon(lab, &lab.etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+            .arg("-v=10")
+            .start()?;
         says(
             &daemon,
-            &["failed to watch", "permission denied", "user \"flannel\" needs to read \"/coreos.com/network/\""],
+            &[
+                "failed to watch",
+                "permission denied",
+                "user \"flannel\" needs to read \"/coreos.com/network/\"",
+            ],
         )?;
         goes_on_trying(&daemon, 6)?;
         let asked = logins(&lab.etcd)? - before;
-        ensure!(asked == 1, "the connection stays: {asked} passwords checked");
+        ensure!(
+            asked == 1,
+            "the connection stays: {asked} passwords checked"
+        );
         Ok(())
     })
 }
@@ -174,15 +244,25 @@ fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
 #[test]
 fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
     in_lab(1, |lab| {
-        let args = ["--auth-token=simple", "--auth-token-ttl=1", "--logger=zap"].map(str::to_owned).to_vec();
-        let etcd = lab.start_etcd(EtcdOptions { args, ..EtcdOptions::new("tokens", 3379) })?;
+        let args = ["--auth-token=simple", "--auth-token-ttl=1", "--logger=zap"]
+            .map(str::to_owned)
+            .to_vec();
+        let etcd = lab.start_etcd(EtcdOptions {
+            args,
+            ..EtcdOptions::new("tokens", 3379)
+        })?;
         // A lease that is there already and ends soon is renewed soon.
-        let own = Member { public_ip: lab.host(1).address().to_string(), ..member(100) };
+        let own = Member {
+            public_ip: lab.host(1).address().to_string(),
+            ..member(100)
+        };
         let (key, value) = own.lease();
         let lease = etcd.grant_lease(15)?;
         etcd.put_with_lease(&key, &value, lease)?;
         turn_on(&etcd, &MINIMAL_ROLE)?;
-        let daemon = daemon(lab, &etcd).env("FLANNELD_ETCD_PASSWORD", "hunter2").start_ready()?;
+        let daemon = daemon(lab, &etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+            .start_ready()?;
         eventually(SLOW, "the end of the token", || {
             let log = etcd.log();
             ensure!(
@@ -206,7 +286,11 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
 /// A member of the network of [`CONFIG`].
 fn member(number: u8) -> Member {
     let vtep = [10, 5, number, 0].into();
-    Member { subnet: format!("10.5.{number}.0/24"), vtep, ..Member::invented(number.into()) }
+    Member {
+        subnet: format!("10.5.{number}.0/24"),
+        vtep,
+        ..Member::invented(number.into())
+    }
 }
 
 /// Deletes the keys of all members and waits until the daemon has made its own anew: that takes a list and a write.

@@ -31,12 +31,16 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        Ok(Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        })
     }
 
     /// A certificate for `key`, good for etcd and for its clients.
     pub fn sign(&self, key: &KeyPair, name: &str, good: Good) -> Result<String> {
-        let mut params = CertificateParams::new(vec!["10.99.0.1".to_owned(), "127.0.0.1".to_owned()])?;
+        let mut params =
+            CertificateParams::new(vec!["10.99.0.1".to_owned(), "127.0.0.1".to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = match good {
@@ -65,7 +69,11 @@ impl Authority {
 pub fn paths(dir: &Path, name: &str) -> Result<Tls> {
     let dir: PathBuf = dir.join(name);
     fs::create_dir_all(&dir)?;
-    Ok(Tls { ca: dir.join("ca.pem"), cert: dir.join("cert.pem"), key: dir.join("key.pem") })
+    Ok(Tls {
+        ca: dir.join("ca.pem"),
+        cert: dir.join("cert.pem"),
+        key: dir.join("key.pem"),
+    })
 }
 
 fn now() -> Result<Duration> {
@@ -86,8 +94,15 @@ pub fn old_form(key: &KeyPair, label: &str) -> Result<String> {
         rest = &rest[length..];
     };
     let body = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, inner);
-    let lines: Vec<&str> = body.as_bytes().chunks(64).map(std::str::from_utf8).collect::<Result<_, _>>()?;
-    Ok(format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")))
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .map(std::str::from_utf8)
+        .collect::<Result<_, _>>()?;
+    Ok(format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    ))
 }
 
 /// Length of the whole element, and its content.
@@ -97,7 +112,12 @@ fn der_element(input: &[u8]) -> Option<(usize, &[u8])> {
         0..=0x7f => (first, 2),
         _ => {
             let bytes = input.get(2..2 + (first & 0x7f))?;
-            (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), 2 + (first & 0x7f))
+            (
+                bytes
+                    .iter()
+                    .fold(0, |length, &byte| length << 8 | usize::from(byte)),
+                2 + (first & 0x7f),
+            )
         }
     };
     Some((start + length, input.get(start..start + length)?))

@@ -12,7 +12,11 @@ use super::{daemon, gives_up, says, trusting};
 /// An etcd that demands certificates of an authority, and holds a configuration.
 fn secure_etcd(lab: &Lab, tls: &Tls, args: &[&str]) -> Result<Etcd> {
     let args = args.iter().map(ToString::to_string).collect();
-    let etcd = lab.start_etcd(EtcdOptions { tls: Some(tls.clone()), args, ..EtcdOptions::new("secure", 3379) })?;
+    let etcd = lab.start_etcd(EtcdOptions {
+        tls: Some(tls.clone()),
+        args,
+        ..EtcdOptions::new("secure", 3379)
+    })?;
     etcd.put(CONFIG_KEY, CONFIG)?;
     Ok(etcd)
 }
@@ -21,23 +25,65 @@ fn secure_etcd(lab: &Lab, tls: &Tls, args: &[&str]) -> Result<Etcd> {
 fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
     in_lab(1, |lab| {
         let (ours, theirs) = (Authority::new("ours")?, Authority::new("theirs")?);
-        let (server, node) = (ours.issue(lab.dir(), "server")?, ours.issue(lab.dir(), "node")?);
+        let (server, node) = (
+            ours.issue(lab.dir(), "server")?,
+            ours.issue(lab.dir(), "node")?,
+        );
         let stranger = theirs.issue(lab.dir(), "stranger")?;
         let etcd = secure_etcd(lab, &server, &[])?;
-        let wrong_ca =
-            daemon(lab.host(1), &etcd.endpoint(), &Tls { ca: stranger.ca.clone(), ..node.clone() }).start()?;
-        says(&wrong_ca, &["UnknownIssuer", &format!("not signed by an authority in \"{}\"", stranger.ca.display())])?;
+        let wrong_ca = daemon(
+            lab.host(1),
+            &etcd.endpoint(),
+            &Tls {
+                ca: stranger.ca.clone(),
+                ..node.clone()
+            },
+        )
+        .start()?;
+        says(
+            &wrong_ca,
+            &[
+                "UnknownIssuer",
+                &format!(
+                    "not signed by an authority in \"{}\"",
+                    stranger.ca.display()
+                ),
+            ],
+        )?;
         let log = wrong_ca.log()?;
-        ensure!(log.matches("invalid peer certificate").count() == 1, "{log}");
+        ensure!(
+            log.matches("invalid peer certificate").count() == 1,
+            "{log}"
+        );
         wrong_ca.kill()?;
-        let untrusted =
-            daemon(lab.host(1), &etcd.endpoint(), &Tls { ca: server.ca.clone(), ..stranger.clone() }).start()?;
-        says(&untrusted, &[&format!("does not trust our certificate \"{}\"", stranger.cert.display())])?;
+        let untrusted = daemon(
+            lab.host(1),
+            &etcd.endpoint(),
+            &Tls {
+                ca: server.ca.clone(),
+                ..stranger.clone()
+            },
+        )
+        .start()?;
+        says(
+            &untrusted,
+            &[&format!(
+                "does not trust our certificate \"{}\"",
+                stranger.cert.display()
+            )],
+        )?;
         untrusted.kill()?;
         let nothing = trusting(lab.host(1), &etcd.endpoint(), &server.ca).start()?;
-        says(&nothing, &["demands a certificate of us", "--etcd-certfile"])?;
+        says(
+            &nothing,
+            &["demands a certificate of us", "--etcd-certfile"],
+        )?;
         nothing.kill()?;
-        let plain = lab.host(1).flanneld().arg("--etcd-endpoints=http://10.99.0.1:3379").start()?;
+        let plain = lab
+            .host(1)
+            .flanneld()
+            .arg("--etcd-endpoints=http://10.99.0.1:3379")
+            .start()?;
         says(&plain, &["http://10.99.0.1:3379", "use https://"])?;
         plain.kill()?;
         daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
@@ -51,10 +97,18 @@ fn an_authority_is_enough_where_etcd_demands_no_certificate() -> Result<()> {
     in_lab(1, |lab| {
         let server = Authority::new("ours")?.issue(lab.dir(), "server")?;
         // Naming an authority is what makes etcd demand certificates.
-        let etcd = secure_etcd(lab, &server, &["--client-cert-auth=false", "--trusted-ca-file="])?;
+        let etcd = secure_etcd(
+            lab,
+            &server,
+            &["--client-cert-auth=false", "--trusted-ca-file="],
+        )?;
         trusting(lab.host(1), &etcd.endpoint(), &server.ca).start_ready()?;
         // Without the option, those of the system count, among which ours is not.
-        let system = lab.host(1).flanneld().arg(&format!("--etcd-endpoints={}", etcd.endpoint())).start()?;
+        let system = lab
+            .host(1)
+            .flanneld()
+            .arg(&format!("--etcd-endpoints={}", etcd.endpoint()))
+            .start()?;
         says(&system, &["10.99.0.1:3379", "--etcd-cafile"])
     })
 }
@@ -64,12 +118,23 @@ fn takes_keys_of_all_forms() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
         let etcd = secure_etcd(lab, &authority.issue(lab.dir(), "server")?, &[])?;
-        let (curve, rsa) = (KeyPair::generate()?, KeyPair::from_pem(include_str!("rsa-for-tests-only.pem"))?);
+        let (curve, rsa) = (
+            KeyPair::generate()?,
+            KeyPair::from_pem(include_str!("rsa-for-tests-only.pem"))?,
+        );
         let forms = [
             (&curve, curve.serialize_pem(), "-----BEGIN PRIVATE KEY-----"),
-            (&curve, old_form(&curve, "EC PRIVATE KEY")?, "-----BEGIN EC PRIVATE KEY-----"),
+            (
+                &curve,
+                old_form(&curve, "EC PRIVATE KEY")?,
+                "-----BEGIN EC PRIVATE KEY-----",
+            ),
             (&rsa, rsa.serialize_pem(), "-----BEGIN PRIVATE KEY-----"),
-            (&rsa, old_form(&rsa, "RSA PRIVATE KEY")?, "-----BEGIN RSA PRIVATE KEY-----"),
+            (
+                &rsa,
+                old_form(&rsa, "RSA PRIVATE KEY")?,
+                "-----BEGIN RSA PRIVATE KEY-----",
+            ),
         ];
         for (key, pem, label) in forms {
             ensure!(pem.starts_with(label), "{label}");
@@ -87,11 +152,17 @@ fn takes_keys_of_all_forms() -> Result<()> {
 fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
-        let (server, node) = (authority.issue(lab.dir(), "server")?, authority.issue(lab.dir(), "node")?);
+        let (server, node) = (
+            authority.issue(lab.dir(), "server")?,
+            authority.issue(lab.dir(), "node")?,
+        );
         let etcd = secure_etcd(lab, &server, &[])?;
         let old = authority.issue_until(lab.dir(), "old", Good::Until2021)?;
         let expired = daemon(lab.host(1), &etcd.endpoint(), &old).start()?;
-        let file = format!("our certificate \"{}\" expired at 2021-01-01 00:00:00 UTC", old.cert.display());
+        let file = format!(
+            "our certificate \"{}\" expired at 2021-01-01 00:00:00 UTC",
+            old.cert.display()
+        );
         says(&expired, &["WARN", "etcd fails us", &file])?;
         // It needs no restart to be let in with a new one.
         authority.issue(lab.dir(), "old")?;
@@ -100,7 +171,10 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
         // etcd reads its certificate for each connection.
         authority.issue_until(lab.dir(), "server", Good::Until2021)?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start()?;
-        says(&daemon, &["certificate of etcd at https://10.99.0.1:3379 has expired"])?;
+        says(
+            &daemon,
+            &["certificate of etcd at https://10.99.0.1:3379 has expired"],
+        )?;
         authority.issue(lab.dir(), "server")?;
         daemon.wait_ready()
     })
@@ -110,19 +184,48 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
 fn files_that_cannot_be_used_end_it_at_the_start() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
-        let (one, other) = (authority.issue(lab.dir(), "one")?, authority.issue(lab.dir(), "other")?);
+        let (one, other) = (
+            authority.issue(lab.dir(), "one")?,
+            authority.issue(lab.dir(), "other")?,
+        );
         let start = |files: &Tls| daemon(lab.host(1), "https://10.99.0.1:3379", files);
-        let (key, cert) = (other.key.display().to_string(), one.cert.display().to_string());
-        gives_up(start(&Tls { key: other.key.clone(), ..one.clone() }), &["it belongs to another one", &key, &cert])?;
-        let no_ca = Tls { ca: one.key.clone(), ..one.clone() };
-        gives_up(start(&no_ca), &["holds no certificate", &one.key.display().to_string()])?;
-        let missing = Tls { cert: lab.dir().join("nowhere.pem"), ..one.clone() };
-        gives_up(start(&missing), &["failed to read", "nowhere.pem", "No such file"])?;
+        let (key, cert) = (
+            other.key.display().to_string(),
+            one.cert.display().to_string(),
+        );
+        gives_up(
+            start(&Tls {
+                key: other.key.clone(),
+                ..one.clone()
+            }),
+            &["it belongs to another one", &key, &cert],
+        )?;
+        let no_ca = Tls {
+            ca: one.key.clone(),
+            ..one.clone()
+        };
+        gives_up(
+            start(&no_ca),
+            &["holds no certificate", &one.key.display().to_string()],
+        )?;
+        let missing = Tls {
+            cert: lab.dir().join("nowhere.pem"),
+            ..one.clone()
+        };
+        gives_up(
+            start(&missing),
+            &["failed to read", "nowhere.pem", "No such file"],
+        )?;
         fs::write(&other.cert, [0x30, 0x82, 0xff])?;
-        gives_up(start(&other), &["is not PEM", &other.cert.display().to_string()])?;
+        gives_up(
+            start(&other),
+            &["is not PEM", &other.cert.display().to_string()],
+        )?;
         let empty = lab.dir().join("empty");
         fs::write(&empty, "\n")?;
-        let password = start(&one).arg("--etcd-username=a").arg(&format!("--etcd-password-file={}", empty.display()));
+        let password = start(&one)
+            .arg("--etcd-username=a")
+            .arg(&format!("--etcd-password-file={}", empty.display()));
         gives_up(password, &["is empty", &empty.display().to_string()])
     })
 }
@@ -133,8 +236,12 @@ fn a_certificate_of_etcd_for_another_host_is_named() -> Result<()> {
         let authority = Authority::new("ours")?;
         let _etcd = secure_etcd(lab, &authority.issue(lab.dir(), "server")?, &[])?;
         let node = authority.issue(lab.dir(), "node")?;
-        lab.host(1).sh("echo 10.99.0.1 etcd.example >> /etc/hosts")?;
+        lab.host(1)
+            .sh("echo 10.99.0.1 etcd.example >> /etc/hosts")?;
         let daemon = daemon(lab.host(1), "https://etcd.example:3379", &node).start()?;
-        says(&daemon, &["does not name the host in https://etcd.example:3379"])
+        says(
+            &daemon,
+            &["does not name the host in https://etcd.example:3379"],
+        )
     })
 }

@@ -58,7 +58,10 @@ COMMIT
 
 /// Both halves, as they are run.
 fn script(rules: &RuleSet, saved: &str) -> Option<String> {
-    let text: String = [missing(rules, saved), superfluous(rules, saved)].into_iter().flatten().collect();
+    let text: String = [missing(rules, saved), superfluous(rules, saved)]
+        .into_iter()
+        .flatten()
+        .collect();
     (!text.is_empty()).then_some(text)
 }
 
@@ -73,14 +76,20 @@ fn makes_both_chains_where_there_is_nothing() {
 
 #[test]
 fn takes_over_what_flannel_left() {
-    let moved =
-        NAT.replace("-I POST", "-D POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n-I POST");
+    let moved = NAT.replace(
+        "-I POST",
+        "-D POSTROUTING -m comment --comment \"flanneld masq\" -j FLANNEL-POSTRTG\n-I POST",
+    );
     check(ALL, FLANNEL, Some(&[moved.as_str(), "", RAW].concat()));
 }
 
 #[test]
 fn leaves_alone_what_is_right() {
-    check(FORWARD, FLANNEL.split("*nat").next().unwrap_or_default(), None);
+    check(
+        FORWARD,
+        FLANNEL.split("*nat").next().unwrap_or_default(),
+        None,
+    );
 }
 
 #[test]
@@ -93,21 +102,30 @@ fn removes_the_masquerading_of_flannel_where_nftables_does_it() {
 fn puts_its_jump_first_again() {
     let behind = FLANNEL.replace("-A FORWARD -m", "-A FORWARD -j REJECT\n-A FORWARD -m");
     let behind = behind.split("*nat").next().unwrap_or_default();
-    let expected =
-        ACCEPT.replace("-I FOR", "-D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-I FOR");
+    let expected = ACCEPT.replace(
+        "-I FOR",
+        "-D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n-I FOR",
+    );
     check(FORWARD, behind, Some(&expected));
 }
 
 #[test]
 fn two_instances_do_not_push_each_other_away() {
-    let other = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD-7\n-A FORWARD -m";
+    let other =
+        "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD-7\n-A FORWARD -m";
     let second = FLANNEL.replace("-A FORWARD -m", other);
-    check(FORWARD, second.split("*nat").next().unwrap_or_default(), None);
+    check(
+        FORWARD,
+        second.split("*nat").next().unwrap_or_default(),
+        None,
+    );
 }
 
 #[test]
 fn does_not_mistake_the_chains_of_others_for_its_own() {
-    let other = FLANNEL.replace("FLANNEL-FWD", "FLANNEL-FWD-7").replace("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-7");
+    let other = FLANNEL
+        .replace("FLANNEL-FWD", "FLANNEL-FWD-7")
+        .replace("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-7");
     check(FORWARD, &other, Some(ACCEPT));
 }
 
@@ -115,8 +133,13 @@ fn does_not_mistake_the_chains_of_others_for_its_own() {
 fn removes_all_of_one_instance_and_nothing_of_another() {
     let none = RuleSet::none(Vni::DEFAULT);
     let removal = script(&none, FLANNEL).expect("something to remove");
-    assert!(removal.contains("-X FLANNEL-FWD\n") && removal.contains("-X FLANNEL-POSTRTG\n"), "{removal}");
-    let other = FLANNEL.replace("FLANNEL-FWD", "FLANNEL-FWD-7").replace("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-7");
+    assert!(
+        removal.contains("-X FLANNEL-FWD\n") && removal.contains("-X FLANNEL-POSTRTG\n"),
+        "{removal}"
+    );
+    let other = FLANNEL
+        .replace("FLANNEL-FWD", "FLANNEL-FWD-7")
+        .replace("FLANNEL-POSTRTG", "FLANNEL-POSTRTG-7");
     assert_eq!(script(&none, &other), None);
 }
 
@@ -124,8 +147,17 @@ fn removes_all_of_one_instance_and_nothing_of_another() {
 fn a_table_that_we_have_emptied_is_told_from_one_that_drops_or_was_empty_before() {
     let after = "*filter\n:FORWARD ACCEPT [0:0]\nCOMMIT\n*nat\n:POSTROUTING ACCEPT [3:4]\nCOMMIT\n";
     assert_eq!(emptied(FLANNEL, after), ["nat", "filter"]);
-    assert_eq!(emptied(FLANNEL, &after.replace("FORWARD ACCEPT", "FORWARD DROP")), ["nat"]);
-    assert_eq!(emptied(FLANNEL, &after.replace("*nat\n", "*nat\n:KUBE-SERVICES - [0:0]\n")), ["filter"]);
+    assert_eq!(
+        emptied(FLANNEL, &after.replace("FORWARD ACCEPT", "FORWARD DROP")),
+        ["nat"]
+    );
+    assert_eq!(
+        emptied(
+            FLANNEL,
+            &after.replace("*nat\n", "*nat\n:KUBE-SERVICES - [0:0]\n")
+        ),
+        ["filter"]
+    );
     assert!(emptied(after, after).is_empty() && emptied(FLANNEL, "").is_empty());
 }
 
@@ -136,23 +168,37 @@ const FOREIGN: &str = "table ip filter {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\n
 #[test]
 fn only_empty_chains_of_iptables_itself_are_idle() {
     assert_eq!(idle_chains(FOREIGN), ["FORWARD"]);
-    assert!(idle_chains(&FOREIGN.replace("filter; policy accept;", "filter; policy drop;")).is_empty());
-    assert!(idle_chains(&FOREIGN.replace("accept;\n\t}", "accept;\n\t\tcounter drop\n\t}")).is_empty());
+    assert!(
+        idle_chains(&FOREIGN.replace("filter; policy accept;", "filter; policy drop;")).is_empty()
+    );
+    assert!(
+        idle_chains(&FOREIGN.replace("accept;\n\t}", "accept;\n\t\tcounter drop\n\t}")).is_empty()
+    );
     assert!(idle_chains(&FOREIGN.replace("FORWARD", "forward")).is_empty());
 }
 
 #[test]
 fn a_table_is_bare_only_with_nothing_in_it() {
-    assert!(is_bare("# Warning: table ip filter is managed by iptables-nft, do not touch!\ntable ip filter {\n}\n"));
-    let more = ["", "table ip filter {\n\tflags dormant\n}\n", "table ip filter {\n}\ntable ip nat {\n}\n", FOREIGN];
-    more.into_iter().for_each(|listing| assert!(!is_bare(listing), "{listing}"));
+    assert!(is_bare(
+        "# Warning: table ip filter is managed by iptables-nft, do not touch!\ntable ip filter {\n}\n"
+    ));
+    let more = [
+        "",
+        "table ip filter {\n\tflags dormant\n}\n",
+        "table ip filter {\n}\ntable ip nat {\n}\n",
+        FOREIGN,
+    ];
+    more.into_iter()
+        .for_each(|listing| assert!(!is_bare(listing), "{listing}"));
 }
 
 #[test]
 fn what_is_new_and_what_is_to_go_are_two_scripts() {
     let rules = wanted().rules(FORWARD);
     assert_eq!(missing(&rules, FLANNEL), None);
-    assert!(superfluous(&rules, FLANNEL).is_some_and(|script| script.contains("-X FLANNEL-POSTRTG")));
+    assert!(
+        superfluous(&rules, FLANNEL).is_some_and(|script| script.contains("-X FLANNEL-POSTRTG"))
+    );
     assert_eq!(missing(&rules, "").as_deref(), Some(ACCEPT));
     assert_eq!(superfluous(&rules, ""), None);
 }
@@ -161,9 +207,15 @@ fn what_is_new_and_what_is_to_go_are_two_scripts() {
 fn an_accept_is_essential_where_others_filter_and_notrack_never() {
     let drops = "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n";
     assert_eq!(essential(&wanted().rules(FORWARD), ""), None);
-    assert_eq!(essential(&wanted().rules(FORWARD), drops).as_deref(), Some(ACCEPT));
+    assert_eq!(
+        essential(&wanted().rules(FORWARD), drops).as_deref(),
+        Some(ACCEPT)
+    );
     assert_eq!(essential(&wanted().rules(ALL), "").as_deref(), Some(NAT));
     let without_raw = NAT.replace("-I POST", "-A POST");
     assert_eq!(essential(&wanted().rules(ALL), &without_raw), None);
-    assert_eq!(missing(&wanted().rules(MASQUERADE), &without_raw).as_deref(), Some(RAW));
+    assert_eq!(
+        missing(&wanted().rules(MASQUERADE), &without_raw).as_deref(),
+        Some(RAW)
+    );
 }

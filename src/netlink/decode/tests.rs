@@ -3,13 +3,13 @@ use proptest::prelude::*;
 
 /// Datagrams as Linux 6.18 sent them (`nlmon`), little-endian. The device had index 3.
 const L3: &str = "4c0000001e0001000000000000000000 020000000300000001000000 080001000a050502 0800040003000000 14000300 00000000000000000000000001000000";
-const L2: &str =
-    "3c0000001e0000000000000000000000 020000000300000004000000 0a00020002000000004000 00 08000700 00000000";
+const L2: &str = "3c0000001e0000000000000000000000 020000000300000004000000 0a00020002000000004000 00 08000700 00000000";
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
-    let mut bytes: Vec<u8> =
-        (0..digits.len() / 2).map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex digits")).collect();
+    let mut bytes: Vec<u8> = (0..digits.len() / 2)
+        .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex digits"))
+        .collect();
     let length = u32::try_from(bytes.len()).expect("a short message");
     bytes[..4].copy_from_slice(&length.to_le_bytes());
     bytes
@@ -17,18 +17,27 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 #[test]
 fn an_address_to_resolve_is_an_l3_miss() {
-    assert_eq!(miss(&bytes(L3)), Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2)))));
+    assert_eq!(
+        miss(&bytes(L3)),
+        Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))))
+    );
 }
 
 #[test]
 fn an_ethernet_address_alone_is_an_l2_miss_though_the_family_is_inet() {
-    assert_eq!(miss(&bytes(L2)), Some((3, Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40])))));
+    assert_eq!(
+        miss(&bytes(L2)),
+        Some((3, Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40]))))
+    );
 }
 
 #[test]
 fn a_refresh_with_both_is_an_l3_miss() {
     let both = L3.replace("0800040003000000", "0a000200020000000040 0000");
-    assert_eq!(miss(&bytes(&both)), Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2)))));
+    assert_eq!(
+        miss(&bytes(&both)),
+        Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))))
+    );
 }
 
 #[test]

@@ -32,13 +32,31 @@ impl Rig {
             summary,
             stopping: stops,
         };
-        tokio::task::spawn_local(Keep::new(place(), last_known, Duration::from_secs(60), channels, wall_time).run());
-        Self { updates, standing, kernel, snapshot, stopping }
+        tokio::task::spawn_local(
+            Keep::new(
+                place(),
+                last_known,
+                Duration::from_secs(60),
+                channels,
+                wall_time,
+            )
+            .run(),
+        );
+        Self {
+            updates,
+            standing,
+            kernel,
+            snapshot,
+            stopping,
+        }
     }
 
     async fn next(&mut self) -> String {
         let update = tokio::time::timeout(Duration::from_secs(3600), self.kernel.recv()).await;
-        match update.expect("an update within the hour").expect("the roster runs") {
+        match update
+            .expect("an update within the hour")
+            .expect("the roster runs")
+        {
             Update::Joined(membership) => format!("joined {}", membership.own.subnet),
             Update::Doubt => "doubt".to_owned(),
             Update::Leases(leases) => format!("{} leases", leases.len()),
@@ -47,17 +65,28 @@ impl Rig {
     }
 
     fn contact(&self, contact: Contact) {
-        self.standing.send_modify(|standing| standing.contact = contact);
+        self.standing
+            .send_modify(|standing| standing.contact = contact);
     }
 }
 
 fn place() -> Place {
     let (prefix, node, interface) = ("/test".to_owned(), NodeId::named("a"), "eth0".to_owned());
-    Place { prefix, node, interface, hardware: None }
+    Place {
+        prefix,
+        node,
+        interface,
+        hardware: None,
+    }
 }
 
 fn last_known() -> Option<Snapshot> {
-    Some(Snapshot::new(&place(), membership(), (1..=5).map(lease).collect(), Some(SystemTime::UNIX_EPOCH)))
+    Some(Snapshot::new(
+        &place(),
+        membership(),
+        (1..=5).map(lease).collect(),
+        Some(SystemTime::UNIX_EPOCH),
+    ))
 }
 
 fn wall_time() -> SystemTime {
@@ -65,11 +94,17 @@ fn wall_time() -> SystemTime {
 }
 
 fn away() -> Contact {
-    Contact::Away { since: SystemTime::UNIX_EPOCH, reason: "refused".to_owned() }
+    Contact::Away {
+        since: SystemTime::UNIX_EPOCH,
+        reason: "refused".to_owned(),
+    }
 }
 
 fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
@@ -93,9 +128,19 @@ fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
         assert_eq!(rig.next().await, "joined 10.5.200.0/24");
         assert_eq!(rig.next().await, "5 leases");
         assert_eq!(started.elapsed(), FIRST_ANSWER);
-        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
-        rig.updates.send(Update::Leases((1..=6).map(lease).collect())).await.expect("the roster listens");
-        assert_eq!(rig.next().await, "6 leases", "the same membership again tells nobody anything");
+        rig.updates
+            .send(Update::Joined(membership()))
+            .await
+            .expect("the roster listens");
+        rig.updates
+            .send(Update::Leases((1..=6).map(lease).collect()))
+            .await
+            .expect("the roster listens");
+        assert_eq!(
+            rig.next().await,
+            "6 leases",
+            "the same membership again tells nobody anything"
+        );
     });
 }
 
@@ -103,7 +148,9 @@ fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
 fn leaves_the_last_known_state_alone_when_etcd_answers() {
     on_paused_time(async {
         let mut rig = Rig::start(last_known());
-        rig.contact(Contact::Waiting { reason: "no config".to_owned() });
+        rig.contact(Contact::Waiting {
+            reason: "no config".to_owned(),
+        });
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(rig.kernel.try_recv().is_err());
     });
@@ -114,14 +161,22 @@ fn does_not_come_up_on_a_subnet_that_is_another_hosts() {
     on_paused_time(async {
         for silent in [true, false] {
             let mut rig = Rig::start(last_known());
-            rig.standing.send_modify(|standing| standing.lost = Some(membership().own.subnet));
+            rig.standing
+                .send_modify(|standing| standing.lost = Some(membership().own.subnet));
             if !silent {
                 rig.contact(away());
             }
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert!(rig.kernel.try_recv().is_err());
-            rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
-            assert_eq!(rig.next().await, "joined 10.5.200.0/24", "etcd says so itself");
+            rig.updates
+                .send(Update::Joined(membership()))
+                .await
+                .expect("the roster listens");
+            assert_eq!(
+                rig.next().await,
+                "joined 10.5.200.0/24",
+                "etcd says so itself"
+            );
         }
     });
 }
@@ -132,10 +187,22 @@ fn a_snapshot_is_as_old_as_what_etcd_has_said() {
         let mut rig = Rig::start(last_known());
         rig.contact(away());
         rig.snapshot.changed().await.expect("the roster runs");
-        let known_at = |rig: &mut Rig| rig.snapshot.borrow_and_update().as_deref().and_then(Snapshot::known_at);
-        assert_eq!(known_at(&mut rig), Some(SystemTime::UNIX_EPOCH), "written anew, but etcd has told nothing");
+        let known_at = |rig: &mut Rig| {
+            rig.snapshot
+                .borrow_and_update()
+                .as_deref()
+                .and_then(Snapshot::known_at)
+        };
+        assert_eq!(
+            known_at(&mut rig),
+            Some(SystemTime::UNIX_EPOCH),
+            "written anew, but etcd has told nothing"
+        );
         rig.contact(Contact::Holding);
-        rig.snapshot.changed().await.expect("it is written now and then");
+        rig.snapshot
+            .changed()
+            .await
+            .expect("it is written now and then");
         assert_eq!(known_at(&mut rig), Some(wall_time()));
     });
 }
@@ -144,7 +211,10 @@ fn a_snapshot_is_as_old_as_what_etcd_has_said() {
 fn keeps_a_snapshot_of_changes_but_not_of_each() {
     on_paused_time(async {
         let mut rig = Rig::start(None);
-        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        rig.updates
+            .send(Update::Joined(membership()))
+            .await
+            .expect("the roster listens");
         let mut snapshots = 0;
         for n in 1..=60 {
             let update = Update::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
@@ -156,10 +226,17 @@ fn keeps_a_snapshot_of_changes_but_not_of_each() {
         }
         assert!((4..=7).contains(&snapshots), "{snapshots} in 6 s");
         tokio::time::sleep(PAUSE * 2).await;
-        let last = rig.snapshot.borrow_and_update().clone().expect("a snapshot");
+        let last = rig
+            .snapshot
+            .borrow_and_update()
+            .clone()
+            .expect("a snapshot");
         assert_eq!(last.leases.len(), 60);
         tokio::time::sleep(PAUSE * 100).await;
-        assert!(!rig.snapshot.has_changed().expect("the roster runs"), "nothing is written while nothing changes");
+        assert!(
+            !rig.snapshot.has_changed().expect("the roster runs"),
+            "nothing is written while nothing changes"
+        );
     });
 }
 
@@ -167,20 +244,41 @@ fn keeps_a_snapshot_of_changes_but_not_of_each() {
 fn the_first_snapshot_comes_at_once() {
     on_paused_time(async {
         let mut rig = Rig::start(None);
-        rig.updates.send(Update::Joined(membership())).await.expect("the roster listens");
-        rig.updates.send(Update::Leases((1..=6).map(lease).collect())).await.expect("the roster listens");
+        rig.updates
+            .send(Update::Joined(membership()))
+            .await
+            .expect("the roster listens");
+        rig.updates
+            .send(Update::Leases((1..=6).map(lease).collect()))
+            .await
+            .expect("the roster listens");
         let started = Instant::now();
         rig.snapshot.changed().await.expect("the roster runs");
         assert_eq!(started.elapsed(), SOON);
-        assert_eq!(rig.snapshot.borrow().as_ref().map(|snapshot| snapshot.leases.len()), Some(6));
+        assert_eq!(
+            rig.snapshot
+                .borrow()
+                .as_ref()
+                .map(|snapshot| snapshot.leases.len()),
+            Some(6)
+        );
     });
 }
 
 #[test]
 fn a_stop_saves_what_is_not_saved_yet() {
     on_paused_time(async {
-        let Rig { updates, stopping, mut snapshot, mut kernel, standing: _standing } = Rig::start(None);
-        updates.send(Update::Joined(membership())).await.expect("the roster listens");
+        let Rig {
+            updates,
+            stopping,
+            mut snapshot,
+            mut kernel,
+            standing: _standing,
+        } = Rig::start(None);
+        updates
+            .send(Update::Joined(membership()))
+            .await
+            .expect("the roster listens");
         kernel.recv().await.expect("the roster runs");
         drop(stopping);
         snapshot.changed().await.expect("a snapshot before the end");

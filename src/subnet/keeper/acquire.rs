@@ -42,11 +42,21 @@ impl<R: Registry> Keeper<R> {
     ) -> Result<Result<Held, NoLease>, Interrupt> {
         let mut learned = Learned::default();
         loop {
-            match claim::claim(listing, config, &self.identity, &learned, (self.settings.random)()) {
+            match claim::claim(
+                listing,
+                config,
+                &self.identity,
+                &learned,
+                (self.settings.random)(),
+            ) {
                 Claim::Keep(own, entry) => return self.adopt(own, entry, config).await.map(Ok),
-                Claim::Rewrite(own, entry) => return self.rewrite(own, entry, config).await.map(Ok),
+                Claim::Rewrite(own, entry) => {
+                    return self.rewrite(own, entry, config).await.map(Ok);
+                }
                 Claim::Create(_) if self.waited => return Err(self.let_owner_return().await),
-                Claim::Create(own) => return self.create(listing, config, own, learned).await.map(Ok),
+                Claim::Create(own) => {
+                    return self.create(listing, config, own, learned).await.map(Ok);
+                }
                 Claim::Exhausted => return Ok(Err(self.exhausted(listing, config))),
                 Claim::Rival(rival) if self.is_neglected(&rival.entry).await? => {
                     learned.silent.insert(rival.entry.name);
@@ -69,7 +79,9 @@ impl<R: Registry> Keeper<R> {
 
     /// Whether the holder of an entry has failed to renew it for so long that it cannot be alive.
     async fn is_neglected(&mut self, entry: &Entry) -> Result<bool, Interrupt> {
-        let Some(lease) = entry.lease else { return Ok(false) };
+        let Some(lease) = entry.lease else {
+            return Ok(false);
+        };
         match self.registry.time_to_live(lease).await? {
             Some(time) => Ok(time.is_neglected()),
             // That says nothing of the host, and a new list would say the same again.
@@ -95,21 +107,34 @@ impl<R: Registry> Keeper<R> {
             let owner = owner_of(&entry.value);
             let named = |id: &str| id == self.identity.node.as_str();
             owner.is_some_and(|owner| {
-                owner.public_ip == self.identity.public_ip && owner.node_id.as_deref().is_some_and(named)
+                owner.public_ip == self.identity.public_ip
+                    && owner.node_id.as_deref().is_some_and(named)
             })
         };
         // A reservation stays: it is the operator's, and we could not make it again.
-        if let Some(entry) = listing.entries.iter().find(|entry| entry.lease.is_some() && ours(entry)) {
+        if let Some(entry) = listing
+            .entries
+            .iter()
+            .find(|entry| entry.lease.is_some() && ours(entry))
+        {
             debug!(key = entry.name, "taking our lease back");
             self.registry.remove(entry).await?;
             self.lease = entry.lease;
         }
-        Ok(NoLease { reason, key: Some(rival.entry.name) })
+        Ok(NoLease {
+            reason,
+            key: Some(rival.entry.name),
+        })
     }
 
     fn exhausted(&self, listing: &Listing, config: &NetworkConfig) -> NoLease {
-        let holder = self.identity.past.subnet.and_then(|subnet| Some((subnet, claim::holder(listing, subnet)?)));
-        let ours = holder.map(|(subnet, owner)| format!("; {subnet}, which was ours, is held by {owner}"));
+        let holder = self
+            .identity
+            .past
+            .subnet
+            .and_then(|subnet| Some((subnet, claim::holder(listing, subnet)?)));
+        let ours =
+            holder.map(|(subnet, owner)| format!("; {subnet}, which was ours, is held by {owner}"));
         let reason = format!(
             "no subnet from {} to {} is free{}; waiting for one",
             config.subnet_min,
@@ -124,7 +149,12 @@ impl<R: Registry> Keeper<R> {
 
     /// Goes on with a lease that the registry holds already, without writing it: no watcher sees anything. Unless it hangs
     /// on nothing.
-    async fn adopt(&mut self, own: Own, entry: Entry, config: &NetworkConfig) -> Result<Held, Interrupt> {
+    async fn adopt(
+        &mut self,
+        own: Own,
+        entry: Entry,
+        config: &NetworkConfig,
+    ) -> Result<Held, Interrupt> {
         match self.renewed(&entry).await? {
             Some(renew_at) => Ok(self.held(own, &entry, renew_at)),
             None => self.rehang(own, entry, config).await,
@@ -132,14 +162,24 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// Goes on with a lease whose value is not as we write it.
-    async fn rewrite(&mut self, own: Own, entry: Entry, config: &NetworkConfig) -> Result<Held, Interrupt> {
-        let Some(renew_at) = self.renewed(&entry).await? else { return self.rehang(own, entry, config).await };
+    async fn rewrite(
+        &mut self,
+        own: Own,
+        entry: Entry,
+        config: &NetworkConfig,
+    ) -> Result<Held, Interrupt> {
+        let Some(renew_at) = self.renewed(&entry).await? else {
+            return self.rehang(own, entry, config).await;
+        };
         let mut held = self.held(own, &entry, renew_at);
         match self.replace(&held.own, &entry, config).await {
             Ok(revision) => held.revision = revision,
             Err(Interrupt::Registry(error)) if says_where_we_are(&entry, &held.own, config) => {
                 let error = crate::error::chain(&error);
-                warn!(error, "failed to write our name into our lease; going on with it as it is");
+                warn!(
+                    error,
+                    "failed to write our name into our lease; going on with it as it is"
+                );
                 held.incomplete = true;
             }
             Err(interrupt) => return Err(interrupt),
@@ -148,10 +188,21 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// Moves our key, whose lease etcd does not know, to another one.
-    async fn rehang(&mut self, own: Own, entry: Entry, config: &NetworkConfig) -> Result<Held, Interrupt> {
-        warn!(key = entry.name, "our key hangs on an etcd lease that etcd does not know; moving it to another");
+    async fn rehang(
+        &mut self,
+        own: Own,
+        entry: Entry,
+        config: &NetworkConfig,
+    ) -> Result<Held, Interrupt> {
+        warn!(
+            key = entry.name,
+            "our key hangs on an etcd lease that etcd does not know; moving it to another"
+        );
         let (lease, ttl) = self.granted().await?;
-        let entry = Entry { lease: Some(lease), ..entry };
+        let entry = Entry {
+            lease: Some(lease),
+            ..entry
+        };
         let revision = self.replace(&own, &entry, config).await?;
         let renew_at = self.renewal(ttl);
         Ok(self.held(own, &Entry { revision, ..entry }, renew_at))
@@ -159,7 +210,9 @@ impl<R: Registry> Keeper<R> {
 
     /// Renews the lease of our entry. When to do so again; `None` if there is no such lease, and that for long.
     async fn renewed(&mut self, entry: &Entry) -> Result<Option<Duration>, Interrupt> {
-        let Some(lease) = entry.lease else { return Ok(Some(Duration::ZERO)) };
+        let Some(lease) = entry.lease else {
+            return Ok(Some(Duration::ZERO));
+        };
         match self.registry.keep_alive(lease).await? {
             Some(ttl) => Ok(Some(self.renewal(ttl))),
             None if self.is_dangling(entry) => Ok(None),
@@ -167,8 +220,17 @@ impl<R: Registry> Keeper<R> {
         }
     }
 
-    async fn replace(&self, own: &Own, entry: &Entry, config: &NetworkConfig) -> Result<i64, Interrupt> {
-        match self.registry.replace(entry, &claim::value(own, config, &self.identity)).await? {
+    async fn replace(
+        &self,
+        own: &Own,
+        entry: &Entry,
+        config: &NetworkConfig,
+    ) -> Result<i64, Interrupt> {
+        match self
+            .registry
+            .replace(entry, &claim::value(own, config, &self.identity))
+            .await?
+        {
             Written::Done { revision } => Ok(revision),
             Written::Lost => Err(Interrupt::Relist("our lease was written by another")),
         }
@@ -176,7 +238,13 @@ impl<R: Registry> Keeper<R> {
 
     fn held(&mut self, own: Own, entry: &Entry, renew_at: Duration) -> Held {
         self.lease = entry.lease.or(self.lease);
-        Held { own, lease: entry.lease, renew_at, revision: entry.revision, incomplete: false }
+        Held {
+            own,
+            lease: entry.lease,
+            renew_at,
+            revision: entry.revision,
+            incomplete: false,
+        }
     }
 
     /// Creates a lease; hosts that start together may want the same subnet, the losers try others.
@@ -195,21 +263,42 @@ impl<R: Registry> Keeper<R> {
             if let Written::Done { revision } = self.registry.create(&name, &value, lease).await? {
                 self.doubt = self.identity.past.subnet == Some(own.subnet);
                 self.say_if_moved(listing, &own);
-                return Ok(Held { own, lease: Some(lease), renew_at: self.renewal(ttl), revision, incomplete: false });
+                return Ok(Held {
+                    own,
+                    lease: Some(lease),
+                    renew_at: self.renewal(ttl),
+                    revision,
+                    incomplete: false,
+                });
             }
             debug!(subnet = %own.subnet, "another host was quicker");
             learned.lost.push(own.subnet);
-            match claim::claim(listing, config, &self.identity, &learned, (self.settings.random)()) {
+            match claim::claim(
+                listing,
+                config,
+                &self.identity,
+                &learned,
+                (self.settings.random)(),
+            ) {
                 Claim::Create(next) => own = next,
                 Claim::Keep(..) | Claim::Rewrite(..) | Claim::Rival(_) | Claim::Exhausted => break,
             }
         }
-        Err(Interrupt::Relist("others were quicker for every subnet that we tried"))
+        Err(Interrupt::Relist(
+            "others were quicker for every subnet that we tried",
+        ))
     }
 
     /// Pods that run have addresses of the subnet that we had.
     fn say_if_moved(&self, listing: &Listing, own: &Own) {
-        let Some(before) = self.identity.past.subnet.filter(|before| *before != own.subnet) else { return };
+        let Some(before) = self
+            .identity
+            .past
+            .subnet
+            .filter(|before| *before != own.subnet)
+        else {
+            return;
+        };
         let (now, holder) = (own.subnet, claim::holder(listing, before));
         match holder {
             Some(holder) => error!(

@@ -19,7 +19,10 @@ impl<R: Registry> Keeper<R> {
         self.reset_if_steady();
         let pause = self.relists.pause(why, (self.settings.random)());
         match self.relists.is_stuck() {
-            true => warn!(why, "had to list everything again and again; doing so more slowly"),
+            true => warn!(
+                why,
+                "had to list everything again and again; doing so more slowly"
+            ),
             false => debug!(why, "listing again"),
         }
         sleep(pause).await;
@@ -28,7 +31,11 @@ impl<R: Registry> Keeper<R> {
     /// Only a watch that has held for a while ends the waiting: one that breaks again and again must not become a busy
     /// loop.
     pub(super) fn reset_if_steady(&mut self) {
-        if self.watching_since.take().is_some_and(|since| since.elapsed() > STEADY) {
+        if self
+            .watching_since
+            .take()
+            .is_some_and(|since| since.elapsed() > STEADY)
+        {
             self.backoff.reset();
             self.relists.reset();
         }
@@ -41,7 +48,10 @@ impl<R: Registry> Keeper<R> {
         match self.standing.borrow().contact {
             Contact::Away { .. } => debug!(error, "etcd still fails us"),
             Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => {
-                warn!(error, "etcd fails us; the network stays as it is, trying again");
+                warn!(
+                    error,
+                    "etcd fails us; the network stays as it is, trying again"
+                );
             }
         }
         let since = (self.settings.wall_time)();
@@ -50,7 +60,10 @@ impl<R: Registry> Keeper<R> {
                 Contact::Away { since, .. } => *since,
                 Contact::Connecting | Contact::Waiting { .. } | Contact::Holding => since,
             };
-            let away = Contact::Away { since, reason: error };
+            let away = Contact::Away {
+                since,
+                reason: error,
+            };
             std::mem::replace(&mut standing.contact, away.clone()) != away
         });
         sleep(self.backoff.next((self.settings.random)())).await;
@@ -61,7 +74,14 @@ impl<R: Registry> Keeper<R> {
         self.watching_since = Some(Instant::now());
         let ignored = self.rejections.reasons();
         let lost = self.standing.borrow().lost;
-        let before = self.standing.send_replace(Standing { contact, ignored, lost }).contact;
+        let before = self
+            .standing
+            .send_replace(Standing {
+                contact,
+                ignored,
+                lost,
+            })
+            .contact;
         if let Contact::Away { .. } = before {
             info!("etcd answers again");
         }
@@ -74,7 +94,12 @@ impl<R: Registry> Keeper<R> {
 
     /// Says if the subnet that we had is another host's: what is known from before must not be used then.
     pub(super) fn say_if_lost(&self, listing: &Listing) {
-        let lost = self.identity.past.subnet.filter(|subnet| claim::is_anothers(listing, *subnet, &self.identity));
-        self.standing.send_if_modified(|standing| std::mem::replace(&mut standing.lost, lost) != lost);
+        let lost = self
+            .identity
+            .past
+            .subnet
+            .filter(|subnet| claim::is_anothers(listing, *subnet, &self.identity));
+        self.standing
+            .send_if_modified(|standing| std::mem::replace(&mut standing.lost, lost) != lost);
     }
 }

@@ -26,7 +26,12 @@ type PeerChange = (Ipv4Network, Option<Lease>);
 
 impl<R: Registry> Keeper<R> {
     /// Passes on what changes, renews the lease, until something needs a new list.
-    pub(super) async fn follow<T>(&mut self, from: i64, config: NetworkConfig, mut held: Held) -> Result<T, Interrupt> {
+    pub(super) async fn follow<T>(
+        &mut self,
+        from: i64,
+        config: NetworkConfig,
+        mut held: Held,
+    ) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(from).await?;
         self.stands(Contact::Holding);
         loop {
@@ -41,8 +46,15 @@ impl<R: Registry> Keeper<R> {
         }
     }
 
-    async fn pass_on(&mut self, changes: Vec<Change>, config: &NetworkConfig, held: &Held) -> Result<(), Interrupt> {
-        changes.iter().try_for_each(|change| self.check(change, config, held))?;
+    async fn pass_on(
+        &mut self,
+        changes: Vec<Change>,
+        config: &NetworkConfig,
+        held: &Held,
+    ) -> Result<(), Interrupt> {
+        changes
+            .iter()
+            .try_for_each(|change| self.check(change, config, held))?;
         self.tell_of_changes(changes, config, &held.own).await
     }
 
@@ -52,7 +64,9 @@ impl<R: Registry> Keeper<R> {
         match change {
             Change::Put(entry) if entry.name == key_name(own.subnet) => self.check_own(entry, held),
             Change::Put(entry) if is_older_rival(entry, config, &self.identity, held.revision) => {
-                Err(Interrupt::Relist("another host has our name or our address"))
+                Err(Interrupt::Relist(
+                    "another host has our name or our address",
+                ))
             }
             Change::Delete(name) if *name == key_name(own.subnet) => {
                 warn!(subnet = %own.subnet, "our lease was deleted or has expired; creating it again");
@@ -94,8 +108,15 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// What a written key means for the peer of its subnet, if anything.
-    fn written(&mut self, entry: &Entry, config: &NetworkConfig, own: &Own) -> Result<Option<PeerChange>, Interrupt> {
-        let Ok(subnet) = self.subnet_of(&entry.name) else { return Ok(None) };
+    fn written(
+        &mut self,
+        entry: &Entry,
+        config: &NetworkConfig,
+        own: &Own,
+    ) -> Result<Option<PeerChange>, Interrupt> {
+        let Ok(subnet) = self.subnet_of(&entry.name) else {
+            return Ok(None);
+        };
         match self.admit(entry, config, own) {
             Ok(lease) => Ok(Some((subnet, Some(lease)))),
             Err(Rejection::SecondKey(_)) => Ok(None),
@@ -104,7 +125,11 @@ impl<R: Registry> Keeper<R> {
     }
 
     /// What it means for the peer of a subnet that one of its keys is gone, or unfit.
-    fn withdrawn(&mut self, subnet: Ipv4Network, name: &str) -> Result<Option<PeerChange>, Interrupt> {
+    fn withdrawn(
+        &mut self,
+        subnet: Ipv4Network,
+        name: &str,
+    ) -> Result<Option<PeerChange>, Interrupt> {
         match self.sources.withdraw(subnet, name) {
             Loss::Peer => Ok(Some((subnet, None))),
             Loss::Source => Err(Interrupt::Relist("another key of a subnet may count now")),
@@ -114,19 +139,27 @@ impl<R: Registry> Keeper<R> {
 
     fn tell_ignored(&mut self) {
         if self.rejections.take_changed() {
-            self.standing.send_modify(|standing| standing.ignored = self.rejections.reasons());
+            self.standing
+                .send_modify(|standing| standing.ignored = self.rejections.reasons());
         }
     }
 
     /// Asks for the lease of one subnet, which the watch may not have brought yet. No answer in time is none: the packet that
     /// waits for it has given up by then.
-    async fn look_up(&mut self, subnet: Ipv4Network, config: &NetworkConfig, own: &Own) -> Result<(), Interrupt> {
+    async fn look_up(
+        &mut self,
+        subnet: Ipv4Network,
+        config: &NetworkConfig,
+        own: &Own,
+    ) -> Result<(), Interrupt> {
         let found = tokio::time::timeout(LOOK_UP, self.registry.get(&key_name(subnet))).await;
         match found {
-            Ok(Ok(Some(entry))) if subnet != own.subnet => match self.written(&entry, config, own)? {
-                Some(change) => self.send(Update::Changes(vec![change])).await,
-                None => Ok(()),
-            },
+            Ok(Ok(Some(entry))) if subnet != own.subnet => {
+                match self.written(&entry, config, own)? {
+                    Some(change) => self.send(Update::Changes(vec![change])).await,
+                    None => Ok(()),
+                }
+            }
             Ok(Ok(Some(_) | None)) | Ok(Err(_)) | Err(_) => {
                 debug!(%subnet, "no lease for a subnet that a packet needs");
                 Ok(())
@@ -139,7 +172,12 @@ impl<R: Registry> Keeper<R> {
     }
 
     async fn renew_if_due(&mut self, held: &mut Held) -> Result<(), Interrupt> {
-        let Some(lease) = held.lease.filter(|_| (self.settings.boot_time)() >= held.renew_at) else { return Ok(()) };
+        let Some(lease) = held
+            .lease
+            .filter(|_| (self.settings.boot_time)() >= held.renew_at)
+        else {
+            return Ok(());
+        };
         match self.registry.keep_alive(lease).await? {
             Some(_) if held.incomplete => Err(Interrupt::Relist("our lease is to be completed")),
             Some(ttl) => {
@@ -156,15 +194,23 @@ impl<R: Registry> Keeper<R> {
         let own = &held.own;
         let lease = parse_lease(&entry.name, &entry.value, entry.revision);
         let owner = owner_of(&entry.value);
-        let ours = |lease: &Lease| lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac;
-        match (lease, owner.as_ref().and_then(|owner| owner.node_id.as_deref())) {
+        let ours =
+            |lease: &Lease| lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac;
+        match (
+            lease,
+            owner.as_ref().and_then(|owner| owner.node_id.as_deref()),
+        ) {
             (Ok(lease), Some(node)) if ours(&lease) && node == self.identity.node.as_str() => {
                 match entry.lease == held.lease {
                     true => Ok(()),
-                    false => Err(Interrupt::Relist("our key hangs on another lease of etcd now")),
+                    false => Err(Interrupt::Relist(
+                        "our key hangs on another lease of etcd now",
+                    )),
                 }
             }
-            (Ok(lease), None) if ours(&lease) => Err(Interrupt::Relist("our lease has lost our name")),
+            (Ok(lease), None) if ours(&lease) => {
+                Err(Interrupt::Relist("our lease has lost our name"))
+            }
             (Ok(_), _) => {
                 let by = owner.map(|owner| owner.to_string()).unwrap_or_default();
                 error!(subnet = %own.subnet, by, "our subnet was written by another host");

@@ -21,7 +21,9 @@ impl<R: Registry> Keeper<R> {
         }
         match parsed {
             None => {
-                warn!("no network config in etcd yet; waiting for the key \"config\" below the prefix");
+                warn!(
+                    "no network config in etcd yet; waiting for the key \"config\" below the prefix"
+                );
                 self.joined = None;
             }
             Some(Err(error)) => {
@@ -29,7 +31,10 @@ impl<R: Registry> Keeper<R> {
                 self.joined = None;
             }
             Some(Ok(parsed)) => {
-                parsed.warnings.iter().for_each(|warning| warn!("network config: {warning}"));
+                parsed
+                    .warnings
+                    .iter()
+                    .for_each(|warning| warn!("network config: {warning}"));
                 self.joined = Some(parsed.config);
             }
         }
@@ -37,14 +42,22 @@ impl<R: Registry> Keeper<R> {
     }
 }
 
-fn warn_if_changed(joined: &NetworkConfig, now: Option<Result<config::Parsed, config::ConfigError>>) {
+fn warn_if_changed(
+    joined: &NetworkConfig,
+    now: Option<Result<config::Parsed, config::ConfigError>>,
+) {
     match now {
         Some(Ok(now)) if now.config == *joined => {}
         Some(Ok(now)) => {
             let changes = joined.differences(&now.config).join("; ");
-            warn!(changes, "the network config has changed; going on with the old one until a restart");
+            warn!(
+                changes,
+                "the network config has changed; going on with the old one until a restart"
+            );
         }
-        Some(Err(error)) => warn!(%error, "the network config is unusable now; going on with the old one"),
+        Some(Err(error)) => {
+            warn!(%error, "the network config is unusable now; going on with the old one")
+        }
         None => warn!("the network config is gone from etcd; going on with the old one"),
     }
 }

@@ -48,7 +48,11 @@ impl Rejections {
 
     /// The reasons, for people.
     pub(super) fn reasons(&self) -> BTreeMap<String, String> {
-        self.by_name.iter().take(MOST_SHOWN).map(|(name, why)| (name.clone(), why.to_string())).collect()
+        self.by_name
+            .iter()
+            .take(MOST_SHOWN)
+            .map(|(name, why)| (name.clone(), why.to_string()))
+            .collect()
     }
 
     /// Before a complete list is judged: entries that are gone need no memory.

@@ -18,7 +18,11 @@ pub(super) struct Relists {
 
 impl Relists {
     pub(super) fn new() -> Self {
-        Self { backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)), why: "", times: 0 }
+        Self {
+            backoff: Backoff::new(Duration::from_millis(50), Duration::from_secs(5)),
+            why: "",
+            times: 0,
+        }
     }
 
     /// Time before the next list. `random` is uniform in 0..1.
@@ -46,13 +50,19 @@ mod tests {
     #[test]
     fn gets_slower_and_says_once_why() {
         let mut relists = Relists::new();
-        assert_eq!(relists.pause("another reason", 0.0), Duration::from_millis(50));
+        assert_eq!(
+            relists.pause("another reason", 0.0),
+            Duration::from_millis(50)
+        );
         let mut said = 0;
         for _ in 0..20 {
             assert!(relists.pause("a reason", 0.0) <= Duration::from_secs(5));
             said += usize::from(relists.is_stuck());
         }
-        assert_eq!((said, relists.pause("a reason", 0.0)), (1, Duration::from_secs(5)));
+        assert_eq!(
+            (said, relists.pause("a reason", 0.0)),
+            (1, Duration::from_secs(5))
+        );
         relists.reset();
         assert_eq!(relists.pause("a reason", 0.0), Duration::from_millis(50));
     }

@@ -101,7 +101,10 @@ mod tests {
         sources.offer(subnet(), DUAL);
         sources.offer(subnet(), PLAIN);
         assert_eq!(sources.withdraw(subnet(), PLAIN), Loss::Source);
-        sources.offer("10.5.41.0/24".parse().expect("a subnet in a test"), "10.5.41.0-24&fd00:7::-64");
+        sources.offer(
+            "10.5.41.0/24".parse().expect("a subnet in a test"),
+            "10.5.41.0-24&fd00:7::-64",
+        );
         assert_eq!(sources.withdraw(subnet(), DUAL), Loss::Peer);
     }
 }

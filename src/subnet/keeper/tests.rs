@@ -41,25 +41,56 @@ impl Rig {
             public_ip: None,
         };
         let (node, public_ip) = (NodeId::named("a"), Ipv4Addr::new(10, 99, 0, 2));
-        let identity = Identity { node, prefix: "/test".to_owned(), public_ip, past };
+        let identity = Identity {
+            node,
+            prefix: "/test".to_owned(),
+            public_ip,
+            past,
+        };
         let (renew_margin, wall_time) = (Duration::from_secs(3600), || SystemTime::UNIX_EPOCH);
-        let settings = Settings { renew_margin, random: || 0.0, boot_time, wall_time };
+        let settings = Settings {
+            renew_margin,
+            random: || 0.0,
+            boot_time,
+            wall_time,
+        };
         let (ask, questions) = mpsc::channel(4);
-        let channels = Channels { updates: sender, standing: tell, questions };
+        let channels = Channels {
+            updates: sender,
+            standing: tell,
+            questions,
+        };
         tokio::task::spawn_local(Keeper::new(memory.clone(), identity, settings, channels).run());
-        Self { memory, updates, ask, standing }
+        Self {
+            memory,
+            updates,
+            ask,
+            standing,
+        }
     }
 
     /// The next update, as text.
     async fn next(&mut self) -> String {
         let hour = Duration::from_secs(3600);
-        let update = tokio::time::timeout(hour, self.updates.recv()).await.expect("an update within the hour");
+        let update = tokio::time::timeout(hour, self.updates.recv())
+            .await
+            .expect("an update within the hour");
         match update.expect("the keeper runs") {
             Update::Joined(membership) => format!("joined {}", membership.own.subnet),
             Update::Doubt => "doubt".to_owned(),
-            Update::Leases(leases) => format!("leases {}", subnets(leases.iter().map(|lease| (lease.subnet, true)))),
+            Update::Leases(leases) => format!(
+                "leases {}",
+                subnets(leases.iter().map(|lease| (lease.subnet, true)))
+            ),
             Update::Changes(changes) => {
-                format!("changes {}", subnets(changes.iter().map(|(subnet, lease)| (*subnet, lease.is_some()))))
+                format!(
+                    "changes {}",
+                    subnets(
+                        changes
+                            .iter()
+                            .map(|(subnet, lease)| (*subnet, lease.is_some()))
+                    )
+                )
             }
         }
     }
@@ -72,7 +103,10 @@ fn subnets(each: impl Iterator<Item = (Ipv4Network, bool)>) -> String {
 
 /// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
 fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
@@ -142,7 +176,11 @@ fn tries_another_subnet_when_another_host_is_quicker() {
         memory.world.borrow_mut().snatch = vec!["10.5.1.0-24".to_owned(), "10.5.2.0-24".to_owned()];
         let mut rig = Rig::start(memory, None);
         assert_eq!(rig.next().await, "joined 10.5.3.0/24");
-        assert_eq!(rig.memory.world.borrow().leases.len(), 1, "one lease of etcd for one host");
+        assert_eq!(
+            rig.memory.world.borrow().leases.len(),
+            1,
+            "one lease of etcd for one host"
+        );
     });
 }
 
@@ -178,7 +216,10 @@ fn looks_up_a_subnet_that_somebody_needs() {
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put_unwatched("10.5.40.0-24", OTHER);
         for subnet in ["10.5.41.0/24", "10.5.40.0/24"] {
-            rig.ask.send(subnet.parse().expect("a subnet in a test")).await.expect("the keeper listens");
+            rig.ask
+                .send(subnet.parse().expect("a subnet in a test"))
+                .await
+                .expect("the keeper listens");
         }
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
     });
@@ -191,7 +232,11 @@ fn renews_well_before_the_end_and_wakes_nobody() {
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
         tokio::time::sleep(TTL * 3).await;
-        assert!((8..=12).contains(&rig.memory.world.borrow().renewals), "{}", rig.memory.world.borrow().renewals);
+        assert!(
+            (8..=12).contains(&rig.memory.world.borrow().renewals),
+            "{}",
+            rig.memory.world.borrow().renewals
+        );
         assert_eq!(rig.memory.world.borrow().lists, 1);
         assert!(rig.updates.try_recv().is_err());
     });
@@ -202,7 +247,11 @@ fn comes_back_with_the_same_subnet_after_its_key_was_deleted() {
     on_paused_time(async {
         let mut rig = Rig::start(Memory::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
-        assert_eq!(rig.next().await, "doubt", "it had a lease before, and etcd has none");
+        assert_eq!(
+            rig.next().await,
+            "doubt",
+            "it had a lease before, and etcd has none"
+        );
         assert_eq!(rig.next().await, "leases ");
         rig.memory.delete("10.5.9.0-24");
         assert_eq!(rig.next().await, "doubt");
@@ -252,7 +301,9 @@ fn goes_on_with_the_old_configuration_until_a_restart() {
 #[test]
 fn waits_for_a_subnet_when_all_are_taken() {
     on_paused_time(async {
-        let memory = Memory::with_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#);
+        let memory = Memory::with_config(
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#,
+        );
         memory.put("10.5.4.0-24", OTHER, Some(7));
         let mut rig = Rig::start(memory, None);
         tokio::time::sleep(Duration::from_secs(9)).await;
@@ -265,11 +316,15 @@ fn waits_for_a_subnet_when_all_are_taken() {
 #[test]
 fn joins_when_the_configuration_makes_room() {
     on_paused_time(async {
-        let memory = Memory::with_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#);
+        let memory = Memory::with_config(
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#,
+        );
         memory.put("10.5.4.0-24", OTHER, Some(7));
         let mut rig = Rig::start(memory, None);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        rig.memory.put_config(r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.5.0"}"#);
+        rig.memory.put_config(
+            r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.5.0"}"#,
+        );
         assert_eq!(rig.next().await, "joined 10.5.5.0/24");
     });
 }
@@ -312,7 +367,10 @@ fn gives_way_to_a_host_with_its_address_and_comes_back_when_that_is_gone() {
         assert!(rig.updates.try_recv().is_err());
         assert_eq!(rig.memory.names(), ["10.5.40.0-24"], "nothing is written");
         let waiting = rig.standing.borrow().contact.to_string();
-        assert!(waiting.contains("node b") && waiting.contains("node a"), "{waiting}");
+        assert!(
+            waiting.contains("node b") && waiting.contains("node a"),
+            "{waiting}"
+        );
         rig.memory.delete("10.5.40.0-24");
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
     });
@@ -324,7 +382,11 @@ fn takes_over_from_a_rival_that_has_not_renewed_for_long() {
         let memory = Memory::with_config(CONFIG);
         memory.world.borrow_mut().leases.insert(7);
         memory.world.borrow_mut().left.insert(7, TTL / 3);
-        memory.put("10.5.40.0-24", &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#), Some(7));
+        memory.put(
+            "10.5.40.0-24",
+            &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#),
+            Some(7),
+        );
         let mut rig = Rig::start(memory, None);
         assert_eq!(rig.next().await, "joined 10.5.40.0/24");
         assert_eq!(rig.memory.value("10.5.40.0-24").as_deref(), Some(MINE));
@@ -346,17 +408,35 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
         // Was there before us, and we had not seen it.
         rig.memory.put_old("10.5.50.0-24", &copy, 1);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(rig.standing.borrow().contact.to_string().contains("--node-id"));
-        assert_eq!(rig.memory.names(), ["10.5.50.0-24"], "our lease does not stay behind");
+        assert!(
+            rig.standing
+                .borrow()
+                .contact
+                .to_string()
+                .contains("--node-id")
+        );
+        assert_eq!(
+            rig.memory.names(),
+            ["10.5.50.0-24"],
+            "our lease does not stay behind"
+        );
         // While it waits, pods still run here, and reach whoever joins or has left.
         assert_eq!(rig.next().await, "leases ", "one with our MAC is no peer");
-        assert_eq!(rig.next().await, "leases ", "our own deletion is a reason to look again, as any is");
+        assert_eq!(
+            rig.next().await,
+            "leases ",
+            "our own deletion is a reason to look again, as any is"
+        );
         rig.memory.put("10.5.40.0-24", OTHER, Some(9));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
         rig.memory.delete("10.5.50.0-24");
         assert_eq!(rig.next().await, "doubt");
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
-        assert_eq!(rig.memory.names(), ["10.5.1.0-24", "10.5.40.0-24"], "the same subnet again");
+        assert_eq!(
+            rig.memory.names(),
+            ["10.5.1.0-24", "10.5.40.0-24"],
+            "the same subnet again"
+        );
     });
 }
 
@@ -370,7 +450,14 @@ fn says_which_keys_it_does_not_use() {
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("8.8.8.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes -8.8.8.0/24");
-        let keys = |rig: &Rig| rig.standing.borrow().ignored.keys().cloned().collect::<Vec<_>>();
+        let keys = |rig: &Rig| {
+            rig.standing
+                .borrow()
+                .ignored
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
         assert_eq!(keys(&rig), ["8.8.8.0-24", "nonsense"]);
         rig.memory.delete("nonsense");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -385,7 +472,14 @@ fn a_key_that_is_made_again_hangs_on_the_same_lease_of_etcd() {
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.delete("10.5.1.0-24");
-        assert_eq!((rig.next().await, rig.next().await), ("doubt".to_owned(), "leases ".to_owned()));
-        assert_eq!(rig.memory.world.borrow().leases.len(), 1, "the old one would live on for a day");
+        assert_eq!(
+            (rig.next().await, rig.next().await),
+            ("doubt".to_owned(), "leases ".to_owned())
+        );
+        assert_eq!(
+            rig.memory.world.borrow().leases.len(),
+            1,
+            "the old one would live on for a day"
+        );
     });
 }

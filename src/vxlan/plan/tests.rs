@@ -24,9 +24,17 @@ fn device() -> Device {
 }
 
 fn desired() -> State {
-    let mut state = State { device: Some(device()), up: true, ..State::default() };
-    state.addresses.insert("10.5.99.0/32".parse().expect("an address in a test"));
-    state.sysctls.extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+    let mut state = State {
+        device: Some(device()),
+        up: true,
+        ..State::default()
+    };
+    state
+        .addresses
+        .insert("10.5.99.0/32".parse().expect("an address in a test"));
+    state
+        .sysctls
+        .extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
     state.entries = peer(40, 0x40, 3);
     state
 }
@@ -36,7 +44,11 @@ fn peer(n: u8, mac: u8, host: u8) -> Entries {
     let vtep = Ipv4Addr::new(10, 5, n, 0);
     let mac = MacAddr([2, 0, 0, 0, 0, mac]);
     let destination = Ipv4Network::new(vtep, 24).expect("a subnet in a test");
-    let key = RouteKey { destination, metric: u32::from(n) + 1, protocol: PROTOCOL };
+    let key = RouteKey {
+        destination,
+        metric: u32::from(n) + 1,
+        protocol: PROTOCOL,
+    };
     let mut entries = Entries::default();
     entries.fdb.insert(mac, Ipv4Addr::new(10, 99, 0, host));
     entries.neighbours.insert(vtep, mac);
@@ -45,11 +57,17 @@ fn peer(n: u8, mac: u8, host: u8) -> Entries {
 }
 
 fn commands(ops: &[Op]) -> String {
-    ops.iter().map(|op| format!("{}\n", op.command("flannel.1"))).collect()
+    ops.iter()
+        .map(|op| format!("{}\n", op.command("flannel.1")))
+        .collect()
 }
 
 fn check(observed: &State, expected: &str) {
-    let expected: String = expected.trim().lines().map(|line| format!("{}\n", line.trim())).collect();
+    let expected: String = expected
+        .trim()
+        .lines()
+        .map(|line| format!("{}\n", line.trim()))
+        .collect();
     assert_eq!(commands(&plan(&desired(), observed, network())), expected);
 }
 
@@ -76,7 +94,10 @@ fn does_nothing_when_all_is_right() {
 
 #[test]
 fn puts_back_what_a_link_flap_takes_away() {
-    let mut observed = State { up: false, ..desired() };
+    let mut observed = State {
+        up: false,
+        ..desired()
+    };
     observed.entries.neighbours.clear();
     observed.entries.routes.clear();
     check(
@@ -90,8 +111,16 @@ fn puts_back_what_a_link_flap_takes_away() {
 #[test]
 fn changes_in_place_what_the_kernel_lets_it_change() {
     let mut observed = desired();
-    let found = Device { local: Ipv4Addr::new(10, 99, 0, 9), mtu: 1400, mac: MacAddr([2; 6]), ..device() };
-    observed.device = Some(Device { alias: String::new(), ..found });
+    let found = Device {
+        local: Ipv4Addr::new(10, 99, 0, 9),
+        mtu: 1400,
+        mac: MacAddr([2; 6]),
+        ..device()
+    };
+    observed.device = Some(Device {
+        alias: String::new(),
+        ..found
+    });
     check(
         &observed,
         "ip link set flannel.1 address 02:00:00:00:00:01
@@ -104,9 +133,18 @@ fn changes_in_place_what_the_kernel_lets_it_change() {
 
 #[test]
 fn makes_a_device_again_that_cannot_be_changed_and_says_why() {
-    let found = Device { port: 4789, ..device() };
-    assert_eq!(device().incompatible(&found).as_deref(), Some("port: 4789 instead of 8472"));
-    let observed = State { device: Some(found), ..desired() };
+    let found = Device {
+        port: 4789,
+        ..device()
+    };
+    assert_eq!(
+        device().incompatible(&found).as_deref(),
+        Some("port: 4789 instead of 8472")
+    );
+    let observed = State {
+        device: Some(found),
+        ..desired()
+    };
     let ops = plan(&desired(), &observed, network());
     assert_eq!(ops[..2], [Op::DeleteDevice, Op::CreateDevice(device())]);
     assert_eq!(ops.len(), 2 + 1 + 1 + 1 + 2 + 3, "{}", commands(&ops));
@@ -117,8 +155,18 @@ fn replaces_what_old_flannel_left_without_a_gap() {
     // v0.20.2 leaves a route without metric, proto boot; v0.5.5 an address as long as the network.
     let mut observed = desired();
     observed.addresses = ["10.5.99.0/16".parse().expect("an address in a test")].into();
-    let hop = observed.entries.routes.values().copied().next().expect("the route of the peer");
-    let old = RouteKey { destination: "10.5.40.0/24".parse().expect("a subnet"), metric: 0, protocol: 3 };
+    let hop = observed
+        .entries
+        .routes
+        .values()
+        .copied()
+        .next()
+        .expect("the route of the peer");
+    let old = RouteKey {
+        destination: "10.5.40.0/24".parse().expect("a subnet"),
+        metric: 0,
+        protocol: 3,
+    };
     observed.entries.routes = [(old, hop)].into();
     check(
         &observed,
@@ -132,7 +180,11 @@ fn replaces_what_old_flannel_left_without_a_gap() {
 #[test]
 fn leaves_alone_routes_that_lead_outside_the_network() {
     let mut observed = desired();
-    let foreign = RouteKey { destination: "192.168.7.0/24".parse().expect("a subnet"), metric: 0, protocol: 4 };
+    let foreign = RouteKey {
+        destination: "192.168.7.0/24".parse().expect("a subnet"),
+        metric: 0,
+        protocol: 4,
+    };
     observed.entries.routes.insert(foreign, Hop::Link);
     check(&observed, "");
 }

@@ -38,14 +38,19 @@ pub(super) struct Doubts {
 
 impl Doubts {
     pub(super) fn new(idle: Duration) -> Self {
-        let mut doubts = Self { idle, doubted: BTreeSet::new(), next: Instant::now() };
+        let mut doubts = Self {
+            idle,
+            doubted: BTreeSet::new(),
+            next: Instant::now(),
+        };
         doubts.later();
         doubts
     }
 
     /// A tenth of the time that is allowed: what goes, goes at most that much later.
     fn later(&mut self) {
-        self.next = Instant::now() + (self.idle / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        self.next = Instant::now()
+            + (self.idle / 10).clamp(Duration::from_secs(1), Duration::from_secs(60));
     }
 }
 
@@ -61,7 +66,12 @@ pub(super) struct Questions {
 
 impl Questions {
     pub(super) fn new(ask: mpsc::Sender<Ipv4Network>) -> Self {
-        Self { ask, asked: BTreeMap::new(), waiting: BTreeSet::new(), since: Instant::now() }
+        Self {
+            ask,
+            asked: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            since: Instant::now(),
+        }
     }
 
     /// Whether an address that nobody has should give its place in the kernel's table to others: so in a scan of many. One
@@ -84,7 +94,10 @@ impl Questions {
         if self.asked.len() >= MOST_UNKNOWN {
             self.asked.retain(|_, at| now - *at < UNKNOWN);
         }
-        let lately = self.asked.get(&subnet).is_some_and(|at| now - *at < UNKNOWN);
+        let lately = self
+            .asked
+            .get(&subnet)
+            .is_some_and(|at| now - *at < UNKNOWN);
         if !lately && self.asked.len() < MOST_UNKNOWN && self.ask.try_send(subnet).is_ok() {
             self.asked.insert(subnet, now);
         }
@@ -94,18 +107,26 @@ impl Questions {
 impl<K: Kernel> Runner<K> {
     /// An address that nobody has, as far as we know: asks, and keeps the kernel's table from filling up with such.
     pub(super) fn pass_by(&mut self, miss: Miss) {
-        let (Some(overlay), Miss::L3(address)) = (&self.overlay, miss) else { return };
-        let Some(subnet) = overlay.subnet_of(miss) else { return };
+        let (Some(overlay), Miss::L3(address)) = (&self.overlay, miss) else {
+            return;
+        };
+        let Some(subnet) = overlay.subnet_of(miss) else {
+            return;
+        };
         self.questions.ask(subnet);
         if !self.barred && self.questions.is_one_too_many(address) {
-            let failures = self.kernel.apply(overlay.device(), &[Op::DelNeighbour(address)]);
+            let failures = self
+                .kernel
+                .apply(overlay.device(), &[Op::DelNeighbour(address)]);
             self.note(&failures);
         }
     }
 
     /// Puts to the test who seems unused, or ends the test.
     pub(super) async fn doubt(&mut self) {
-        let Some(overlay) = &mut self.overlay else { return };
+        let Some(overlay) = &mut self.overlay else {
+            return;
+        };
         let ages = match self.kernel.ages(overlay.device()).await {
             Ok(ages) => ages,
             Err(error) => {
@@ -117,12 +138,20 @@ impl<K: Kernel> Runner<K> {
             true => overlay.doubt(&ages, self.doubts.idle),
             false => overlay.judge(&std::mem::take(&mut self.doubts.doubted), &ages),
         };
-        let doubted =
-            ops.iter().filter_map(|op| if let Op::DoubtNeighbour(address, _) = op { Some(*address) } else { None });
+        let doubted = ops.iter().filter_map(|op| {
+            if let Op::DoubtNeighbour(address, _) = op {
+                Some(*address)
+            } else {
+                None
+            }
+        });
         self.doubts.doubted = doubted.collect();
         self.doubts.later();
         if !self.doubts.doubted.is_empty() {
-            debug!(neighbours = self.doubts.doubted.len(), "testing whether they are used");
+            debug!(
+                neighbours = self.doubts.doubted.len(),
+                "testing whether they are used"
+            );
             self.doubts.next = Instant::now() + TEST;
         }
         self.apply(&ops).await;

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG_KEY, Flanneld, Host, Lab, Member, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually, tool};
+use integration::{
+    CONFIG_KEY, Flanneld, Host, Lab, Member, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually,
+    tool,
+};
 
 use crate::figures::{Figures, Unit};
 
@@ -44,7 +47,10 @@ pub(crate) fn sixty_thousand(figures: &mut Figures) -> Result<()> {
     wait_for_fdb(lab.host(1), "dst 10[.]98[.]", 0)?;
     figures.time("all leave: until etcd has deleted them", deleted);
     figures.time("all leave: until none is in the kernel", started.elapsed());
-    figures.time("all leave: CPU of the daemon", daemon.cpu_time()?.saturating_sub(cpu));
+    figures.time(
+        "all leave: CPU of the daemon",
+        daemon.cpu_time()?.saturating_sub(cpu),
+    );
     Ok(())
 }
 
@@ -52,7 +58,8 @@ fn lab_with(count: u16) -> Result<(Lab, Vec<Member>)> {
     let lab = Lab::new(2)?;
     lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
     let peers: Vec<Member> = (1..=count).map(Member::invented).collect();
-    lab.etcd.load(&peers.iter().map(Member::lease).collect::<Vec<_>>(), None)?;
+    lab.etcd
+        .load(&peers.iter().map(Member::lease).collect::<Vec<_>>(), None)?;
     Ok((lab, peers))
 }
 
@@ -61,35 +68,58 @@ fn start(lab: &Lab, figures: &mut Figures) -> Result<Flanneld> {
     let env = lab.host(1).path(SUBNET_ENV);
     let started = Instant::now();
     // All leave in the end, which a daemon would not believe at first.
-    let daemon = lab.host(1).flanneld().arg("-v=0").arg("--removal-grace=0").start()?;
+    let daemon = lab
+        .host(1)
+        .flanneld()
+        .arg("-v=0")
+        .arg("--removal-grace=0")
+        .start()?;
     while !env.exists() {
         ensure!(started.elapsed() < SLOW, "no subnet.env: {}", daemon.log()?);
         std::thread::yield_now();
     }
     figures.time("join: from exec to subnet.env", started.elapsed());
     daemon.wait_ready()?;
-    figures.time("join: from exec to READY=1, all peers read back", started.elapsed());
+    figures.time(
+        "join: from exec to READY=1, all peers read back",
+        started.elapsed(),
+    );
     #[expect(clippy::cast_precision_loss, reason = "memory in MB needs no 52 bits")]
-    figures.push("join: resident memory", Unit::Memory, daemon.resident_bytes()? as f64 / 1e6);
+    figures.push(
+        "join: resident memory",
+        Unit::Memory,
+        daemon.resident_bytes()? as f64 / 1e6,
+    );
     Ok(daemon)
 }
 
 /// 1000 leases change their address, in 10 transactions.
 fn burst(lab: &Lab, figures: &mut Figures) -> Result<()> {
-    let moved = |n| Member { public_ip: format!("10.97.{}.{}", n >> 8, n & 255), ..Member::invented(n) };
+    let moved = |n| Member {
+        public_ip: format!("10.97.{}.{}", n >> 8, n & 255),
+        ..Member::invented(n)
+    };
     let leases: Vec<_> = (1..=1000).map(|n| moved(n).lease()).collect();
     let started = Instant::now();
     lab.etcd.load(&leases, None)?;
     let loaded = started.elapsed();
     wait_for_fdb(lab.host(1), "dst 10[.]97[.]", 1000)?;
-    figures.time("1000 changes in 10 transactions: until etcd has them", loaded);
-    figures.time("1000 changes: until they are seen in the kernel", started.elapsed());
+    figures.time(
+        "1000 changes in 10 transactions: until etcd has them",
+        loaded,
+    );
+    figures.time(
+        "1000 changes: until they are seen in the kernel",
+        started.elapsed(),
+    );
     Ok(())
 }
 
 fn wait_for_fdb(host: &Host, pattern: &str, count: usize) -> Result<()> {
     eventually(SLOW, "the FDB", || {
-        let found = host.sh(&format!("bridge fdb show dev flannel.1 | grep -c '{pattern}' || true"))?;
+        let found = host.sh(&format!(
+            "bridge fdb show dev flannel.1 | grep -c '{pattern}' || true"
+        ))?;
         ensure!(found.trim() == count.to_string(), "{found}");
         Ok(())
     })
@@ -100,10 +130,25 @@ fn by_batch(host: &Host, peers: &[Member]) -> Result<Duration> {
     host.sh("ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472 nolearning; ip link set flannel.1 up")?;
     let (mut fdb, mut rest) = (String::new(), String::new());
     for (number, peer) in peers.iter().enumerate() {
-        let Member { subnet, vtep, public_ip, mac } = peer;
-        writeln!(fdb, "fdb replace {mac} dev flannel.1 dst {public_ip} self permanent")?;
-        writeln!(rest, "neigh replace {vtep} lladdr {mac} dev flannel.1 nud permanent")?;
-        writeln!(rest, "route replace {subnet} via {vtep} dev flannel.1 onlink metric {}", number + 1)?;
+        let Member {
+            subnet,
+            vtep,
+            public_ip,
+            mac,
+        } = peer;
+        writeln!(
+            fdb,
+            "fdb replace {mac} dev flannel.1 dst {public_ip} self permanent"
+        )?;
+        writeln!(
+            rest,
+            "neigh replace {vtep} lladdr {mac} dev flannel.1 nud permanent"
+        )?;
+        writeln!(
+            rest,
+            "route replace {subnet} via {vtep} dev flannel.1 onlink metric {}",
+            number + 1
+        )?;
     }
     let started = Instant::now();
     host.finish(&["bridge", "-batch", "-"], &fdb)?.success()?;
@@ -118,5 +163,7 @@ fn by_netlink(host: &Host, count: usize) -> Result<Duration> {
     host.sh("ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472 nolearning; ip link set flannel.1 up")?;
     let printed = host.run(&[&tool("bench")?, "raw", &count.to_string()])?;
     host.sh("ip link del flannel.1")?;
-    Ok(Duration::from_secs_f64(printed.trim().parse::<f64>()? / 1000.0))
+    Ok(Duration::from_secs_f64(
+        printed.trim().parse::<f64>()? / 1000.0,
+    ))
 }

@@ -16,14 +16,39 @@ use anyhow::{Result, bail};
 use figures::Figures;
 
 /// A part of the figures: its name, its title, the row that others are compared with, and what fills it.
-type Part = (&'static str, &'static str, &'static str, fn(&mut Figures) -> Result<()>);
+type Part = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&mut Figures) -> Result<()>,
+);
 
 const PARTS: [Part; 5] = [
-    ("join", "A host among 4000 peers", bulk::REFERENCE, bulk::join),
-    ("bulk", "60,000 peers", bulk::REFERENCE, bulk::sixty_thousand),
-    ("repair", "Repair, from the end of the damage until all is right", "", repair::all),
+    (
+        "join",
+        "A host among 4000 peers",
+        bulk::REFERENCE,
+        bulk::join,
+    ),
+    (
+        "bulk",
+        "60,000 peers",
+        bulk::REFERENCE,
+        bulk::sixty_thousand,
+    ),
+    (
+        "repair",
+        "Repair, from the end of the damage until all is right",
+        "",
+        repair::all,
+    ),
     ("packets", "First packets and floods", "", packets::all),
-    ("rules", "Rules of the packet filter, pod to pod on two hosts", rules::REFERENCE, rules::all),
+    (
+        "rules",
+        "Rules of the packet filter, pod to pod on two hosts",
+        rules::REFERENCE,
+        rules::all,
+    ),
 ];
 
 fn main() -> Result<()> {
@@ -33,7 +58,10 @@ fn main() -> Result<()> {
     {
         return raw::program(count.parse()?);
     }
-    if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.0 == *name)) {
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !PARTS.iter().any(|part| part.0 == *name))
+    {
         bail!("there is no part {unknown:?}: expected join, bulk, repair, packets or rules");
     }
     let mut done = Vec::new();

@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use integration::Member;
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -39,14 +41,21 @@ pub(crate) fn program(count: u16) -> Result<()> {
         let mut answer = Vec::with_capacity(4096);
         socket.recv(&mut answer, 0)?;
         let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)?;
-        ensure!(matches!(&answer.payload, NetlinkPayload::Error(error) if error.code.is_none()), "{answer:?}");
+        ensure!(
+            matches!(&answer.payload, NetlinkPayload::Error(error) if error.code.is_none()),
+            "{answer:?}"
+        );
     }
     println!("{}", started.elapsed().as_secs_f64() * 1000.0);
     Ok(())
 }
 
 fn entry(index: u32, family: AddressFamily, peer: &Member) -> Result<RouteNetlinkMessage> {
-    let octets = peer.mac.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<Vec<_>, _>>()?;
+    let octets = peer
+        .mac
+        .split(':')
+        .map(|octet| u8::from_str_radix(octet, 16))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut message = NeighbourMessage::default();
     message.header.family = family;
     message.header.ifindex = index;
@@ -56,21 +65,37 @@ fn entry(index: u32, family: AddressFamily, peer: &Member) -> Result<RouteNetlin
         message.header.flags = NeighbourFlags::Own;
         to = peer.public_ip.parse()?;
     }
-    message.attributes.push(NeighbourAttribute::Destination(NeighbourAddress::Inet(to)));
-    message.attributes.push(NeighbourAttribute::LinkLayerAddress(octets));
+    message
+        .attributes
+        .push(NeighbourAttribute::Destination(NeighbourAddress::Inet(to)));
+    message
+        .attributes
+        .push(NeighbourAttribute::LinkLayerAddress(octets));
     Ok(RouteNetlinkMessage::NewNeighbour(message))
 }
 
 fn route(index: u32, metric: u32, vtep: Ipv4Addr) -> RouteNetlinkMessage {
-    let builder = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(vtep, 24).gateway(vtep);
-    RouteNetlinkMessage::NewRoute(builder.output_interface(index).onlink().priority(metric).build())
+    let builder = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(vtep, 24)
+        .gateway(vtep);
+    RouteNetlinkMessage::NewRoute(
+        builder
+            .output_interface(index)
+            .onlink()
+            .priority(metric)
+            .build(),
+    )
 }
 
 fn datagram(messages: &[RouteNetlinkMessage]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (place, message) in messages.iter().enumerate() {
         let mut message = NetlinkMessage::from(message.clone());
-        let answer = if place + 1 == messages.len() { NLM_F_ACK } else { 0 };
+        let answer = if place + 1 == messages.len() {
+            NLM_F_ACK
+        } else {
+            0
+        };
         message.header.flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE | answer;
         message.finalize();
         let start = bytes.len();

@@ -36,10 +36,26 @@ const KINDS: [(&str, &str, &str); 18] = [
         "ip neigh flush dev flannel.1 nud permanent",
         "test $(ip neigh show dev flannel.1 | grep -c PERMANENT) = 10",
     ),
-    ("route deleted", "ip route del 10.5.40.0/24", "ip route show 10.5.40.0/24 | grep -q metric"),
-    ("ip route flush proto", "ip route flush proto 102", "test $(ip route show proto 102 | grep -c metric) = 10"),
-    ("address removed", "ip address del $SELF dev flannel.1", "ip -4 address show dev flannel.1 | grep -q inet"),
-    ("link down", "ip link set flannel.1 down", "test $(ip route show proto 102 | grep -c metric) = 10"),
+    (
+        "route deleted",
+        "ip route del 10.5.40.0/24",
+        "ip route show 10.5.40.0/24 | grep -q metric",
+    ),
+    (
+        "ip route flush proto",
+        "ip route flush proto 102",
+        "test $(ip route show proto 102 | grep -c metric) = 10",
+    ),
+    (
+        "address removed",
+        "ip address del $SELF dev flannel.1",
+        "ip -4 address show dev flannel.1 | grep -q inet",
+    ),
+    (
+        "link down",
+        "ip link set flannel.1 down",
+        "test $(ip route show proto 102 | grep -c metric) = 10",
+    ),
     (
         "link down and up",
         "ip link set flannel.1 down; ip link set flannel.1 up",
@@ -50,8 +66,16 @@ const KINDS: [(&str, &str, &str); 18] = [
         "ip link set flannel.1 address 02:00:00:00:00:77",
         "ip link show flannel.1 | grep -q $MAC && test $(ip neigh show dev flannel.1 | grep -c PERMANENT) = 10",
     ),
-    ("MTU changed", "ip link set flannel.1 mtu 1400", "ip link show flannel.1 | grep -q 'mtu 1450'"),
-    ("nft delete table", "nft delete table ip flannel.1", "nft list table ip flannel.1 2>/dev/null | grep -q notrack"),
+    (
+        "MTU changed",
+        "ip link set flannel.1 mtu 1400",
+        "ip link show flannel.1 | grep -q 'mtu 1450'",
+    ),
+    (
+        "nft delete table",
+        "nft delete table ip flannel.1",
+        "nft list table ip flannel.1 2>/dev/null | grep -q notrack",
+    ),
     (
         "nft flush chain",
         "nft flush chain ip flannel.1 postrouting",
@@ -62,13 +86,21 @@ const KINDS: [(&str, &str, &str); 18] = [
         "nft flush ruleset",
         "nft list table ip flannel.1 2>/dev/null | grep -q notrack && iptables-save | grep -q 'A FORWARD.*FLANNEL-FWD'",
     ),
-    ("iptables -F", "iptables -F", "iptables-save | grep -q 'A FORWARD.*FLANNEL-FWD'"),
+    (
+        "iptables -F",
+        "iptables -F",
+        "iptables-save | grep -q 'A FORWARD.*FLANNEL-FWD'",
+    ),
     (
         "REJECT put before ours in FORWARD",
         "iptables -I FORWARD -j REJECT",
         "iptables-save | grep '^-A FORWARD' | head -1 | grep -q FLANNEL-FWD && iptables -D FORWARD -j REJECT",
     ),
-    ("ip link del", "ip link del flannel.1", "test $(ip route show proto 102 2>/dev/null | grep -c metric) = 10"),
+    (
+        "ip link del",
+        "ip link del flannel.1",
+        "test $(ip route show proto 102 2>/dev/null | grep -c metric) = 10",
+    ),
 ];
 
 /// Every kind on a host of its own, so that none eats up the patience with which another is met.
@@ -84,7 +116,12 @@ fn lab_with_peers() -> Result<Lab> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let leases = (40..50).map(|n: u8| {
         let vtep = [10, 5, n, 0].into();
-        Member { subnet: format!("{vtep}/24"), vtep, ..Member::invented(n.into()) }.lease()
+        Member {
+            subnet: format!("{vtep}/24"),
+            vtep,
+            ..Member::invented(n.into())
+        }
+        .lease()
     });
     lab.etcd.load(&leases.collect::<Vec<_>>(), None)?;
     Ok(lab)
@@ -95,7 +132,12 @@ fn one_kind(figures: &mut Figures, name: &str, damage: &str, right: &str) -> Res
     let host = lab.host(1);
     let _daemon = host.flanneld().arg("-v=0").start_ready()?;
     let link = host.link("flannel.1")?;
-    let own = link.addresses_v4().first().copied().context("no address")?.to_owned();
+    let own = link
+        .addresses_v4()
+        .first()
+        .copied()
+        .context("no address")?
+        .to_owned();
     // One shell does the damage and watches, so that no start of a process is counted twice. Between two tries it is quiet
     // for a while: somebody who breaks things as fast as he can is met slowly, on purpose.
     let script = format!(
@@ -124,7 +166,9 @@ fn interface_deleted(figures: &mut Figures) -> Result<()> {
         host.sh("ip link del eth0")?;
         host.connect_again()?;
         let begin = std::time::Instant::now();
-        host.sh("until test $(ip route show proto 102 2>/dev/null | grep -c metric) = 10; do :; done")?;
+        host.sh(
+            "until test $(ip route show proto 102 2>/dev/null | grep -c metric) = 10; do :; done",
+        )?;
         figures.time("external interface deleted and made again", begin.elapsed());
     }
     Ok(())

@@ -3,7 +3,8 @@
 use super::*;
 
 const DUAL: &str = "10.5.40.0-24&fd00:5::-64";
-const ONE_SUBNET: &str = r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#;
+const ONE_SUBNET: &str =
+    r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#;
 /// Ours, as Go flannel wrote it.
 const UNNAMED: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#;
 
@@ -32,7 +33,10 @@ fn a_second_key_of_a_subnet_does_not_disturb_its_peer() {
         rig.memory.put("10.5.40.0-024", "garbage", Some(7));
         rig.memory.put(DUAL, OTHER, Some(7));
         pass(1).await;
-        assert_eq!(rig.standing.borrow().ignored[DUAL], "another key of subnet 10.5.40.0/24 is in use");
+        assert_eq!(
+            rig.standing.borrow().ignored[DUAL],
+            "another key of subnet 10.5.40.0/24 is in use"
+        );
         rig.memory.put(DUAL, "garbage", Some(7));
         rig.memory.delete(DUAL);
         rig.memory.delete("10.5.40.0-024");
@@ -78,7 +82,10 @@ fn a_key_on_a_lease_that_etcd_does_not_know_moves_to_another() {
             let rig = joined(memory).await;
             let world = rig.memory.world.borrow();
             let entry = &world.entries["10.5.1.0-24"];
-            assert_eq!((entry.lease, entry.value.as_slice()), (world.leases.first().copied(), MINE.as_bytes()));
+            assert_eq!(
+                (entry.lease, entry.value.as_slice()),
+                (world.leases.first().copied(), MINE.as_bytes())
+            );
             assert_eq!(world.lists, 2);
         }
     });
@@ -92,7 +99,13 @@ fn waits_for_a_rival_on_a_lease_that_etcd_does_not_know() {
         let rig = Rig::start(memory, None);
         pass(500).await;
         assert_eq!(rig.memory.world.borrow().lists, 2);
-        assert!(rig.standing.borrow().contact.to_string().contains("in use by node b"));
+        assert!(
+            rig.standing
+                .borrow()
+                .contact
+                .to_string()
+                .contains("in use by node b")
+        );
     });
 }
 
@@ -138,21 +151,42 @@ fn follows_the_others_while_its_own_lease_cannot_be_written() {
         pass(60).await;
         rig.memory.world.borrow_mut().full = true;
         rig.memory.delete("10.5.1.0-24");
-        assert_eq!(rig.next().await, "doubt", "others may be missing for the same reason");
+        assert_eq!(
+            rig.next().await,
+            "doubt",
+            "others may be missing for the same reason"
+        );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24");
-        rig.memory.put("10.5.40.0-24", &OTHER.replace("10.99.0.3", "10.99.0.4"), Some(7));
+        rig.memory.put(
+            "10.5.40.0-24",
+            &OTHER.replace("10.99.0.3", "10.99.0.4"),
+            Some(7),
+        );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24 +10.5.40.0/24");
-        assert!(rig.standing.borrow().contact.to_string().contains("failed to create"));
+        assert!(
+            rig.standing
+                .borrow()
+                .contact
+                .to_string()
+                .contains("failed to create")
+        );
         let before = rig.memory.world.borrow().lists;
         for _ in 0..600 {
             pass(1).await;
             while rig.updates.try_recv().is_ok() {}
         }
-        assert!(rig.memory.world.borrow().lists - before < 600 / 4, "{}", rig.memory.world.borrow().lists);
+        assert!(
+            rig.memory.world.borrow().lists - before < 600 / 4,
+            "{}",
+            rig.memory.world.borrow().lists
+        );
         assert_eq!(rig.memory.world.borrow().leases.len(), 1);
         rig.memory.world.borrow_mut().full = false;
         assert_eq!(rig.next().await, "doubt");
-        assert_eq!(rig.memory.names(), ["10.5.1.0-24", "10.5.30.0-24", "10.5.40.0-24"]);
+        assert_eq!(
+            rig.memory.names(),
+            ["10.5.1.0-24", "10.5.30.0-24", "10.5.40.0-24"]
+        );
     });
 }
 
@@ -192,7 +226,13 @@ fn leaves_its_reservation_alone_when_it_gives_way() {
         memory.put("10.5.1.0-24", MINE, None);
         let rig = Rig::start(memory, None);
         pass(60).await;
-        assert!(rig.standing.borrow().contact.to_string().contains("in use by node b"));
+        assert!(
+            rig.standing
+                .borrow()
+                .contact
+                .to_string()
+                .contains("in use by node b")
+        );
         assert_eq!(rig.memory.names(), ["10.5.1.0-24", "10.5.40.0-24"]);
     });
 }
