@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use crate::addr::Vni;
-use crate::envfile::docker::Form;
-use crate::envfile::{docker_opts_path, socket_path};
-use crate::iface::Selectors;
-use crate::masq::choice::Asked;
-use crate::secret::Secret;
-use crate::vxlan::peers::Peering;
-pub use commands::command;
-use commands::{CleanupFlags, DockerFlags, StatusFlags};
-use flags::{Firewall, Flags, Offload, Peers};
+pub use crate::cli::commands::command;
+use crate::cli::commands::{CleanupFlags, DockerFlags, StatusFlags};
+use crate::cli::flags::{Firewall, Flags, Offload, Peers};
+use crate::files::docker_opts::Form;
+use crate::files::subnet_env::{docker_opts_path, socket_path};
+use crate::model::addr::Vni;
+use crate::model::secret::Secret;
+use crate::overlay::desired::PeerMode;
+use crate::rules::choice::Asked;
+use crate::underlay::choice::Selectors;
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EX_USAGE: u8 = 64;
@@ -35,7 +35,7 @@ pub struct Options {
     /// Address that other hosts reach us under, where it is not that of the interface.
     pub public_ip: Option<Ipv4Addr>,
     /// When the entries for a peer are made.
-    pub peering: Peering,
+    pub peering: PeerMode,
     /// How long an entry made on demand may be unused.
     pub idle: Duration,
     /// Whether to masquerade.
@@ -109,7 +109,7 @@ pub enum Password {
 
 /// The daemon does not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
+pub enum ParseExit {
     /// It was asked for a text: help or version. Success.
     Text(String),
     /// The command line or the environment cannot be used.
@@ -175,8 +175,8 @@ pub struct DockerOptions {
 /// Reads the command line (without the program's name), then the environment for what it does not say.
 ///
 /// # Errors
-/// [`Stop`], with a text for the operator.
-pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command, Stop> {
+/// [`ParseExit`], with a text for the operator.
+pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command, ParseExit> {
     match args.split_first() {
         Some((name, rest)) if name == "cleanup" => {
             Ok(Command::Cleanup(read::<CleanupFlags>(rest, env)?.into()))
@@ -194,7 +194,7 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
 }
 
 /// The flags of one command, from its arguments and from the environment.
-fn read<F: Parser>(args: &[String], env: &BTreeMap<String, String>) -> Result<F, Stop> {
+fn read<F: Parser>(args: &[String], env: &BTreeMap<String, String>) -> Result<F, ParseExit> {
     let args: Vec<String> = go_spelling::<F>(args);
     let given = matches::<F>(&args)?;
     let mut all = args;
@@ -205,29 +205,31 @@ fn read<F: Parser>(args: &[String], env: &BTreeMap<String, String>) -> Result<F,
     F::from_arg_matches(&matches::<F>(&all)?).map_err(|error| stop(&error))
 }
 
-fn matches<F: Parser>(args: &[String]) -> Result<clap::ArgMatches, Stop> {
+fn matches<F: Parser>(args: &[String]) -> Result<clap::ArgMatches, ParseExit> {
     let program = [F::command().get_name().to_owned()];
     F::command()
         .try_get_matches_from(program.iter().chain(args))
         .map_err(|error| stop(&error))
 }
 
-fn stop(error: &clap::Error) -> Stop {
+fn stop(error: &clap::Error) -> ParseExit {
     if error.use_stderr() {
-        Stop::Usage(error.to_string())
+        ParseExit::Usage(error.to_string())
     } else {
-        Stop::Text(error.to_string())
+        ParseExit::Text(error.to_string())
     }
 }
 
-fn usage(text: impl Into<String>) -> Stop {
-    Stop::Usage(text.into())
+fn usage(text: impl Into<String>) -> ParseExit {
+    ParseExit::Usage(text.into())
 }
 
-fn in_variable(variable: &str, stop: Stop) -> Stop {
+fn in_variable(variable: &str, stop: ParseExit) -> ParseExit {
     match stop {
-        Stop::Usage(text) => Stop::Usage(format!("in the environment variable {variable}: {text}")),
-        Stop::Text(text) => Stop::Text(text),
+        ParseExit::Usage(text) => {
+            ParseExit::Usage(format!("in the environment variable {variable}: {text}"))
+        }
+        ParseExit::Text(text) => ParseExit::Text(text),
     }
 }
 
@@ -282,7 +284,7 @@ fn variable(long: &str) -> String {
     format!("FLANNELD_{}", long.replace('-', "_").to_uppercase())
 }
 
-fn options(flags: Flags) -> Result<Options, Stop> {
+fn options(flags: Flags) -> Result<Options, ParseExit> {
     if let Some(option) = flags.kubernetes.first_given() {
         return Err(usage(format!(
             "--{option}: this flanneld keeps its leases in etcd and does not speak to the Kubernetes API; \
@@ -298,8 +300,8 @@ fn options(flags: Flags) -> Result<Options, Stop> {
         },
         public_ip: flags.public_ip,
         peering: match flags.peers {
-            Peers::Eager => Peering::Eager,
-            Peers::OnDemand => Peering::OnDemand,
+            Peers::Eager => PeerMode::Eager,
+            Peers::OnDemand => PeerMode::OnDemand,
         },
         idle: Duration::from_secs(flags.peers_idle.into()),
         ip_masq: flags.ip_masq,
@@ -328,7 +330,7 @@ fn options(flags: Flags) -> Result<Options, Stop> {
     })
 }
 
-fn etcd_options(flags: &Flags) -> Result<EtcdOptions, Stop> {
+fn etcd_options(flags: &Flags) -> Result<EtcdOptions, ParseExit> {
     let endpoints = flags
         .etcd_endpoints
         .iter()
@@ -349,7 +351,7 @@ fn etcd_options(flags: &Flags) -> Result<EtcdOptions, Stop> {
     })
 }
 
-fn login(flags: &Flags) -> Result<Option<Login>, Stop> {
+fn login(flags: &Flags) -> Result<Option<Login>, ParseExit> {
     let password = match (&flags.etcd_password, &flags.etcd_password_file) {
         (None, None) => None,
         (Some(password), None) => Some(Password::Given(Secret(password.clone()))),
@@ -373,7 +375,7 @@ fn login(flags: &Flags) -> Result<Option<Login>, Stop> {
 }
 
 /// Checks an endpoint; without a scheme it is http, as for etcd's own clients.
-fn endpoint(text: &str) -> Result<String, Stop> {
+fn endpoint(text: &str) -> Result<String, ParseExit> {
     let text = text.trim().trim_end_matches('/');
     let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
     let authority = rest

@@ -1,15 +1,6 @@
 //! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
 
-mod access;
-mod control;
-mod external;
-mod health;
-mod preconditions;
-mod publish;
-mod rules;
-mod state;
-mod vitals;
-mod watchdog;
+mod etcd_access;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -21,22 +12,28 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
 
+use crate::adapters::etcd::Etcd;
+use crate::adapters::netlink;
+use crate::adapters::netlink::Netlink;
+use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
-use crate::envfile;
-use crate::etcd::Etcd;
-use crate::identity::NodeId;
-use crate::iface::External;
-use crate::netlink::{self, Netlink};
-use crate::roster;
-use crate::roster::run::Keep;
-use crate::roster::snapshot::{Place, Snapshot};
-use crate::status::Report;
-use crate::subnet::claim::{Identity, Past};
-use crate::subnet::keeper::{Channels, Keeper, Settings};
-use crate::subnet::update::Membership;
-use crate::vxlan::run::Runner;
-use crate::vxlan::{Local, OWNER};
-use vitals::Tell;
+use crate::conditions::channels;
+use crate::conditions::channels::StatusSenders;
+use crate::conditions::report::Report;
+use crate::files::reconciler::FilesReconciler;
+use crate::files::subnet_env;
+use crate::lease::claim::{Identity, Past};
+use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
+use crate::model::external_interface::ExternalInterface;
+use crate::model::membership::Membership;
+use crate::model::node_id::NodeId;
+use crate::overlay::reconciler::OverlayReconciler;
+use crate::overlay::{OWNER, OverlaySettings};
+use crate::peers::snapshot::{Snapshot, SnapshotOwner};
+use crate::peers::snapshot_file;
+use crate::peers::task;
+use crate::peers::task::PeerTask;
+use crate::rules::reconciler::RulesReconciler;
 
 /// Where systemd keeps the name of the machine (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -55,40 +52,41 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
-    let mut stop = Stop::new().context("failed to listen for signals")?;
+    let mut stop = ShutdownSignals::new().context("failed to listen for signals")?;
     // From the first moment: without somebody who listens, SIGHUP would end the daemon.
     let reload = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let node = node_id(&options)?;
     let etcd = Etcd::new(
-        access::load(&options.etcd)?,
-        access::source(&options.etcd),
+        etcd_access::load(&options.etcd)?,
+        etcd_access::source(&options.etcd),
         &options.etcd.prefix,
     );
-    let health_listener = health::bind(options.healthz).await?;
-    let control_listener = control::bind(&options.socket).await?;
+    let health_listener = http::bind(options.healthz).await?;
+    let control_listener = control_socket::bind(&options.socket).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(endless("the netlink connection", driver));
     info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    let (tell, vitals) = vitals::channels();
-    tasks.spawn_local(health::announce(vitals.clone()));
+    let (tell, vitals) = channels::channels();
+    tasks.spawn_local(http::announce(vitals.clone()));
     if let Some(listener) = health_listener {
-        tasks.spawn_local(health::serve(listener, vitals.clone()));
+        tasks.spawn_local(http::serve(listener, vitals.clone()));
     }
     if let Some(listener) = control_listener {
-        tasks.spawn_local(control::serve(
+        tasks.spawn_local(control_socket::serve(
             listener,
             vitals.clone(),
             fixed(&options, &node),
         ));
     }
-    let last_known = state::load(&state::path(&options), &options.etcd.prefix, &node);
+    let last_known =
+        snapshot_file::load(&snapshot_file::path(&options), &options.etcd.prefix, &node);
     let external = tokio::select! {
-        external = external::wait_for(&netlink, &options, last_known.as_ref()) => external,
+        external = crate::underlay::reconciler::wait_for(&netlink, &options, last_known.as_ref()) => external,
         name = stop.received() => return stopped(name),
     };
-    let found = preconditions::of_host(&netlink, &external).await;
-    tasks.spawn_local(said(preconditions::of_network(
+    let found = crate::host::run::of_host(&netlink, &external).await;
+    tasks.spawn_local(said(crate::host::run::of_network(
         found,
         local(&options, &external),
         vitals.membership.clone(),
@@ -96,7 +94,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let last = start(
         &mut tasks,
         &options,
-        Parts {
+        TaskInputs {
             node,
             external,
             etcd,
@@ -117,9 +115,9 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
 }
 
 /// What the tasks are made of.
-struct Parts {
+struct TaskInputs {
     node: NodeId,
-    external: External,
+    external: ExternalInterface,
     etcd: Etcd,
     netlink: Netlink,
     last_known: Option<Snapshot>,
@@ -131,11 +129,11 @@ struct Parts {
 fn start(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     options: &Options,
-    parts: Parts,
-    tell: Tell,
+    parts: TaskInputs,
+    tell: StatusSenders,
     joined: watch::Receiver<Option<Membership>>,
-) -> state::Last {
-    let Parts {
+) -> snapshot_file::FinalWrite {
+    let TaskInputs {
         node,
         external,
         etcd,
@@ -148,7 +146,7 @@ fn start(
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
     let (ask, questions) = mpsc::channel(QUESTIONS);
     let (snapshot, snapshots) = watch::channel(None);
-    let (last, stopping, writing) = state::last();
+    let (last, stopping, writing) = snapshot_file::last();
 
     let standing = tell.standing.subscribe();
     let public_ip = options.public_ip.unwrap_or(external.address);
@@ -159,31 +157,31 @@ fn start(
         public_ip,
         past,
     };
-    let settings = Settings {
+    let settings = LeaseSettings {
         renew_margin: options.renew_margin,
         random,
         boot_time,
         wall_time,
     };
-    let keeper = Keeper::new(
+    let keeper = LeaseManager::new(
         etcd,
         identity,
         settings,
-        Channels {
+        LeaseChannels {
             updates,
             standing: tell.standing,
             questions,
         },
     );
 
-    let place = Place {
+    let place = SnapshotOwner {
         prefix,
         node,
         interface: external.name.clone(),
         hardware: external.mac,
     };
     let (membership, summary) = (tell.membership, tell.summary);
-    let channels = roster::run::Channels {
+    let channels = task::PeerChannels {
         updates: heard,
         standing,
         kernel,
@@ -192,7 +190,7 @@ fn start(
         summary,
         stopping,
     };
-    let roster = Keep::new(
+    let roster = PeerTask::new(
         place,
         last_known,
         options.removal_grace,
@@ -200,18 +198,19 @@ fn start(
         wall_time,
     );
 
-    let mut runner = Runner::new(netlink, local(options, &external), tell.health, ask, random);
-    if let Some((watchdog, heart, every)) = watchdog::asked_for() {
+    let mut runner =
+        OverlayReconciler::new(netlink, local(options, &external), tell.health, ask, random);
+    if let Some((watchdog, heart, every)) = systemd::asked_for() {
         runner = runner.with_heart(heart, every);
-        tasks.spawn_local(watchdog.run(health::notify));
+        tasks.spawn_local(watchdog.run(http::notify));
     }
-    let rules = rules::Rules::new(
+    let rules = RulesReconciler::new(
         options,
         external.clone(),
         joined.clone(),
         tell.published.clone(),
     );
-    let publisher = publish::Publisher::new(options, external, joined, tell.published, reload);
+    let publisher = FilesReconciler::new(options, external, joined, tell.published, reload);
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
     tasks.spawn_local(endless(
@@ -222,7 +221,7 @@ fn start(
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
     tasks.spawn_local(endless(
         "the keeper of the snapshot",
-        state::keep(state::path(options), snapshots, writing),
+        snapshot_file::keep(snapshot_file::path(options), snapshots, writing),
     ));
     last
 }
@@ -244,7 +243,7 @@ async fn endless(name: &'static str, task: impl Future<Output = ()>) -> anyhow::
     clippy::disallowed_methods,
     reason = "this is the one source of randomness"
 )]
-fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     rand::random()
 }
 
@@ -253,17 +252,17 @@ fn stopped(signal: &str) -> anyhow::Result<()> {
         signal,
         "stopping; device, routes, rules and lease stay in place"
     );
-    health::stopping();
+    http::stopping();
     Ok(())
 }
 
 /// The two signals that mean "stop".
-struct Stop {
+struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Stop {
+impl ShutdownSignals {
     fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -295,9 +294,9 @@ fn node_id(options: &Options) -> anyhow::Result<NodeId> {
 }
 
 /// What is known of our last lease: subnet.env is the older witness, and all that Go flannel leaves.
-fn past(options: &Options, external: &External, last_known: Option<&Snapshot>) -> Past {
-    let subnet_env = envfile::write::read(&options.subnet_file);
-    let subnet = subnet_env.as_deref().and_then(envfile::previous_subnet);
+fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Snapshot>) -> Past {
+    let subnet_env = file_system::read(&options.subnet_file);
+    let subnet = subnet_env.as_deref().and_then(subnet_env::previous_subnet);
     let past = last_known
         .map(|snapshot| snapshot.past(external.mac))
         .unwrap_or_default();
@@ -334,11 +333,11 @@ fn wall_time() -> SystemTime {
     SystemTime::now()
 }
 
-fn local(options: &Options, external: &External) -> Local {
+fn local(options: &Options, external: &ExternalInterface) -> OverlaySettings {
     let alias = format!("{OWNER}{}", options.etcd.prefix);
     let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
     let checksums_in_software = options.checksums_in_software;
-    Local {
+    OverlaySettings {
         external: external.clone(),
         alias,
         blackhole,

@@ -1,50 +1,48 @@
-//! A Flannel-style VXLAN overlay network daemon for Linux: gives each host a subnet, kept in etcd, and has the kernel
-//! carry packets between the hosts' pods.
+//! A Flannel-style VXLAN overlay network daemon for Linux. It gives each host a subnet, which it leases in etcd, and
+//! programs the kernel to carry packets between the pods of all hosts.
 //!
-//! Decide in pure code, act in thin code. One picture holds the whole daemon:
+//! Decide in pure code, act in thin code:
 //!
 //! ```text
-//!  etcd ──▶ subnet::keeper ──leases──▶ vxlan (what should be) ──┐
-//!           (our lease, the others)                             ├─▶ vxlan::plan ──▶ netlink
-//!                                      netlink (what there is) ─┘    (ordered operations)
-//!  kernel asks (L2/L3 miss) ──▶ vxlan (who has it?) ──▶ netlink, at once
-//!           our lease ──▶ envfile, masq ──▶ files, packet filter
+//!  etcd leases ──watch──▶ peers (what should be) ──┐
+//!  own lease, config ──────────────────────────────┼─▶ desired state ─┐
+//!                                                  │                  ├─▶ plan: ordered ops ─▶ apply
+//!  kernel dumps + netlink events (what is) ────────┴─▶ observed state ┘
+//!  kernel L3/L2 misses ─▶ lookup in peers ─▶ one op, at once
 //! ```
 //!
-//! | module | owns |
+//! | module | what it holds |
 //! |---|---|
-//! | [`cli`], [`config`] | what the operator says: options, and the network's configuration in etcd |
-//! | [`identity`] | who we are among the members |
-//! | [`iface`] | which interface carries the overlay |
-//! | [`subnet`] | leases: their form, whose a subnet is, how we come to one and keep it |
-//! | [`roster`] | what we believe of the other hosts, also when etcd is away or was emptied |
-//! | [`vxlan`] | what the kernel should hold, and the operations that lead there |
-//! | [`masq`], [`envfile`], [`readiness`], [`status`], [`preflight`] | rules, files, readiness, state and preconditions as data |
-//! | [`etcd`], [`netlink`], [`firewall`], [`envfile::write`], [`status::ask`] | the adapters: each alone touches one piece of the outside |
-//! | [`daemon`], [`cleanup`] | the order in which all this happens, and how it is undone; know all others |
+//! | [`commands`] | one file for each subcommand |
+//! | [`cli`] | options and environment: parses and refuses |
+//! | [`daemon`] | the wiring: builds the tasks, hands out settings, signals, systemd |
+//! | [`lease`] | slice: our lease in etcd; port `Registry` |
+//! | [`underlay`] | slice: the external interface; port `Links` |
+//! | [`overlay`] | slice: device, FDB, neighbours, routes, misses; port `Kernel` |
+//! | [`rules`] | slice: the packet filter; port `RuleTable` |
+//! | [`files`] | slice: subnet.env and the options for Docker; port `Files` |
+//! | [`host`] | slice: whether this host is fit; port `HostFacts` |
+//! | [`peers`] | the one table of peers, the mass-removal guard, the snapshot |
+//! | [`conditions`] | how the daemon is: one table of conditions, and its views |
+//! | [`reconcile`] | the loop that every slice runs in |
+//! | [`model`] | the words that all share: addresses, network config, lease, node id |
+//! | [`adapters`] | what touches the world; they implement the ports |
 //!
-//! The core owns its ports ([`subnet::registry::Registry`], [`vxlan::kernel::Kernel`]); adapters implement them and do
-//! not know each other. `docs/architecture.md` says more.
+//! Arrows run down only: `main` -> `commands` -> `daemon` -> slices -> `reconcile`, `conditions`, `peers` -> `model`.
+//! Adapters know the ports and the model; only `daemon` and `commands` name adapters. `docs/architecture.md` says more.
 
-pub mod addr;
-pub mod backoff;
-pub mod cleanup;
+pub mod adapters;
 pub mod cli;
-pub mod config;
+pub mod commands;
+pub mod conditions;
 pub mod daemon;
-pub mod envfile;
 pub mod error;
-pub mod etcd;
-pub mod firewall;
-pub mod identity;
-pub mod iface;
-pub mod log;
-pub mod masq;
-pub mod netlink;
-pub mod preflight;
-pub mod readiness;
-pub mod roster;
-pub mod secret;
-pub mod status;
-pub mod subnet;
-pub mod vxlan;
+pub mod files;
+pub mod host;
+pub mod lease;
+pub mod model;
+pub mod overlay;
+pub mod peers;
+pub mod reconcile;
+pub mod rules;
+pub mod underlay;

@@ -7,26 +7,26 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use flanneld::cli::{self, CleanupOptions, Command, EX_USAGE, Options, Stop};
+use flanneld::cli::{self, CleanupOptions, Command, EX_USAGE, Options, ParseExit};
 
 fn main() -> ExitCode {
     match parse() {
         Ok(Command::Run(options)) => run(*options),
         Ok(Command::Cleanup(options)) => shown(cleanup(&options)),
-        Ok(Command::Status(options)) => shown(flanneld::status::ask::show(&options)),
-        Ok(Command::DockerOpts(options)) => shown(flanneld::envfile::convert::run(&options)),
-        Err(Stop::Text(text)) => {
+        Ok(Command::Status(options)) => shown(flanneld::commands::status::show(&options)),
+        Ok(Command::DockerOpts(options)) => shown(flanneld::commands::docker_opts::run(&options)),
+        Err(ParseExit::Text(text)) => {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(Stop::Usage(text)) => {
+        Err(ParseExit::Usage(text)) => {
             eprint!("flanneld: {text}");
             ExitCode::from(EX_USAGE)
         }
     }
 }
 
-fn parse() -> Result<Command, Stop> {
+fn parse() -> Result<Command, ParseExit> {
     let args: Vec<String> = std::env::args_os()
         .skip(1)
         .map(|arg| arg.to_string_lossy().into_owned())
@@ -39,7 +39,7 @@ fn parse() -> Result<Command, Stop> {
 }
 
 fn run(options: Options) -> ExitCode {
-    flanneld::log::start(
+    flanneld::adapters::log::start(
         options.verbosity,
         std::env::var_os("JOURNAL_STREAM").is_some(),
     );
@@ -56,7 +56,7 @@ fn cleanup(options: &CleanupOptions) -> anyhow::Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(flanneld::cleanup::run(options))
+    runtime.block_on(flanneld::commands::cleanup::run(options))
 }
 
 fn exit(ended: anyhow::Result<()>) -> ExitCode {

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser};
 
-use super::flags::Flags;
-use super::{CleanupOptions, DockerOptions, SUBNET_FILE, StatusOptions};
-use crate::addr::Vni;
-use crate::envfile::docker::{COMBINED, Form};
-use crate::envfile::{docker_opts_path, socket_path};
-use crate::roster::snapshot::file_name;
+use crate::cli::flags::Flags;
+use crate::cli::{CleanupOptions, DockerOptions, SUBNET_FILE, StatusOptions};
+use crate::files::docker_opts::{COMBINED, Form};
+use crate::files::subnet_env::{docker_opts_path, socket_path};
+use crate::model::addr::Vni;
+use crate::peers::snapshot::file_name;
 
 /// Says how the daemon on this host is: its lease, its peers, what is missing, and which leases it does not use.
 #[derive(Debug, Parser)]

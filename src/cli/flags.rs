@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, ValueEnum};
 use regex::Regex;
 
-use super::{ANYWHERE, SUBNET_FILE};
+use crate::cli::{ANYWHERE, SUBNET_FILE};
 
 const EXAMPLES: &str = "\
 Commands:

@@ -2,7 +2,7 @@ use std::path::Path;
 
 use super::*;
 
-fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, Stop> {
+fn parse_with(args: &[&str], env: &[(&str, &str)]) -> Result<Options, ParseExit> {
     let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     let env = env
         .iter()
@@ -22,7 +22,7 @@ fn options(args: &[&str]) -> Options {
 
 fn check_refused(args: &[&str], env: &[(&str, &str)], hint: &str) {
     match parse_with(args, env) {
-        Err(Stop::Usage(text)) => assert!(text.contains(hint), "{args:?}: {text}"),
+        Err(ParseExit::Usage(text)) => assert!(text.contains(hint), "{args:?}: {text}"),
         other => panic!("{args:?}: {other:?}"),
     }
 }
@@ -186,7 +186,7 @@ fn refuses_what_cannot_be_used() {
 #[test]
 fn teaches_when_asked() {
     let text = |args: &[&str]| match parse_with(args, &[]) {
-        Err(Stop::Text(text)) => text,
+        Err(ParseExit::Text(text)) => text,
         other => panic!("{args:?}: {other:?}"),
     };
     assert_eq!(
@@ -256,7 +256,7 @@ fn cleanup_finds_the_files_that_the_daemon_with_the_same_options_makes() {
     assert!(cleanup.vni.is_none() && !cleanup.force);
     let bad = ["cleanup".to_owned(), "--vni=16777216".to_owned()];
     assert!(
-        matches!(parse(&bad, &BTreeMap::new()), Err(Stop::Usage(text)) if text.contains("from 0 to 16777215"))
+        matches!(parse(&bad, &BTreeMap::new()), Err(ParseExit::Usage(text)) if text.contains("from 0 to 16777215"))
     );
 }
 
@@ -344,7 +344,7 @@ fn docker_opts_prints_where_no_file_is_wanted() {
         &["docker-opts".to_owned(), "-k".to_owned(), "A B".to_owned()],
         &BTreeMap::new(),
     );
-    assert!(matches!(refused, Err(Stop::Usage(text)) if text.contains("expected letters")));
+    assert!(matches!(refused, Err(ParseExit::Usage(text)) if text.contains("expected letters")));
 }
 
 /// The file that the package installs as /etc/default/flanneld.

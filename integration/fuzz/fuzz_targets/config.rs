@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Ok(parsed) = flanneld::config::parse(data) else {
+    let Ok(parsed) = flanneld::model::network_config::parse(data) else {
         return;
     };
     let config = parsed.config;
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     );
     assert!(config.subnet_min <= config.subnet_max);
     // Whatever is accepted hands out subnets of its own.
-    let subnet = flanneld::subnet::pick::pick(&config, &[], 0.5).expect("nothing is taken");
+    let subnet = flanneld::lease::pick::pick(&config, &[], 0.5).expect("nothing is taken");
     assert!(config.fits(subnet));
     assert!(config.differences(&config).is_empty());
 });

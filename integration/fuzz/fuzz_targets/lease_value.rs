@@ -3,9 +3,9 @@
 
 use std::net::Ipv4Addr;
 
-use flanneld::addr::MacAddr;
-use flanneld::config::NetworkConfig;
-use flanneld::subnet::{Own, owner_of, parse_lease, vet};
+use flanneld::model::addr::MacAddr;
+use flanneld::model::network_config::NetworkConfig;
+use flanneld::model::lease::{OwnLease, owner_of, parse_lease, vet};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     // The hosts lie outside of the first network, and inside of the second.
     for network in ["10.5.0.0/16", "10.0.0.0/8"] {
         let config = format!(r#"{{"Network":"{network}"}}"#);
-        let config = flanneld::config::parse(config.as_bytes())
+        let config = flanneld::model::network_config::parse(config.as_bytes())
             .expect("a configuration")
             .config;
         for name in [
@@ -28,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(name: &str, data: &[u8], config: &NetworkConfig) {
-    let own = Own {
+    let own = OwnLease {
         subnet: "10.5.99.0/24".parse().expect("a subnet"),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
         vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),

@@ -1,9 +1,9 @@
 //! Any text as the last known state, with a wrong checksum and with a right one: not used unless it is ours.
 #![no_main]
 
-use flanneld::identity::NodeId;
-use flanneld::roster::snapshot::Snapshot;
-use flanneld::subnet::vet;
+use flanneld::model::node_id::NodeId;
+use flanneld::peers::snapshot::Snapshot;
+use flanneld::model::lease::vet;
 use libfuzzer_sys::fuzz_target;
 
 const PREFIX: &str = "/coreos.com/network";

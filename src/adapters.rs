@@ -1,0 +1,10 @@
+//! What touches the world outside the process. Each adapter implements the port of a slice; none names another.
+
+pub mod control_socket;
+pub mod etcd;
+pub mod file_system;
+pub mod http;
+pub mod log;
+pub mod netlink;
+pub mod packet_filter;
+pub mod systemd;

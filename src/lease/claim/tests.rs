@@ -1,0 +1,333 @@
+use super::*;
+
+const CONFIG: &str = r#"{"Network":"10.5.0.0/16"}"#;
+const MINE: &str = "02:00:00:00:00:01";
+
+fn config() -> NetworkConfig {
+    crate::model::network_config::parse(CONFIG.as_bytes())
+        .expect("a configuration in a test")
+        .config
+}
+
+fn entry(name: &str, public_ip: &str, data: &str) -> Entry {
+    let value =
+        format!(r#"{{"PublicIP":"{public_ip}","BackendType":"vxlan","BackendData":{data}}}"#);
+    Entry {
+        name: name.to_owned(),
+        value: value.into_bytes(),
+        revision: 7,
+        lease: Some(1),
+    }
+}
+
+/// An entry of a host with a name.
+fn named(name: &str, public_ip: &str, node: &str, revision: i64) -> Entry {
+    let value = format!(
+        r#"{{"PublicIP":"{public_ip}","BackendType":"vxlan","BackendData":{COMPLETE},"NodeID":"{node}"}}"#
+    );
+    Entry {
+        name: name.to_owned(),
+        value: value.into_bytes(),
+        revision,
+        lease: Some(1),
+    }
+}
+
+fn identity() -> Identity {
+    Identity {
+        node: NodeId::named("a"),
+        prefix: "/test".to_owned(),
+        public_ip: Ipv4Addr::new(10, 99, 0, 2),
+        past: Past {
+            vtep_mac: MINE.parse().ok(),
+            ..Past::default()
+        },
+    }
+}
+
+fn text_of(entries: Vec<Entry>, identity: &Identity, silent: &[&str]) -> String {
+    let learned = Learned {
+        lost: Vec::new(),
+        silent: silent.iter().map(ToString::to_string).collect(),
+    };
+    match claim(
+        &Listing {
+            revision: 9,
+            config: None,
+            entries,
+        },
+        &config(),
+        identity,
+        &learned,
+        0.0,
+    ) {
+        Claim::Keep(own, _) => format!("keep {} {}", own.subnet, own.vtep_mac),
+        Claim::Rewrite(own, _) => format!("rewrite {} {}", own.subnet, own.vtep_mac),
+        Claim::Create(own) => format!("create {} {}", own.subnet, own.vtep_mac),
+        Claim::Rival(rival) => format!("rival {} {:?}", rival.entry.name, rival.shares),
+        Claim::Exhausted => "exhausted".to_owned(),
+    }
+}
+
+fn check(entries: Vec<Entry>, previous: Option<&str>, expected: &str) {
+    let mut identity = identity();
+    identity.past.subnet = previous.map(|text| text.parse().expect("a subnet in a test"));
+    assert_eq!(text_of(entries, &identity, &[]), expected);
+}
+
+#[test]
+fn keeps_the_key_with_our_name_and_its_mac() {
+    let entries = vec![
+        named("10.5.9.0-24", "10.99.0.2", "a", 5),
+        named("10.5.7.0-24", "10.99.0.3", "b", 3),
+    ];
+    check(
+        entries,
+        Some("10.5.8.0/24"),
+        "keep 10.5.9.0/24 b6:bf:4c:81:cf:3b",
+    );
+}
+
+#[test]
+fn gives_way_to_a_host_that_cannot_be_told_from_us_if_that_was_there_before() {
+    let address = named("10.5.7.0-24", "10.99.0.2", "b", 3);
+    check(vec![address.clone()], None, "rival 10.5.7.0-24 PublicIp");
+    let name = named("10.5.7.0-24", "10.99.0.3", "a", 3);
+    check(vec![name.clone()], None, "rival 10.5.7.0-24 NodeId");
+    for other in [address, name] {
+        let (older, newer) = (
+            named("10.5.9.0-24", "10.99.0.2", "a", 2),
+            named("10.5.9.0-24", "10.99.0.2", "a", 4),
+        );
+        assert!(
+            text_of(vec![other.clone(), newer], &identity(), &[]).starts_with("rival 10.5.7.0-24")
+        );
+        assert!(text_of(vec![other, older], &identity(), &[]).starts_with("keep 10.5.9.0/24"));
+    }
+}
+
+#[test]
+fn takes_over_from_a_host_that_has_long_been_silent() {
+    let address = named("10.5.7.0-24", "10.99.0.2", "b", 3);
+    let text = text_of(vec![address], &identity(), &["10.5.7.0-24"]);
+    assert_eq!(
+        text,
+        format!("rewrite 10.5.7.0/24 {MINE}"),
+        "its MAC may come back with it"
+    );
+    let name = named("10.5.7.0-24", "10.99.0.3", "a", 3);
+    assert_eq!(
+        text_of(vec![name], &identity(), &["10.5.7.0-24"]),
+        "rewrite 10.5.7.0/24 b6:bf:4c:81:cf:3b"
+    );
+}
+
+#[test]
+fn keeps_the_subnet_when_this_very_machine_has_a_new_address() {
+    let mut identity = identity();
+    identity.past.public_ip = Some(Ipv4Addr::new(10, 99, 0, 77));
+    let before = named("10.5.7.0-24", "10.99.0.77", "a", 3);
+    assert_eq!(
+        text_of(vec![before], &identity, &[]),
+        "rewrite 10.5.7.0/24 b6:bf:4c:81:cf:3b"
+    );
+}
+
+#[test]
+fn a_rival_is_told_both_names_and_what_to_do() {
+    for (entry, hints) in [
+        (
+            named("10.5.7.0-24", "10.99.0.2", "b", 3),
+            [
+                "node b",
+                "node a",
+                "--iface",
+                "etcdctl del /test/subnets/10.5.7.0-24",
+            ],
+        ),
+        (
+            named("10.5.7.0-24", "10.99.0.3", "a", 3),
+            [
+                "10.99.0.3",
+                "node id a",
+                "--node-id",
+                "etcdctl del /test/subnets/10.5.7.0-24",
+            ],
+        ),
+    ] {
+        let listing = Listing {
+            revision: 9,
+            config: None,
+            entries: vec![entry],
+        };
+        let Claim::Rival(rival) = claim(&listing, &config(), &identity(), &Learned::default(), 0.0)
+        else {
+            panic!("a rival is expected");
+        };
+        let text = Refusal(&rival, &identity()).to_string();
+        assert!(hints.iter().all(|hint| text.contains(hint)), "{text}");
+    }
+}
+
+const COMPLETE: &str = r#"{"VNI":1,"VtepMAC":"b6:bf:4c:81:cf:3b"}"#;
+
+#[test]
+fn takes_over_the_key_of_go_flannel_with_our_public_ip_and_its_mac() {
+    let entries = vec![
+        entry("10.5.7.0-24", "10.99.0.3", COMPLETE),
+        entry("10.5.9.0-24", "10.99.0.2", COMPLETE),
+    ];
+    check(
+        entries,
+        Some("10.5.8.0/24"),
+        "rewrite 10.5.9.0/24 b6:bf:4c:81:cf:3b",
+    );
+}
+
+#[test]
+fn prefers_the_previous_among_several_of_ours() {
+    let entries = vec![
+        entry("10.5.7.0-24", "10.99.0.2", COMPLETE),
+        entry("10.5.9.0-24", "10.99.0.2", COMPLETE),
+    ];
+    check(
+        entries,
+        Some("10.5.9.0/24"),
+        "rewrite 10.5.9.0/24 b6:bf:4c:81:cf:3b",
+    );
+}
+
+#[test]
+fn completes_the_value_of_an_old_flannel_and_of_another_backend() {
+    let old = entry(
+        "10.5.9.0-24",
+        "10.99.0.2",
+        r#"{"VtepMAC":"b6:bf:4c:81:cf:3b"}"#,
+    );
+    check(vec![old], None, "rewrite 10.5.9.0/24 b6:bf:4c:81:cf:3b");
+    let mut udp = entry("10.5.9.0-24", "10.99.0.2", "null");
+    udp.value = br#"{"PublicIP":"10.99.0.2","BackendType":"udp"}"#.to_vec();
+    check(vec![udp], None, &format!("rewrite 10.5.9.0/24 {MINE}"));
+}
+
+#[test]
+fn does_not_keep_a_key_that_does_not_fit_the_config() {
+    let entries = vec![entry("10.5.9.0-25", "10.99.0.2", COMPLETE)];
+    check(entries, None, &format!("create 10.5.1.0/24 {MINE}"));
+}
+
+#[test]
+fn takes_the_previous_subnet_if_it_is_free_and_fits() {
+    check(
+        vec![],
+        Some("10.5.8.0/24"),
+        &format!("create 10.5.8.0/24 {MINE}"),
+    );
+    check(
+        vec![],
+        Some("10.6.8.0/24"),
+        &format!("create 10.5.1.0/24 {MINE}"),
+    );
+    let taken = vec![entry("10.5.8.0-24", "10.99.0.3", COMPLETE)];
+    check(
+        taken,
+        Some("10.5.8.0/24"),
+        &format!("create 10.5.1.0/24 {MINE}"),
+    );
+}
+
+#[test]
+fn garbage_still_occupies_the_subnet_it_names() {
+    let mut garbage = entry("10.5.1.0-24", "10.99.0.3", COMPLETE);
+    garbage.value = b"garbage".to_vec();
+    check(vec![garbage], None, &format!("create 10.5.2.0/24 {MINE}"));
+}
+
+#[test]
+fn takes_no_subnet_that_a_host_lies_in() {
+    let config = br#"{"Network":"10.99.0.0/16","SubnetMin":"10.99.0.0","SubnetMax":"10.99.2.0"}"#;
+    let config = crate::model::network_config::parse(config)
+        .expect("a configuration in a test")
+        .config;
+    // We are in the first, by name even; another host is in the second.
+    let ours = named("10.99.0.0-24", "10.99.0.2", "a", 5);
+    let entries = vec![ours, named("10.99.9.0-24", "10.99.1.9", "b", 3)];
+    let mut identity = identity();
+    identity.past.subnet = "10.99.0.0/24".parse().ok();
+    let listing = Listing {
+        revision: 9,
+        config: None,
+        entries,
+    };
+    let claimed = claim(&listing, &config, &identity, &Learned::default(), 0.0);
+    let free = "10.99.2.0/24".parse().expect("a subnet in a test");
+    assert!(
+        matches!(&claimed, Claim::Create(own) if own.subnet == free),
+        "{claimed:?}"
+    );
+}
+
+#[test]
+fn says_when_nothing_is_free() {
+    let entries = (0..=255)
+        .map(|n| entry(&format!("10.5.{n}.0-24"), "10.99.0.3", COMPLETE))
+        .collect();
+    check(entries, None, "exhausted");
+}
+
+#[test]
+fn does_not_advise_to_delete_a_reservation() {
+    for (ip, node, advice) in [
+        ("10.99.0.2", "b", "or give this host that --node-id"),
+        ("10.99.0.3", "a", "and with PublicIP 10.99.0.2"),
+    ] {
+        for (lease, reserved) in [(None, true), (Some(1), false)] {
+            let entry = Entry {
+                lease,
+                ..named("10.5.7.0-24", ip, node, 3)
+            };
+            let Some(rival) = rival(
+                &Listing {
+                    revision: 9,
+                    config: None,
+                    entries: vec![entry],
+                },
+                &config(),
+                &identity(),
+                &Learned::default(),
+            ) else {
+                panic!("a rival")
+            };
+            let text = Refusal(&rival, &identity()).to_string();
+            assert_eq!(
+                text.contains("etcdctl del /test/subnets/10.5.7.0-24"),
+                !reserved,
+                "{text}"
+            );
+            assert_eq!(text.contains(advice), reserved, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_subnet_is_anothers_if_any_part_of_it_is() {
+    let subnet = "10.5.9.0/24".parse().expect("a subnet in a test");
+    let check = |entry: Entry, expected: bool| {
+        let listing = Listing {
+            revision: 9,
+            config: None,
+            entries: vec![entry.clone()],
+        };
+        assert_eq!(
+            is_anothers(&listing, subnet, &identity()),
+            expected,
+            "{entry:?}"
+        );
+    };
+    check(named("10.5.9.0-24", "10.99.0.2", "a", 3), false);
+    check(entry("10.5.9.0-24", "10.99.0.2", COMPLETE), false);
+    check(named("10.5.8.0-24", "10.99.0.3", "b", 3), false);
+    check(named("10.5.9.0-24", "10.99.0.3", "b", 3), true);
+    check(named("10.5.8.0-23", "10.99.0.3", "b", 3), true);
+    check(named("10.5.9.0-24&fd00:5::-64", "10.99.0.3", "b", 3), true);
+}

@@ -1,0 +1,9 @@
+//! The words that all modules share: addresses, the network configuration, leases, identities. No I/O and no clock.
+
+pub mod addr;
+pub mod external_interface;
+pub mod lease;
+pub mod membership;
+pub mod network_config;
+pub mod node_id;
+pub mod secret;

@@ -1,0 +1,185 @@
+//! A kernel in memory for tests: keeps a [`OverlayState`], fails when told to, prints itself as `ip` would.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::overlay::plan::Op;
+use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};
+use crate::overlay::state::{Device, Hop, OverlayState, Sysctl};
+
+/// What a test sees of the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct FakeKernelState {
+    pub(crate) state: OverlayState,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) unresolved: Vec<Ipv4Addr>,
+    pub(crate) ages: Vec<Age>,
+    /// Operations from now on, counted down, after which one fails.
+    pub(crate) fail_after: Option<usize>,
+    pub(crate) applied: usize,
+    pub(crate) observed: usize,
+    pub(crate) observing_takes: Duration,
+}
+
+/// See the module. Clones share one world.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FakeKernel {
+    pub(crate) world: Rc<RefCell<FakeKernelState>>,
+    pub(crate) wake: Rc<tokio::sync::Notify>,
+}
+
+impl FakeKernel {
+    pub(crate) fn say(&self, event: Event) {
+        self.world.borrow_mut().events.push_back(event);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn text(&self) -> String {
+        render(&self.world.borrow().state)
+    }
+}
+
+impl FakeKernelState {
+    fn step(&mut self, op: &Op) -> io::Result<()> {
+        if let Some(left) = &mut self.fail_after {
+            if *left == 0 {
+                self.fail_after = None;
+                return Err(io::Error::from_raw_os_error(nix::libc::ENOBUFS));
+            }
+            *left -= 1;
+        }
+        self.applied += 1;
+        apply(&mut self.state, op)
+    }
+}
+
+/// Does what the kernel would do.
+pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
+    if state.device.is_none() && !matches!(op, Op::CreateDevice(_) | Op::DeleteDevice) {
+        return Err(io::Error::from_raw_os_error(nix::libc::ENODEV));
+    }
+    let entries = &mut state.entries;
+    let device = state.device.as_mut();
+    match op.clone() {
+        Op::CreateDevice(device) => {
+            let sysctls = [(Sysctl::AppSolicit, 0), (Sysctl::AcceptRa, 1)].into();
+            let device = Some(Device {
+                alias: String::new(),
+                ..device
+            });
+            *state = OverlayState {
+                device,
+                sysctls,
+                ..OverlayState::default()
+            };
+        }
+        Op::DeleteDevice => *state = OverlayState::default(),
+        Op::SetLocal(ip) => device.into_iter().for_each(|d| d.local = ip),
+        Op::SetMac(mac) => {
+            device.into_iter().for_each(|d| d.mac = mac);
+            entries.neighbours.clear();
+        }
+        Op::SetMtu(mtu) => device.into_iter().for_each(|d| d.mtu = mtu),
+        Op::SetAlias(alias) => device.into_iter().for_each(|d| d.alias = alias.clone()),
+        Op::SetUp => state.up = true,
+        Op::AddAddress(address) => _ = state.addresses.insert(address),
+        Op::DelAddress(address) => _ = state.addresses.remove(&address),
+        Op::SetSysctl(sysctl, value) => _ = state.sysctls.insert(sysctl, value),
+        Op::SetTxChecksum(on) => state.tx_checksum = Some(on),
+        Op::PutFdb(mac, ip) => _ = entries.fdb.insert(mac, ip),
+        Op::DelFdb(mac, _) => _ = entries.fdb.remove(&mac),
+        Op::PutNeighbour(ip, mac) => _ = entries.neighbours.insert(ip, mac),
+        Op::DoubtNeighbour(ip, _) => _ = entries.neighbours.remove(&ip),
+        Op::DelNeighbour(ip) => _ = entries.neighbours.remove(&ip),
+        Op::PutRoute(key, hop) => _ = entries.routes.insert(key, hop),
+        Op::DelRoute(key, _) => _ = entries.routes.remove(&key),
+    }
+    Ok(())
+}
+
+/// The state in the syntax of `ip` and `bridge`.
+pub(crate) fn render(state: &OverlayState) -> String {
+    let mut text = String::new();
+    if let Some(d) = &state.device {
+        let up = if state.up { "up" } else { "down" };
+        _ = writeln!(
+            text,
+            "{} {} id {} local {} dev {} mtu {} {up}",
+            d.name, d.mac, d.vni, d.local, d.parent, d.mtu
+        );
+    }
+    state
+        .addresses
+        .iter()
+        .for_each(|address| _ = writeln!(text, "inet {address}"));
+    state
+        .entries
+        .fdb
+        .iter()
+        .for_each(|(mac, ip)| _ = writeln!(text, "{mac} dst {ip}"));
+    state
+        .entries
+        .neighbours
+        .iter()
+        .for_each(|(ip, mac)| _ = writeln!(text, "{ip} lladdr {mac}"));
+    for (key, hop) in &state.entries.routes {
+        _ = match hop {
+            Hop::Vtep(via) => {
+                writeln!(
+                    text,
+                    "{} via {via} metric {} proto {}",
+                    key.destination, key.metric, key.protocol
+                )
+            }
+            Hop::Link => writeln!(
+                text,
+                "{} metric {} proto {}",
+                key.destination, key.metric, key.protocol
+            ),
+            Hop::Blackhole => writeln!(text, "blackhole {}", key.destination),
+        };
+    }
+    text
+}
+
+impl Kernel for FakeKernel {
+    async fn observe(&mut self, _device: &str) -> Result<OverlayState, KernelError> {
+        self.world.borrow_mut().observed += 1;
+        let takes = self.world.borrow().observing_takes;
+        tokio::time::sleep(takes).await;
+        Ok(self.world.borrow().state.clone())
+    }
+
+    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure> {
+        let mut world = self.world.borrow_mut();
+        let failed = |op: &Op, source| OpFailure {
+            command: op.command(device).to_string(),
+            source,
+        };
+        ops.iter()
+            .filter_map(|op| world.step(op).err().map(|source| failed(op, source)))
+            .collect()
+    }
+
+    async fn ages(&mut self, _device: &str) -> Result<Vec<Age>, KernelError> {
+        Ok(self.world.borrow().ages.clone())
+    }
+
+    async fn unresolved(&mut self, _device: &str) -> Result<Vec<Ipv4Addr>, KernelError> {
+        Ok(self.world.borrow().unresolved.clone())
+    }
+
+    async fn event(&mut self, _device: &str) -> Result<Event, KernelError> {
+        loop {
+            if let Some(event) = self.world.borrow_mut().events.pop_front() {
+                return Ok(event);
+            }
+            self.wake.notified().await;
+        }
+    }
+}

@@ -1,0 +1,284 @@
+use super::*;
+use crate::model::lease::OwnLease;
+use crate::model::network_config;
+use crate::overlay::fake::{apply, render};
+use proptest::prelude::*;
+
+fn membership() -> Membership {
+    let own = OwnLease {
+        subnet: "10.5.99.0/24".parse().expect("a subnet in a test"),
+        public_ip: Ipv4Addr::new(10, 99, 0, 2),
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
+    };
+    let config = network_config::parse(br#"{"Network":"10.5.0.0/16"}"#)
+        .expect("a configuration in a test")
+        .config;
+    Membership { own, config }
+}
+
+fn local() -> OverlaySettings {
+    let external = ExternalInterface {
+        name: "eth0".to_owned(),
+        mac: None,
+        address: Ipv4Addr::new(10, 99, 0, 2),
+        mtu: 1500,
+    };
+    OverlaySettings {
+        checksums_in_software: false,
+        external,
+        alias: "flanneld".to_owned(),
+        blackhole: false,
+        peering: PeerMode::Eager,
+        idle: Duration::from_secs(600),
+    }
+}
+
+fn overlay() -> Overlay {
+    Overlay::new(&membership(), &local())
+}
+
+fn lease(subnet: u8, mac: u8, host: u8, revision: i64) -> Lease {
+    Lease {
+        subnet: Ipv4Network::new(Ipv4Addr::new(10, 5, subnet, 0), 24).expect("a subnet in a test"),
+        public_ip: Ipv4Addr::new(10, 99, 0, host),
+        vtep_mac: MacAddr([2, 0, 0, 0, 0, mac]),
+        vni: None,
+        revision,
+    }
+}
+
+fn put(lease: Lease) -> (Ipv4Network, Option<Lease>) {
+    (lease.subnet, Some(lease))
+}
+
+fn commands(ops: &[Op]) -> Vec<String> {
+    ops.iter()
+        .map(|op| op.command("flannel.1").to_string())
+        .collect()
+}
+
+#[test]
+fn checksums_are_left_alone_unless_the_operator_wants_them_made_here() {
+    let keep = Overlay::new(&membership(), &local()).desired();
+    let off = Overlay::new(
+        &membership(),
+        &OverlaySettings {
+            checksums_in_software: true,
+            ..local()
+        },
+    )
+    .desired();
+    let network = Overlay::new(&membership(), &local()).network();
+    let op = plan::Op::SetTxChecksum(false);
+    let on = OverlayState {
+        tx_checksum: Some(true),
+        ..keep.clone()
+    };
+    assert!(plan::plan(&keep, &on, network).is_empty());
+    assert_eq!(plan::plan(&off, &on, network), std::slice::from_ref(&op));
+    assert!(
+        plan::plan(
+            &off,
+            &OverlayState {
+                tx_checksum: Some(false),
+                ..keep
+            },
+            network
+        )
+        .is_empty()
+    );
+    assert!(
+        plan::plan(&off, &OverlayState::default(), network).contains(&op),
+        "on a device that is made again"
+    );
+}
+
+#[test]
+fn wants_the_device_of_the_contract() {
+    assert_eq!(
+        render(&overlay().desired()),
+        "flannel.1 02:00:00:00:00:01 id 1 local 10.99.0.2 dev eth0 mtu 1450 up\ninet 10.5.99.0/32\n"
+    );
+}
+
+#[test]
+fn drops_packets_to_unused_addresses_of_ours_when_asked_to() {
+    let overlay = Overlay::new(
+        &membership(),
+        &OverlaySettings {
+            blackhole: true,
+            ..local()
+        },
+    );
+    assert!(render(&overlay.desired()).ends_with("blackhole 10.5.99.0/24\n"));
+}
+
+#[test]
+fn a_host_that_moved_to_another_subnet_keeps_its_fdb_entry_when_the_old_lease_goes() {
+    let mut overlay = overlay();
+    overlay.change_peers(vec![put(lease(40, 0x40, 3, 1))]);
+    overlay.change_peers(vec![put(lease(41, 0x40, 3, 2))]);
+    let ops = overlay.change_peers(vec![(lease(40, 0x40, 3, 1).subnet, None)]);
+    assert_eq!(
+        commands(&ops),
+        [
+            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink metric 41 proto 102",
+            "ip neigh del 10.5.40.0 dev flannel.1"
+        ]
+    );
+}
+
+#[test]
+fn of_two_leases_with_one_mac_the_later_wins_in_any_order() {
+    for order in [[0, 1], [1, 0]] {
+        let leases = [lease(40, 0x40, 3, 5), lease(41, 0x40, 4, 6)];
+        let mut overlay = overlay();
+        order
+            .iter()
+            .for_each(|i| _ = overlay.change_peers(vec![put(leases[*i].clone())]));
+        assert_eq!(
+            overlay.peers().fdb(MacAddr([2, 0, 0, 0, 0, 0x40])),
+            Some(Ipv4Addr::new(10, 99, 0, 4))
+        );
+    }
+}
+
+#[test]
+fn does_not_take_the_device_of_another_instance() {
+    let ours = Overlay::new(
+        &membership(),
+        &OverlaySettings {
+            alias: "flanneld /blue".to_owned(),
+            ..local()
+        },
+    );
+    let alias = |alias: &str| Device {
+        alias: alias.to_owned(),
+        ..ours.desired().device.expect("a device")
+    };
+    assert_eq!(
+        ours.other_owner(&alias("flanneld /red")).as_deref(),
+        Some("flanneld /red")
+    );
+    assert_eq!(ours.other_owner(&alias("flanneld /blue")), None);
+    assert_eq!(ours.other_owner(&alias("")), None);
+}
+
+#[test]
+fn names_the_leases_that_claim_the_same() {
+    let mut overlay = overlay();
+    let mut wide = lease(40, 0x43, 6, 9);
+    wide.subnet = "10.5.40.0/23".parse().expect("a subnet in a test");
+    overlay.replace_peers(vec![
+        lease(40, 0x40, 3, 5),
+        lease(41, 0x40, 4, 6),
+        lease(42, 0x42, 3, 7),
+        wide,
+    ]);
+    let subnets: Vec<Ipv4Network> = overlay.peers().subnets().collect();
+    assert_eq!(
+        overlay.conflicts(&subnets),
+        [
+            "10.5.40.0/23 and 10.5.40.0/24 claim the same addresses",
+            "10.5.40.0/23 and 10.5.41.0/24 claim the same addresses",
+            "10.5.40.0/24 and 10.5.41.0/24 claim the same VtepMAC",
+            "10.5.40.0/24 and 10.5.42.0/24 claim the same PublicIP",
+        ]
+    );
+    assert_eq!(
+        overlay.conflicts(&subnets[3..]).len(),
+        1,
+        "the last one's only"
+    );
+}
+
+#[test]
+fn writing_the_same_lease_again_does_nothing() {
+    let mut overlay = overlay();
+    overlay.change_peers(vec![put(lease(40, 0x40, 3, 1))]);
+    assert_eq!(
+        overlay.change_peers(vec![put(lease(40, 0x40, 3, 2))]),
+        Vec::new()
+    );
+}
+
+#[test]
+fn a_complete_list_removes_who_is_not_in_it() {
+    let mut overlay = overlay();
+    overlay.replace_peers(vec![lease(40, 0x40, 3, 1), lease(41, 0x41, 4, 1)]);
+    let ops = overlay.replace_peers(vec![lease(41, 0x41, 5, 2)]);
+    assert_eq!(
+        commands(&ops),
+        [
+            "bridge fdb replace 02:00:00:00:00:41 dev flannel.1 dst 10.99.0.5 self permanent",
+            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink metric 41 proto 102",
+            "ip neigh del 10.5.40.0 dev flannel.1",
+            "bridge fdb del 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self",
+        ]
+    );
+}
+
+#[test]
+fn answers_a_miss_with_the_fdb_entry_first() {
+    let mut overlay = overlay();
+    overlay.replace_peers(vec![lease(40, 0x40, 3, 1)]);
+    assert_eq!(
+        commands(&overlay.answer(Miss::L3(Ipv4Addr::new(10, 5, 40, 0)))),
+        [
+            "bridge fdb replace 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self permanent",
+            "ip neigh replace 10.5.40.0 lladdr 02:00:00:00:00:40 dev flannel.1 nud permanent",
+        ]
+    );
+    assert_eq!(
+        commands(&overlay.answer(Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40])))),
+        ["bridge fdb replace 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self permanent"]
+    );
+}
+
+#[test]
+fn does_not_answer_for_strangers() {
+    let mut overlay = overlay();
+    overlay.replace_peers(vec![lease(40, 0x40, 3, 1)]);
+    for miss in [
+        Miss::L3(Ipv4Addr::new(10, 5, 41, 0)),
+        Miss::L3(Ipv4Addr::new(8, 8, 8, 8)),
+        Miss::L2(MacAddr([0xff; 6])),
+    ] {
+        assert_eq!(overlay.answer(miss), Vec::new(), "{miss:?}");
+    }
+}
+
+#[test]
+fn each_route_has_a_metric_of_its_own() {
+    let mut overlay = overlay();
+    overlay.replace_peers((0..=98).map(|n| lease(n, n, 3, 1)).collect());
+    let metrics: BTreeSet<u32> = overlay
+        .desired()
+        .entries
+        .routes
+        .keys()
+        .map(|key| key.metric)
+        .collect();
+    assert_eq!(metrics, (1..=99).collect());
+}
+
+fn any_change() -> impl Strategy<Value = (Ipv4Network, Option<Lease>)> {
+    let lease = (0u8..6, 0u8..4, 0u8..3, 0i64..50)
+        .prop_map(|(subnet, mac, host, rev)| lease(subnet, mac, host, rev));
+    (lease, any::<bool>()).prop_map(|(lease, there)| (lease.subnet, there.then_some(lease)))
+}
+
+proptest! {
+    /// Following changes one batch after the other leads where a look at everything would lead.
+    #[test]
+    fn small_steps_and_a_big_one_lead_to_the_same(batches in prop::collection::vec(prop::collection::vec(any_change(), 1..5), 1..8)) {
+        let mut overlay = overlay();
+        let mut kernel = overlay.desired();
+        for batch in batches {
+            for op in overlay.change_peers(batch) {
+                apply(&mut kernel, &op).expect("the device is there");
+            }
+            prop_assert_eq!(&kernel, &overlay.desired());
+        }
+    }
+}

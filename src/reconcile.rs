@@ -1,0 +1,4 @@
+//! The loop that every slice runs in.
+
+pub mod backoff;
+pub mod limiter;
