@@ -13,17 +13,20 @@ use tokio::task::{JoinSet, LocalSet};
 use tracing::info;
 
 use crate::adapters::etcd::Etcd;
+use crate::adapters::file_system::Disk;
 use crate::adapters::netlink;
 use crate::adapters::netlink::Netlink;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
-use crate::conditions::channels;
 use crate::conditions::channels::StatusSenders;
 use crate::conditions::report::Report;
-use crate::files::reconciler::FilesReconciler;
+use crate::conditions::{ConditionType, channels};
+use crate::files::reconciler::{self, FilesSlice};
+use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
 use crate::lease::claim::{Identity, Past};
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
+use crate::lease::status::LeaseConditions;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
@@ -33,6 +36,7 @@ use crate::peers::snapshot::{Snapshot, SnapshotOwner};
 use crate::peers::snapshot_file;
 use crate::peers::task;
 use crate::peers::task::PeerTask;
+use crate::reconcile::driver::Driver;
 use crate::rules::reconciler::RulesReconciler;
 
 /// Where systemd keeps the name of the machine (machine-id(5)).
@@ -54,7 +58,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut stop = ShutdownSignals::new().context("failed to listen for signals")?;
     // From the first moment: without somebody who listens, SIGHUP would end the daemon.
-    let reload = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
+    let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
     let node = node_id(&options)?;
     let etcd = Etcd::new(
         etcd_access::load(&options.etcd)?,
@@ -65,9 +69,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let control_listener = control_socket::bind(&options.socket).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
+    let (reload_sender, reload) = mpsc::channel(1);
+    tasks.spawn_local(forward(hangup, reload_sender));
     tasks.spawn_local(endless("the netlink connection", driver));
     info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    let (tell, vitals) = channels::channels();
+    let (tell, vitals) = channels::channels(wall_time);
     tasks.spawn_local(http::announce(vitals.clone()));
     if let Some(listener) = health_listener {
         tasks.spawn_local(http::serve(listener, vitals.clone()));
@@ -121,7 +127,7 @@ struct TaskInputs {
     etcd: Etcd,
     netlink: Netlink,
     last_known: Option<Snapshot>,
-    reload: Signal,
+    reload: mpsc::Receiver<()>,
 }
 
 /// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
@@ -148,7 +154,6 @@ fn start(
     let (snapshot, snapshots) = watch::channel(None);
     let (last, stopping, writing) = snapshot_file::last();
 
-    let standing = tell.standing.subscribe();
     let public_ip = options.public_ip.unwrap_or(external.address);
     let past = past(options, &external, last_known.as_ref());
     let identity = Identity {
@@ -161,7 +166,6 @@ fn start(
         renew_margin: options.renew_margin,
         random,
         boot_time,
-        wall_time,
     };
     let keeper = LeaseManager::new(
         etcd,
@@ -169,7 +173,11 @@ fn start(
         settings,
         LeaseChannels {
             updates,
-            standing: tell.standing,
+            conditions: LeaseConditions {
+                lease: tell.condition(ConditionType::LeaseHeld),
+                etcd: tell.condition(ConditionType::EtcdReachable),
+            },
+            ignored: tell.ignored.clone(),
             questions,
         },
     );
@@ -180,10 +188,9 @@ fn start(
         interface: external.name.clone(),
         hardware: external.mac,
     };
-    let (membership, summary) = (tell.membership, tell.summary);
+    let (membership, summary) = (tell.membership.clone(), tell.summary.clone());
     let channels = task::PeerChannels {
         updates: heard,
-        standing,
         kernel,
         membership,
         snapshot,
@@ -198,8 +205,13 @@ fn start(
         wall_time,
     );
 
-    let mut runner =
-        OverlayReconciler::new(netlink, local(options, &external), tell.health, ask, random);
+    let mut runner = OverlayReconciler::new(
+        netlink,
+        local(options, &external),
+        tell.condition(ConditionType::KernelInSync),
+        ask,
+        random,
+    );
     if let Some((watchdog, heart, every)) = systemd::asked_for() {
         runner = runner.with_heart(heart, every);
         tasks.spawn_local(watchdog.run(http::notify));
@@ -208,22 +220,43 @@ fn start(
         options,
         external.clone(),
         joined.clone(),
-        tell.published.clone(),
+        tell.condition(ConditionType::RulesInstalled),
     );
-    let publisher = FilesReconciler::new(options, external, joined, tell.published, reload);
+    let files_settings = FilesSettings {
+        subnet_file: options.subnet_file.clone(),
+        docker_opts_file: options.docker_opts_file.clone(),
+        ip_masq: options.ip_masq,
+        external,
+    };
+    let files = Driver::new(
+        "files",
+        FilesSlice::new(Disk::default(), files_settings, joined, reload),
+        reconciler::TIMING,
+        tell.condition(ConditionType::FilesWritten),
+        random,
+    );
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
     tasks.spawn_local(endless(
         "the keeper of the kernel state",
         runner.run(for_kernel),
     ));
-    tasks.spawn_local(endless("the publisher", publisher.run()));
+    tasks.spawn_local(endless("the files", files.run()));
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
     tasks.spawn_local(endless(
         "the keeper of the snapshot",
         snapshot_file::keep(snapshot_file::path(options), snapshots, writing),
     ));
     last
+}
+
+/// Passes on each signal for as long as the receiver lives.
+async fn forward(mut signal: Signal, to: mpsc::Sender<()>) -> anyhow::Result<()> {
+    while signal.recv().await.is_some() {
+        // A signal that finds the queue full is answered with the one in it.
+        _ = to.try_send(());
+    }
+    std::future::pending().await
 }
 
 /// A task that has said all it has to say when it ends.

@@ -1,12 +1,15 @@
 //! Owns writing a file so that nobody ever sees half of it. The only place that writes files.
 #![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+
+use crate::files::port::Files;
 
 /// A file that could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +18,33 @@ pub struct Error {
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+/// The disk of this host.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    /// What was written to pipes and devices: they cannot be read back.
+    special: BTreeMap<PathBuf, String>,
+}
+
+impl Files for Disk {
+    fn holds(&self, path: &Path, text: &str) -> bool {
+        match fs::metadata(path) {
+            Ok(found) if !found.is_file() => {
+                self.special.get(path).map(String::as_str) == Some(text)
+            }
+            Ok(_) => says(path, text).unwrap_or(false),
+            Err(_) => false,
+        }
+    }
+
+    fn replace(&mut self, path: &Path, text: &str) -> Result<(), String> {
+        replace(path, text).map_err(|error| crate::error::chain(&error))?;
+        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            self.special.insert(path.to_owned(), text.to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// Puts `text` into the file `path`, mode 0644, making its directory if need be. A file that says the same already is

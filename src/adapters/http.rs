@@ -32,7 +32,7 @@ pub(crate) async fn announce(mut vitals: StatusReceivers) -> anyhow::Result<()> 
     let mut ready = false;
     let mut said = String::new();
     loop {
-        let state = vitals.state();
+        let state = vitals.readiness();
         let text = state.to_string();
         if text != said {
             notify(&[NotifyState::Status(&text)]);
@@ -63,7 +63,7 @@ pub(crate) fn notify(states: &[NotifyState<'_>]) {
 /// packets flow, and to take every node out because etcd is away would be the greater harm.
 pub(crate) async fn serve(listener: TcpListener, vitals: StatusReceivers) -> anyhow::Result<()> {
     let ready = move || async move {
-        let state = vitals.state();
+        let state = vitals.readiness();
         let code = match state {
             Readiness::Ready | Readiness::Degraded(_) => StatusCode::OK,
             Readiness::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -1,95 +1,91 @@
-//! Owns the view of all parts at once: how the daemon is, for systemd, HTTP and `flanneld status`.
+//! The channels between the tasks and the views of how the daemon is.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use crate::conditions::readiness::{Health, Published, Readiness, state};
+use crate::conditions::readiness::{Readiness, etcd_text, readiness};
 use crate::conditions::report::{LeaseReport, Report};
-use crate::lease::status::LeaseStatus;
+use crate::conditions::{ConditionType, ConditionWriter, Conditions};
 use crate::model::membership::Membership;
 use crate::peers::task::Summary;
 
-/// What each part says of itself.
+/// What the views read.
 #[derive(Clone)]
 pub(crate) struct StatusReceivers {
-    pub(crate) health: watch::Receiver<Health>,
-    pub(crate) published: watch::Receiver<Published>,
-    pub(crate) standing: watch::Receiver<LeaseStatus>,
+    pub(crate) conditions: watch::Receiver<Conditions>,
+    pub(crate) ignored: watch::Receiver<BTreeMap<String, String>>,
     pub(crate) membership: watch::Receiver<Option<Membership>>,
     pub(crate) summary: watch::Receiver<Summary>,
 }
 
-/// The other ends: one for each part.
+/// What the tasks write.
 pub(crate) struct StatusSenders {
-    pub(crate) health: watch::Sender<Health>,
-    pub(crate) published: watch::Sender<Published>,
-    pub(crate) standing: watch::Sender<LeaseStatus>,
+    conditions: watch::Sender<Conditions>,
+    wall_time: fn() -> SystemTime,
+    pub(crate) ignored: watch::Sender<BTreeMap<String, String>>,
     pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) summary: watch::Sender<Summary>,
 }
 
 /// All channels, while nothing is known yet.
-pub(crate) fn channels() -> (StatusSenders, StatusReceivers) {
-    let (health_tell, health) = watch::channel(Health::Waiting);
-    let (published_tell, published) = watch::channel(Published::default());
-    let (standing_tell, standing) = watch::channel(LeaseStatus::default());
-    let (membership_tell, membership) = watch::channel(None);
-    let (summary_tell, summary) = watch::channel(Summary::default());
-    let tell = StatusSenders {
-        health: health_tell,
-        published: published_tell,
-        standing: standing_tell,
-        membership: membership_tell,
-        summary: summary_tell,
+pub(crate) fn channels(wall_time: fn() -> SystemTime) -> (StatusSenders, StatusReceivers) {
+    let (conditions, conditions_view) = watch::channel(Conditions::unknown(wall_time()));
+    let (ignored, ignored_view) = watch::channel(BTreeMap::new());
+    let (membership, membership_view) = watch::channel(None);
+    let (summary, summary_view) = watch::channel(Summary::default());
+    let senders = StatusSenders {
+        conditions,
+        wall_time,
+        ignored,
+        membership,
+        summary,
     };
-    (
-        tell,
-        StatusReceivers {
-            health,
-            published,
-            standing,
-            membership,
-            summary,
-        },
-    )
+    let receivers = StatusReceivers {
+        conditions: conditions_view,
+        ignored: ignored_view,
+        membership: membership_view,
+        summary: summary_view,
+    };
+    (senders, receivers)
+}
+
+impl StatusSenders {
+    /// The handle for one condition.
+    pub(crate) fn condition(&self, kind: ConditionType) -> ConditionWriter {
+        ConditionWriter::new(kind, self.conditions.clone(), self.wall_time)
+    }
 }
 
 impl StatusReceivers {
-    /// How we are now.
-    pub(crate) fn state(&self) -> Readiness {
-        state(
-            &self.health.borrow(),
-            &self.published.borrow(),
-            &self.standing.borrow().contact,
-        )
+    pub(crate) fn readiness(&self) -> Readiness {
+        readiness(&self.conditions.borrow())
     }
 
-    /// Waits until anything may have changed that makes us ready or not.
+    /// Waits until a condition changes.
     pub(crate) async fn changed(&mut self) -> anyhow::Result<()> {
-        tokio::select! {
-            changed = self.health.changed() => changed.context("the keeper of the kernel state ended"),
-            changed = self.published.changed() => changed.context("the publisher ended"),
-            changed = self.standing.changed() => changed.context("the keeper of the lease ended"),
-        }
+        let changed = self.conditions.changed().await;
+        changed.context("all tasks that set conditions ended")
     }
 
     /// All that `flanneld status` says; `fixed` holds what never changes.
     pub(crate) fn report(&self, fixed: &Report) -> Report {
-        let standing = self.standing.borrow();
         let Summary { peers, kept } = *self.summary.borrow();
         Report {
-            state: self.state().to_string(),
-            contact: standing.contact.to_string(),
-            lease: self.membership.borrow().as_ref().map(lease),
+            state: self.readiness().to_string(),
+            contact: etcd_text(&self.conditions.borrow()),
+            lease: self.membership.borrow().as_ref().map(lease_report),
             peers,
             kept,
-            ignored: standing.ignored.clone(),
+            ignored: self.ignored.borrow().clone(),
             ..fixed.clone()
         }
     }
 }
 
-fn lease(membership: &Membership) -> LeaseReport {
+fn lease_report(membership: &Membership) -> LeaseReport {
     let Membership { own, config } = membership;
     LeaseReport {
         network: config.network.to_string(),

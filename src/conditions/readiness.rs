@@ -1,47 +1,15 @@
-//! Owns what "ready" means: lease, kernel state, rules and files are all in place. Pure.
+//! What "ready" means, as a view of the conditions: the lease is held, and kernel, rules and files are in place. Pure.
 
 use std::fmt;
 
-use crate::lease::status::EtcdState;
+use crate::conditions::{ConditionStatus, ConditionType, Conditions};
 
-/// Whether the kernel holds what it should.
+/// Whether this host carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// There is no lease yet.
-    Waiting,
-    /// Read back and found right.
-    InSync,
-    /// Something is missing; the text says what.
-    Stale(String),
-}
-
-/// How far the parts outside the kernel's tables have come.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Published {
-    /// Whether subnet.env and the options for Docker say what they should; a reason if not.
-    pub files: Part,
-    /// Whether the rules of the packet filter are in place; a reason if not.
-    pub rules: Part,
-}
-
-/// One part of what makes us ready.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Part {
-    /// Its turn has not come.
-    #[default]
-    Waiting,
-    /// In place.
-    Done,
-    /// It failed, and is tried again.
-    Failed(String),
-}
-
-/// How we are, all in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
-    /// All is in place.
+pub(crate) enum Readiness {
     Ready,
-    /// All is in place as far as we know, and etcd is away: what others do meanwhile is not seen.
+    /// Everything is in place, but etcd is unreachable: changes of other hosts are not seen. Packets flow, so this
+    /// counts as ready.
     Degraded(String),
     /// Something is missing.
     NotReady(String),
@@ -57,89 +25,138 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// How we are, given how the parts are.
-pub fn state(health: &Health, published: &Published, contact: &EtcdState) -> Readiness {
-    if let Some(missing) = missing(health, published, contact) {
+/// Judges the conditions.
+pub(crate) fn readiness(conditions: &Conditions) -> Readiness {
+    let etcd = conditions.get(ConditionType::EtcdReachable).status;
+    if let Some(missing) = missing(conditions) {
         return Readiness::NotReady(missing);
     }
-    match contact {
-        EtcdState::Holding => Readiness::Ready,
-        EtcdState::Connecting | EtcdState::Away { .. } => Readiness::Degraded(contact.to_string()),
-        EtcdState::Waiting { reason } => Readiness::NotReady(reason.clone()),
-    }
-}
-
-fn missing(health: &Health, published: &Published, contact: &EtcdState) -> Option<String> {
-    match (health, contact) {
-        (_, EtcdState::Waiting { reason }) => return Some(reason.clone()),
-        (Health::Waiting, EtcdState::Holding) => return Some("waiting for the kernel".to_owned()),
-        (Health::Waiting, _) => return Some(format!("waiting for a lease: {contact}")),
-        (Health::Stale(reason), _) => {
-            return Some(format!("the overlay is not complete: {reason}"));
+    match etcd {
+        ConditionStatus::True => Readiness::Ready,
+        ConditionStatus::False | ConditionStatus::Unknown => {
+            Readiness::Degraded(etcd_text(conditions))
         }
-        (Health::InSync, _) => {}
     }
-    part("files", &published.files).or_else(|| part("rules of the packet filter", &published.rules))
 }
 
-fn part(name: &str, part: &Part) -> Option<String> {
-    match part {
-        Part::Done => None,
-        Part::Waiting => Some(format!("waiting for the {name}")),
-        Part::Failed(reason) => Some(format!("the {name} are not in place: {reason}")),
+/// Describes the state of etcd and of our lease in it: the line `etcd` of `flanneld status`.
+pub(crate) fn etcd_text(conditions: &Conditions) -> String {
+    let etcd = conditions.get(ConditionType::EtcdReachable);
+    let lease = conditions.get(ConditionType::LeaseHeld);
+    let no_lease = lease.status == ConditionStatus::False;
+    match etcd.status {
+        ConditionStatus::Unknown => "etcd has not answered yet".to_owned(),
+        ConditionStatus::True if no_lease => lease.message.clone(),
+        ConditionStatus::True => "reachable".to_owned(),
+        ConditionStatus::False => {
+            let since = humantime::format_rfc3339_seconds(etcd.since);
+            format!("etcd unreachable since {since}: {}", etcd.message)
+        }
+    }
+}
+
+fn missing(conditions: &Conditions) -> Option<String> {
+    let lease = conditions.get(ConditionType::LeaseHeld);
+    let etcd = conditions.get(ConditionType::EtcdReachable).status;
+    if lease.status == ConditionStatus::False {
+        let reason = match etcd {
+            ConditionStatus::False => format!("{}; {}", lease.message, etcd_text(conditions)),
+            ConditionStatus::True | ConditionStatus::Unknown => lease.message.clone(),
+        };
+        return Some(reason);
+    }
+    let kernel = conditions.get(ConditionType::KernelInSync);
+    match (kernel.status, etcd) {
+        (ConditionStatus::Unknown, ConditionStatus::True) => {
+            return Some("waiting for the kernel".to_owned());
+        }
+        (ConditionStatus::Unknown, _) => {
+            return Some(format!("waiting for a lease: {}", etcd_text(conditions)));
+        }
+        (ConditionStatus::False, _) => {
+            return Some(format!("the overlay is not in sync: {}", kernel.message));
+        }
+        (ConditionStatus::True, _) => {}
+    }
+    let files = missing_part(conditions, ConditionType::FilesWritten, "files");
+    files.or_else(|| missing_part(conditions, ConditionType::RulesInstalled, "firewall rules"))
+}
+
+fn missing_part(conditions: &Conditions, kind: ConditionType, name: &str) -> Option<String> {
+    let condition = conditions.get(kind);
+    match condition.status {
+        ConditionStatus::True => None,
+        ConditionStatus::Unknown => Some(format!("waiting for the {name}")),
+        ConditionStatus::False => Some(format!(
+            "the {name} are not in place: {}",
+            condition.message
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::SystemTime;
+
+    use super::*;
+    use crate::conditions::ConditionType::{
+        EtcdReachable, FilesWritten, KernelInSync, LeaseHeld, RulesInstalled,
+    };
+
+    /// A table in which the given conditions are false with a message, or true if the message is empty.
+    fn check(set: &[(ConditionType, &str)], expected: &str) {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let mut conditions = Conditions::unknown(epoch);
+        for (kind, message) in set {
+            let status = if message.is_empty() {
+                ConditionStatus::True
+            } else {
+                ConditionStatus::False
+            };
+            conditions.set(*kind, status, message, epoch);
+        }
+        assert_eq!(readiness(&conditions).to_string(), expected, "{set:?}");
+    }
 
     #[test]
     fn names_the_first_thing_that_is_missing() {
-        let done = Published {
-            files: Part::Done,
-            rules: Part::Done,
-        };
-        let failed = Published {
-            rules: Part::Failed("no nft".to_owned()),
-            ..done.clone()
-        };
-        let away = EtcdState::Away {
-            since: SystemTime::UNIX_EPOCH,
-            reason: "no answer".to_owned(),
-        };
-        let other = EtcdState::Waiting {
-            reason: "no subnet is free".to_owned(),
-        };
-        let check =
-            |health: &Health, published: &Published, contact: &EtcdState, expected: &str| {
-                assert_eq!(state(health, published, contact).to_string(), expected);
-            };
+        let unreachable = "etcd unreachable since 1970-01-01T00:00:00Z: no answer";
+        let away = (EtcdReachable, "no answer");
+        let no_subnet = (LeaseHeld, "no subnet is free");
+        check(&[], "waiting for a lease: etcd has not answered yet");
+        check(&[away], &format!("waiting for a lease: {unreachable}"));
+        check(&[(EtcdReachable, ""), no_subnet], "no subnet is free");
         check(
-            &Health::Waiting,
-            &done,
-            &EtcdState::Connecting,
-            "waiting for a lease: etcd has not answered yet",
+            &[away, no_subnet],
+            &format!("no subnet is free; {unreachable}"),
         );
-        let stale = Health::Stale("no route".to_owned());
+        let held = [(EtcdReachable, ""), (LeaseHeld, "")];
+        check(&held, "waiting for the kernel");
+        let with = |more: &[(ConditionType, &'static str)]| [&held[..], more].concat();
+        let stale = with(&[(KernelInSync, "no route")]);
+        check(&stale, "the overlay is not in sync: no route");
+        check(&with(&[(KernelInSync, "")]), "waiting for the files");
+        let no_rules = with(&[
+            (KernelInSync, ""),
+            (FilesWritten, ""),
+            (RulesInstalled, "no nft"),
+        ]);
+        check(&no_rules, "the firewall rules are not in place: no nft");
+    }
+
+    #[test]
+    fn is_ready_with_etcd_and_degraded_without() {
+        let place = [(KernelInSync, ""), (FilesWritten, ""), (RulesInstalled, "")];
+        let with = |more: &[(ConditionType, &'static str)]| [&place[..], more].concat();
+        check(&with(&[(LeaseHeld, ""), (EtcdReachable, "")]), "ready");
+        check(&place, "degraded: etcd has not answered yet");
         check(
-            &stale,
-            &done,
-            &EtcdState::Holding,
-            "the overlay is not complete: no route",
+            &with(&[(LeaseHeld, ""), (EtcdReachable, "no answer")]),
+            "degraded: etcd unreachable since 1970-01-01T00:00:00Z: no answer",
         );
         check(
-            &Health::InSync,
-            &Published::default(),
-            &EtcdState::Holding,
-            "waiting for the files",
+            &with(&[(LeaseHeld, "a rival"), (EtcdReachable, "")]),
+            "a rival",
         );
-        let rules = "the rules of the packet filter are not in place: no nft";
-        check(&Health::InSync, &failed, &EtcdState::Holding, rules);
-        check(&Health::InSync, &done, &other, "no subnet is free");
-        check(&Health::InSync, &done, &EtcdState::Holding, "ready");
-        let degraded = "degraded: etcd fails us since 1970-01-01T00:00:00Z: no answer";
-        check(&Health::InSync, &done, &away, degraded);
     }
 }

@@ -1,131 +1,150 @@
-//! Owns telling the rest of the host what our lease is, in files for other programs: again whenever it changes or SIGHUP
-//! asks for it, until it has worked.
+//! Keeps the files as the lease of this host demands: when the lease changes, and again when SIGHUP asks for it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
-use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
 
-use crate::adapters::file_system;
-use crate::cli::Options;
-use crate::conditions::readiness::{Part, Published};
-use crate::files::subnet_env::Env;
-use crate::model::external_interface::ExternalInterface;
+use crate::files::desired::{DesiredFile, desired};
+use crate::files::plan::{FileOp, ObservedFiles, plan};
+use crate::files::port::Files;
+use crate::files::settings::FilesSettings;
 use crate::model::membership::Membership;
-use crate::reconcile::backoff::Backoff;
+use crate::reconcile::schedule::Timing;
+use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
-/// See the module.
-pub(crate) struct FilesReconciler {
-    external: ExternalInterface,
-    subnet_file: PathBuf,
-    docker_opts_file: PathBuf,
-    ip_masq: bool,
-    joined: watch::Receiver<Option<Membership>>,
-    published: watch::Sender<Published>,
-    reload: Signal,
-    backoff: Backoff,
+/// The disk has no events for us yet, so nothing is debounced, and nothing is audited.
+pub(crate) const TIMING: Timing = Timing {
+    debounce: Duration::ZERO,
+    max_debounce: Duration::ZERO,
+    audit: None,
+    min_backoff: Duration::from_millis(200),
+    max_backoff: Duration::from_secs(30),
+    max_backoff_once_in_sync: Duration::from_secs(30),
+    rest: 0,
+};
+
+/// What the slice waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FilesInput {
+    /// The lease of this host changed.
+    Membership,
+    /// SIGHUP.
+    Reload,
+    /// The lease cannot change any more: the daemon stops.
+    Closed,
 }
 
-impl FilesReconciler {
-    pub(crate) fn new(
-        options: &Options,
-        external: ExternalInterface,
-        joined: watch::Receiver<Option<Membership>>,
-        published: watch::Sender<Published>,
-        reload: Signal,
+pub(crate) struct FilesSlice<F> {
+    files: F,
+    settings: FilesSettings,
+    membership: watch::Receiver<Option<Membership>>,
+    reload: mpsc::Receiver<()>,
+    desired: Vec<DesiredFile>,
+}
+
+impl<F: Files> FilesSlice<F> {
+    pub(crate) const fn new(
+        files: F,
+        settings: FilesSettings,
+        membership: watch::Receiver<Option<Membership>>,
+        reload: mpsc::Receiver<()>,
     ) -> Self {
         Self {
-            external,
-            subnet_file: options.subnet_file.clone(),
-            docker_opts_file: options.docker_opts_file.clone(),
-            ip_masq: options.ip_masq,
-            joined,
-            published,
+            files,
+            settings,
+            membership,
             reload,
-            backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
+            desired: Vec::new(),
         }
     }
 
-    /// Runs until nobody can tell of leases any more.
-    pub(crate) async fn run(mut self) {
-        loop {
-            let membership = self.joined.borrow_and_update().clone();
-            let done = match &membership {
-                Some(membership) => self.publish(membership),
-                None => true,
-            };
-            let again = self.delay(done);
-            // Each arm is cancel-safe: a change and a signal stay until they are seen, a time is a time.
-            tokio::select! {
-                changed = self.joined.changed() => if changed.is_err() { return },
-                Some(()) = self.reload.recv() => info!("SIGHUP: writing the files again"),
-                () = tokio::time::sleep(again.unwrap_or_default()), if again.is_some() => {}
-            }
-        }
-    }
-
-    /// How long to wait before the next try, if one is needed.
-    fn delay(&mut self, done: bool) -> Option<Duration> {
-        if done {
-            self.backoff.reset();
-            return None;
-        }
-        Some(self.backoff.next(crate::daemon::random()))
-    }
-
-    /// Answers whether all of it worked.
-    fn publish(&mut self, membership: &Membership) -> bool {
-        let files = self.write_files(membership);
-        self.published
-            .send_modify(|published| published.files = files.clone());
-        files == Part::Done
-    }
-
-    /// subnet.env last: whoever waits for it finds the options for Docker as well.
-    fn write_files(&self, membership: &Membership) -> Part {
-        let Membership { own, config } = membership;
-        let mtu = config.overlay_mtu(self.external.mtu);
-        if let Some(asked) = config.vxlan.mtu.filter(|asked| *asked > self.external.mtu) {
-            let interface = &self.external.name;
-            warn!(
-                interface,
-                mtu = self.external.mtu,
-                asked,
-                "Backend.MTU is above that of the interface, which counts"
-            );
-        }
-        let env = Env {
-            network: config.network,
-            subnet: own.subnet,
-            mtu,
-            ip_masq: self.ip_masq,
+    fn take_membership(&mut self) -> Effect {
+        let membership = self.membership.borrow_and_update();
+        let Some(membership) = membership.as_ref() else {
+            return Effect::None;
         };
-        let both = [
-            (&self.docker_opts_file, env.docker_opts()),
-            (&self.subnet_file, env.subnet_env()),
-        ];
-        for (path, text) in both {
-            match file_system::replace(path, &text) {
-                Ok(true) => info!(path = %path.display(), "wrote the file"),
-                Ok(false) => debug!(path = %path.display(), "the file is right already"),
-                Err(error) => {
-                    return self
-                        .failed(&self.published.borrow().files, crate::error::chain(&error));
+        warn_of_large_mtu(membership, &self.settings);
+        self.desired = desired(membership, &self.settings).into();
+        Effect::Desired
+    }
+}
+
+impl<F: Files> Slice for FilesSlice<F> {
+    type Input = FilesInput;
+    type Op = FileOp;
+
+    async fn next(&mut self) -> FilesInput {
+        // Both arms are cancel-safe: a change and a message stay until they are taken.
+        tokio::select! {
+            changed = self.membership.changed() => match changed {
+                Ok(()) => FilesInput::Membership,
+                Err(_) => FilesInput::Closed,
+            },
+            Some(()) = self.reload.recv() => FilesInput::Reload,
+        }
+    }
+
+    async fn handle(&mut self, input: FilesInput) -> Effect {
+        match input {
+            FilesInput::Membership => self.take_membership(),
+            FilesInput::Reload if self.desired.is_empty() => Effect::None,
+            FilesInput::Reload => {
+                info!("SIGHUP: checking the files again");
+                Effect::Resync
+            }
+            FilesInput::Closed => Effect::Closed,
+        }
+    }
+
+    async fn plan(&mut self) -> Result<Vec<FileOp>, String> {
+        let current = self
+            .desired
+            .iter()
+            .filter(|file| self.files.holds(&file.path, &file.text));
+        let observed: ObservedFiles = current.map(|file| file.path.clone()).collect();
+        Ok(plan(&self.desired, &observed))
+    }
+
+    /// Stops at the first failure: subnet.env must not be there without the options for Docker.
+    async fn apply(&mut self, ops: &[FileOp]) -> Vec<OpFailed> {
+        for op in ops {
+            let FileOp::Write(file) = op;
+            match self.files.replace(&file.path, &file.text) {
+                Ok(()) => info!(path = %file.path.display(), "wrote the file"),
+                Err(reason) => {
+                    let command = op.to_string();
+                    return vec![OpFailed { command, reason }];
                 }
             }
         }
-        Part::Done
+        Vec::new()
     }
 
-    /// Says a reason when it is new.
-    fn failed(&self, before: &Part, reason: String) -> Part {
-        let now = Part::Failed(reason.clone());
-        match *before == now {
-            true => debug!(reason, "failed again"),
-            false => warn!(reason, "failed; trying again"),
-        }
-        now
+    fn command(&self, op: &FileOp) -> String {
+        op.to_string()
+    }
+
+    /// Each file is logged when it is written.
+    fn log_in_sync(&mut self) {}
+}
+
+fn warn_of_large_mtu(membership: &Membership, settings: &FilesSettings) {
+    let external = &settings.external;
+    if let Some(configured) = membership
+        .config
+        .vxlan
+        .mtu
+        .filter(|mtu| *mtu > external.mtu)
+    {
+        warn!(
+            interface = external.name,
+            mtu = external.mtu,
+            configured,
+            "Backend.MTU is larger than the MTU of the external interface; using that of the interface"
+        );
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,10 @@ impl Registry for FakeRegistry {
         self.check("renew")?;
         let mut world = self.world.borrow_mut();
         world.renewals += 1;
-        Ok(world.leases.contains(&lease).then_some(super::manager::TTL))
+        Ok(world
+            .leases
+            .contains(&lease)
+            .then_some(crate::model::lease::TTL))
     }
 
     async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, RegistryError> {
@@ -211,10 +214,10 @@ impl Registry for FakeRegistry {
             .left
             .get(&lease)
             .copied()
-            .unwrap_or(super::manager::TTL);
+            .unwrap_or(crate::model::lease::TTL);
         Ok(world.leases.contains(&lease).then_some(TimeToLive {
             left,
-            granted: super::manager::TTL,
+            granted: crate::model::lease::TTL,
         }))
     }
 

@@ -2,7 +2,8 @@
 //! others, and starts over from a fresh list whenever something is not as expected. Works over any
 //! [`Registry`]; decides nothing that `claim` and `vet` do not decide, and touches neither kernel nor files.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
@@ -13,11 +14,11 @@ use crate::lease::claim::Identity;
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryChange, RegistryError, RegistryWatch,
 };
-use crate::lease::status::{EtcdState, LeaseStatus};
+use crate::lease::status::{EtcdState, LeaseConditions};
 use crate::model::lease::{Lease, OwnLease, Rejection, key_name, parse_lease, vet};
 use crate::model::membership::Membership;
 use crate::model::network_config::NetworkConfig;
-use crate::peers::update::Update;
+use crate::peers::update::LeaseUpdate;
 use crate::reconcile::backoff::Backoff;
 
 mod acquire;
@@ -30,9 +31,6 @@ mod sources;
 use crate::lease::manager::rejections::Rejections;
 use crate::lease::manager::relists::Relists;
 use crate::lease::manager::sources::Sources;
-
-/// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
-pub const TTL: Duration = Duration::from_secs(86_400);
 
 /// Time between two looks whether a rival still lives.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -75,16 +73,15 @@ pub struct LeaseSettings {
     pub random: fn() -> f64,
     /// Time since boot, sleep of the machine included (`CLOCK_BOOTTIME`): leases expire while a machine sleeps.
     pub boot_time: fn() -> Duration,
-    /// The time of day, for people.
-    pub wall_time: fn() -> SystemTime,
 }
 
 /// Whom the keeper tells, and who asks it.
 pub struct LeaseChannels {
     /// Hears everything in order.
-    pub updates: mpsc::Sender<Update>,
-    /// Hears how we stand with etcd.
-    pub standing: watch::Sender<LeaseStatus>,
+    pub(crate) updates: mpsc::Sender<LeaseUpdate>,
+    pub(crate) conditions: LeaseConditions,
+    /// Keys that are not used, with the reason.
+    pub(crate) ignored: watch::Sender<BTreeMap<String, String>>,
     /// Subnets that somebody needs and knows no lease of.
     pub questions: mpsc::Receiver<Ipv4Network>,
 }
@@ -94,8 +91,12 @@ pub struct LeaseManager<R> {
     registry: R,
     identity: Identity,
     settings: LeaseSettings,
-    updates: mpsc::Sender<Update>,
-    standing: watch::Sender<LeaseStatus>,
+    updates: mpsc::Sender<LeaseUpdate>,
+    conditions: LeaseConditions,
+    ignored: watch::Sender<BTreeMap<String, String>>,
+    etcd_state: EtcdState,
+    /// The subnet of the last run, if another host was found to hold it.
+    taken: Option<Ipv4Network>,
     questions: mpsc::Receiver<Ipv4Network>,
     /// What the rest of the daemon knows of us.
     announced: Option<Membership>,
@@ -132,7 +133,8 @@ impl<R: Registry> LeaseManager<R> {
     ) -> Self {
         let LeaseChannels {
             updates,
-            standing,
+            conditions,
+            ignored,
             questions,
         } = channels;
         let number = lease_number((settings.random)());
@@ -141,7 +143,10 @@ impl<R: Registry> LeaseManager<R> {
             identity,
             settings,
             updates,
-            standing,
+            conditions,
+            ignored,
+            etcd_state: EtcdState::Connecting,
+            taken: None,
             questions,
             announced: None,
             joined: None,
@@ -166,7 +171,11 @@ impl<R: Registry> LeaseManager<R> {
             match self.pass().await {
                 Interrupt::Closed => return,
                 Interrupt::Relist(why) => self.pause(why).await,
-                Interrupt::Registry(error) => self.wait_out(&error).await,
+                Interrupt::Registry(error) => {
+                    if self.wait_out(&error).await.is_err() {
+                        return;
+                    }
+                }
             }
         }
     }
@@ -181,7 +190,7 @@ impl<R: Registry> LeaseManager<R> {
     async fn try_pass(&mut self) -> Result<std::convert::Infallible, Interrupt> {
         let listing = self.registry.list().await?;
         if self.announced.is_none() {
-            self.say_if_lost(&listing);
+            self.say_if_lost(&listing).await?;
         }
         let Some(config) = self.network_config(listing.config.as_deref()) else {
             let reason = "waiting for a network config in etcd that can be used".to_owned();
@@ -251,7 +260,7 @@ impl<R: Registry> LeaseManager<R> {
         wanted: impl Fn(&RegistryChange) -> bool,
     ) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(revision + 1).await?;
-        self.stands(EtcdState::Waiting { reason });
+        self.set_waiting(&reason).await?;
         let patience = Instant::now() + PATIENCE;
         loop {
             // A watch that fails is mended by the next pass.
@@ -286,7 +295,7 @@ impl<R: Registry> LeaseManager<R> {
         };
         if self.announced.as_ref() != Some(&membership) {
             info!(subnet = %own.subnet, public_ip = %own.public_ip, mac = %own.vtep_mac, "holding the lease");
-            self.send(Update::Joined(membership.clone())).await?;
+            self.send(LeaseUpdate::Joined(membership.clone())).await?;
             let past = &mut self.identity.past;
             (past.subnet, past.vtep_mac) = (Some(own.subnet), Some(own.vtep_mac));
             self.announced = Some(membership);
@@ -311,9 +320,9 @@ impl<R: Registry> LeaseManager<R> {
             .filter_map(|entry| self.admit(entry, config, own).ok())
             .collect();
         if std::mem::take(&mut self.doubt) {
-            self.send(Update::Doubt).await?;
+            self.send(LeaseUpdate::Suspect).await?;
         }
-        self.send(Update::Leases(leases)).await
+        self.send(LeaseUpdate::Leases(leases)).await
     }
 
     /// The lease of another host, if it is one that may be used.
@@ -336,7 +345,7 @@ impl<R: Registry> LeaseManager<R> {
         admitted
     }
 
-    async fn send(&mut self, update: Update) -> Result<(), Interrupt> {
+    async fn send(&mut self, update: LeaseUpdate) -> Result<(), Interrupt> {
         self.updates
             .send(update)
             .await

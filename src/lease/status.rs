@@ -1,57 +1,43 @@
-//! Owns how the keeper stands with etcd, as the rest of the daemon sees it. Pure.
+//! What the lease manager knows of etcd, and the conditions that it sets.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::time::SystemTime;
+use crate::conditions::ConditionWriter;
 
-use ipnetwork::Ipv4Network;
-
-/// How we stand.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct LeaseStatus {
-    /// What came of the last talk with etcd.
-    pub contact: EtcdState,
-    /// Keys that are not used, with the reason.
-    pub ignored: BTreeMap<String, String>,
-    /// The subnet that we had, if etcd has said since the start that it is another host's.
-    pub lost: Option<Ipv4Network>,
+/// The conditions of the lease slice.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaseConditions {
+    pub(crate) lease: ConditionWriter,
+    pub(crate) etcd: ConditionWriter,
 }
 
-/// What came of the last talk with etcd.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum EtcdState {
-    /// There was none yet.
-    #[default]
+/// The state of etcd, as the last exchange with it showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EtcdState {
+    /// There was no exchange yet.
     Connecting,
-    /// etcd answers, and we hold no lease.
-    Waiting {
-        /// What has to change.
-        reason: String,
-    },
-    /// We hold our lease and follow the others.
-    Holding,
-    /// etcd fails us.
-    Away {
-        /// Since when.
-        since: SystemTime,
-        /// What came back last.
-        reason: String,
-    },
+    /// etcd answers, and this host cannot have a lease.
+    Waiting,
+    /// This host holds its lease, and follows those of the others.
+    Synced,
+    /// etcd does not answer.
+    Unreachable,
 }
 
-impl fmt::Display for EtcdState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Connecting => f.write_str("etcd has not answered yet"),
-            Self::Waiting { reason } => f.write_str(reason),
-            Self::Holding => f.write_str("etcd answers"),
-            Self::Away { since, reason } => {
-                write!(
-                    f,
-                    "etcd fails us since {}: {reason}",
-                    humantime::format_rfc3339_seconds(*since)
-                )
-            }
-        }
+#[cfg(test)]
+impl LeaseConditions {
+    /// Conditions of a table of their own, and the view of it.
+    pub(crate) fn for_test() -> (
+        Self,
+        tokio::sync::watch::Receiver<crate::conditions::Conditions>,
+    ) {
+        use crate::conditions::{ConditionType, Conditions};
+        use std::time::SystemTime;
+        let (table, view) =
+            tokio::sync::watch::channel(Conditions::unknown(SystemTime::UNIX_EPOCH));
+        let writer = |kind| ConditionWriter::new(kind, table.clone(), || SystemTime::UNIX_EPOCH);
+        let conditions = Self {
+            lease: writer(ConditionType::LeaseHeld),
+            etcd: writer(ConditionType::EtcdReachable),
+        };
+        (conditions, view)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,8 @@ use crate::model::node_id::NodeId;
 
 /// The backend that this daemon writes and reads.
 pub const BACKEND: &str = "vxlan";
+/// Time to live of our lease, as flannel's: a node may be away for a day and still find its subnet.
+pub(crate) const TTL: Duration = Duration::from_secs(86_400);
 /// Longer values are refused unread; flannel writes about 130 bytes.
 const LONGEST_VALUE: usize = 4096;
 /// Characters of a node id that are shown.

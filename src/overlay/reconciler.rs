@@ -12,13 +12,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
-use crate::conditions::readiness::Health;
+use crate::conditions::{ConditionStatus, ConditionWriter};
 use crate::overlay::desired::PeerMode;
 use crate::overlay::plan::{Op, plan};
 use crate::overlay::port::{Event, Kernel, KernelError, Miss, OpFailure};
 use crate::overlay::reconciler::on_demand::{Doubts, Questions};
 use crate::overlay::{Overlay, OverlaySettings};
-use crate::peers::update::Update;
+use crate::peers::update::PeerUpdate;
 use crate::reconcile::backoff::Backoff;
 use crate::reconcile::limiter::{LogDecision, RepairLimiter};
 
@@ -52,7 +52,7 @@ pub struct OverlayReconciler<K> {
     listed: bool,
     /// Whether the next complete list has to be compared with the kernel itself.
     unsure: bool,
-    health: watch::Sender<Health>,
+    condition: ConditionWriter,
     backoff: Backoff,
     random: fn() -> f64,
     next_look: Instant,
@@ -75,11 +75,11 @@ pub struct OverlayReconciler<K> {
 }
 
 impl<K: Kernel> OverlayReconciler<K> {
-    /// `health` is told of every change; `ask` of subnets whose leases we do not know; `random` yields numbers in 0..1.
-    pub fn new(
+    /// `condition` is told of every change; `ask` of subnets whose leases we do not know; `random` yields numbers in 0..1.
+    pub(crate) fn new(
         kernel: K,
         local: OverlaySettings,
-        health: watch::Sender<Health>,
+        condition: ConditionWriter,
         ask: mpsc::Sender<Ipv4Network>,
         random: fn() -> f64,
     ) -> Self {
@@ -92,7 +92,7 @@ impl<K: Kernel> OverlayReconciler<K> {
             overlay: None,
             listed: false,
             unsure: true,
-            health,
+            condition,
             backoff,
             random,
             next_look: started + AUDIT,
@@ -126,7 +126,7 @@ impl<K: Kernel> OverlayReconciler<K> {
     }
 
     /// Runs until no more updates can come. What it did to the kernel stays.
-    pub async fn run(mut self, mut updates: mpsc::Receiver<Update>) {
+    pub(crate) async fn run(mut self, mut updates: mpsc::Receiver<PeerUpdate>) {
         loop {
             self.beat();
             let next_beat = self
@@ -154,16 +154,16 @@ impl<K: Kernel> OverlayReconciler<K> {
         }
     }
 
-    async fn take(&mut self, update: Update) {
+    async fn take(&mut self, update: PeerUpdate) {
         match (update, &mut self.overlay) {
-            (Update::Joined(membership), Some(overlay)) => {
+            (PeerUpdate::Joined(membership), Some(overlay)) => {
                 overlay.rejoin(&membership, &self.local);
                 self.unsure = true;
             }
-            (Update::Joined(membership), None) => {
+            (PeerUpdate::Joined(membership), None) => {
                 self.overlay = Some(Overlay::new(&membership, &self.local))
             }
-            (Update::Leases(leases), Some(overlay)) => {
+            (PeerUpdate::Peers(leases), Some(overlay)) => {
                 let subnets: Vec<_> = leases.iter().map(|lease| lease.subnet).collect();
                 self.listed = true;
                 if std::mem::take(&mut self.unsure) {
@@ -176,17 +176,15 @@ impl<K: Kernel> OverlayReconciler<K> {
                     self.apply(&ops).await;
                 }
             }
-            (Update::Changes(changes), Some(overlay)) => {
+            (PeerUpdate::Changes(changes), Some(overlay)) => {
                 let subnets: Vec<_> = changes.iter().map(|(subnet, _)| *subnet).collect();
                 let ops = overlay.change_peers(changes);
                 self.tell_conflicts(&subnets);
                 self.apply(&ops).await;
             }
-            (Update::Leases(_) | Update::Changes(_), None) => {
+            (PeerUpdate::Peers(_) | PeerUpdate::Changes(_), None) => {
                 debug!("leases before a lease of our own")
             }
-            // The roster has drawn its conclusions.
-            (Update::Doubt, _) => {}
         }
     }
 
@@ -224,7 +222,11 @@ impl<K: Kernel> OverlayReconciler<K> {
     /// Looks after a short while, but spends no more than a part of the time on looking: an interface that flaps all the
     /// time must not have us dump 60,000 peers all the time.
     fn look_soon(&mut self) {
-        let soon = Instant::now() + self.pace.delay(self.started.elapsed());
+        let soon = Instant::now()
+            + self
+                .pace
+                .delay(self.started.elapsed())
+                .max(Duration::from_millis(20));
         self.next_look = self.next_look.min(soon.max(self.rest_until));
     }
 
@@ -350,7 +352,7 @@ impl<K: Kernel> OverlayReconciler<K> {
 
     /// What is put right while all was thought right is worth a line.
     fn report(&mut self, ops: &[Op]) {
-        if *self.health.borrow() == Health::Waiting {
+        if self.condition.status() == ConditionStatus::Unknown {
             return;
         }
         let (Some(overlay), Some(first)) = (&self.overlay, ops.first()) else {
@@ -359,8 +361,10 @@ impl<K: Kernel> OverlayReconciler<K> {
         let (operations, first) = (ops.len(), first.command(overlay.device()));
         match self.pace.repaired(self.started.elapsed()) {
             LogDecision::Repair => info!(operations, %first, "repairing the overlay"),
-            LogDecision::Nothing => debug!(operations, %first, "repairing the overlay"),
-            LogDecision::Fight => {
+            LogDecision::Debug | LogDecision::Installed => {
+                debug!(operations, %first, "repairing the overlay")
+            }
+            LogDecision::Throttled => {
                 warn!(operations, %first, "somebody keeps undoing this; repairing it slowly from now on")
             }
         }
@@ -369,7 +373,8 @@ impl<K: Kernel> OverlayReconciler<K> {
     fn in_sync(&mut self) {
         self.backoff.reset();
         self.next_look = Instant::now() + AUDIT;
-        let first = self.health.send_replace(Health::InSync) == Health::Waiting;
+        let first = self.condition.status() == ConditionStatus::Unknown;
+        self.condition.set_true();
         if (std::mem::take(&mut self.complained) || first)
             && let Some(overlay) = &self.overlay
         {
@@ -394,11 +399,11 @@ impl<K: Kernel> OverlayReconciler<K> {
     /// Something is not as it should be: says so if that is new, and looks again after a while.
     fn failed(&mut self, reason: &str) {
         self.next_look = Instant::now() + self.backoff.next((self.random)());
-        self.health.send_replace(Health::Stale(reason.to_owned()));
+        self.condition.set_false(reason);
         let lately = self
             .complained_at
             .is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
-        if self.complained || lately || self.pace.is_fighting() {
+        if self.complained || lately || self.pace.is_throttled() {
             debug!(reason, "the overlay is still not complete");
         } else {
             warn!(reason, "the overlay is not complete; trying again");

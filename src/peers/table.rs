@@ -14,7 +14,7 @@ use ipnetwork::Ipv4Network;
 
 use crate::model::lease::{Lease, vet};
 use crate::model::membership::Membership;
-use crate::peers::update::Update;
+use crate::peers::update::{LeaseUpdate, PeerUpdate};
 
 /// With fewer peers, half of them may well leave at once.
 const FEW: usize = 4;
@@ -99,20 +99,28 @@ impl PeerTable {
     }
 
     /// Takes what the keeper says; answers what the kernel should be told.
-    pub fn take(&mut self, update: Update, now: Duration) -> (Vec<Update>, Option<Decision>) {
+    pub(crate) fn take(
+        &mut self,
+        update: LeaseUpdate,
+        now: Duration,
+    ) -> (Vec<PeerUpdate>, Option<Decision>) {
         match update {
-            Update::Joined(membership) => (self.join(membership), None),
-            Update::Doubt => {
+            LeaseUpdate::Joined(membership) => (self.join(membership), None),
+            LeaseUpdate::Suspect => {
                 self.doubt = true;
                 (Vec::new(), None)
             }
-            Update::Leases(leases) => self.list(leases, now),
-            Update::Changes(changes) => self.change(changes, now),
+            LeaseUpdate::Leases(leases) => self.list(leases, now),
+            LeaseUpdate::Changes(changes) => self.change(changes, now),
+            LeaseUpdate::Unreachable { .. }
+            | LeaseUpdate::Waiting
+            | LeaseUpdate::Synced
+            | LeaseUpdate::SubnetTaken(_) => (Vec::new(), None),
         }
     }
 
     /// A membership that is the same again tells the kernel nothing.
-    fn join(&mut self, membership: Membership) -> Vec<Update> {
+    fn join(&mut self, membership: Membership) -> Vec<PeerUpdate> {
         if self.membership.as_ref() == Some(&membership) {
             return Vec::new();
         }
@@ -121,11 +129,11 @@ impl PeerTable {
         let peers = &self.peers;
         self.leaving.retain(|subnet, _| peers.contains_key(subnet));
         self.membership = Some(membership.clone());
-        vec![Update::Joined(membership)]
+        vec![PeerUpdate::Joined(membership)]
     }
 
     /// A complete list: who is not in it has vanished.
-    fn list(&mut self, leases: Vec<Lease>, now: Duration) -> (Vec<Update>, Option<Decision>) {
+    fn list(&mut self, leases: Vec<Lease>, now: Duration) -> (Vec<PeerUpdate>, Option<Decision>) {
         let was_holding = self.is_holding();
         let before = std::mem::take(&mut self.peers);
         self.peers = leases
@@ -150,7 +158,7 @@ impl PeerTable {
         let decision =
             decision.or((was_holding && !self.is_holding()).then_some(Decision::AllBack));
         (
-            vec![Update::Leases(self.peers.values().cloned().collect())],
+            vec![PeerUpdate::Peers(self.peers.values().cloned().collect())],
             decision,
         )
     }
@@ -172,7 +180,7 @@ impl PeerTable {
         &mut self,
         changes: Vec<(Ipv4Network, Option<Lease>)>,
         now: Duration,
-    ) -> (Vec<Update>, Option<Decision>) {
+    ) -> (Vec<PeerUpdate>, Option<Decision>) {
         let was_holding = self.is_holding();
         let mut tell = Vec::with_capacity(changes.len());
         for (subnet, lease) in changes {
@@ -206,7 +214,7 @@ impl PeerTable {
         let updates = if tell.is_empty() {
             Vec::new()
         } else {
-            vec![Update::Changes(tell)]
+            vec![PeerUpdate::Changes(tell)]
         };
         (updates, all_back.then_some(Decision::AllBack))
     }
@@ -238,7 +246,7 @@ impl PeerTable {
     }
 
     /// Removes who has been gone for long enough, unless too many are.
-    pub fn tick(&mut self, now: Duration) -> (Vec<Update>, Option<Decision>) {
+    pub(crate) fn tick(&mut self, now: Duration) -> (Vec<PeerUpdate>, Option<Decision>) {
         if self.due().is_none_or(|due| due > now) {
             return (Vec::new(), None);
         }
@@ -281,7 +289,7 @@ impl PeerTable {
     }
 
     /// Removes all that are leaving.
-    fn drop_all(&mut self) -> Vec<Update> {
+    fn drop_all(&mut self) -> Vec<PeerUpdate> {
         self.addresses.clear();
         let gone = std::mem::take(&mut self.leaving);
         gone.keys().for_each(|subnet| _ = self.peers.remove(subnet));
@@ -289,7 +297,7 @@ impl PeerTable {
         if changes.is_empty() {
             Vec::new()
         } else {
-            vec![Update::Changes(changes)]
+            vec![PeerUpdate::Changes(changes)]
         }
     }
 }

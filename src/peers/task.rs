@@ -5,16 +5,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::lease::manager::TTL;
-use crate::lease::status::{EtcdState, LeaseStatus};
+use crate::model::lease::TTL;
 use crate::model::membership::Membership;
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
 use crate::peers::table::{Decision, PeerTable};
-use crate::peers::update::Update;
+use crate::peers::update::{LeaseUpdate, PeerUpdate};
 
 /// How long etcd may take for its first answer before the last known state is used.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
@@ -27,13 +27,11 @@ const PAUSE_PER_LEASE: Duration = Duration::from_micros(250);
 const REFRESH: Duration = Duration::from_secs(6 * 3600);
 
 /// Whom the roster hears and tells.
-pub struct PeerChannels {
+pub(crate) struct PeerChannels {
     /// The keeper of the lease.
-    pub updates: mpsc::Receiver<Update>,
-    /// How it stands with etcd.
-    pub standing: watch::Receiver<LeaseStatus>,
+    pub(crate) updates: mpsc::Receiver<LeaseUpdate>,
     /// The keeper of the kernel state.
-    pub kernel: mpsc::Sender<Update>,
+    pub(crate) kernel: mpsc::Sender<PeerUpdate>,
     /// What we are.
     pub membership: watch::Sender<Option<Membership>>,
     /// What should be on the disk.
@@ -46,7 +44,7 @@ pub struct PeerChannels {
 
 /// The roster in short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Peers.
     pub peers: usize,
     /// Those of them that are gone from etcd.
@@ -54,9 +52,11 @@ pub struct Summary {
 }
 
 /// See the module.
-pub struct PeerTask {
+pub(crate) struct PeerTask {
     roster: PeerTable,
     place: SnapshotOwner,
+    /// Whether etcd answers and the leases are followed.
+    synced: bool,
     /// The last known state, until etcd has told a newer one.
     last_known: Option<Snapshot>,
     channels: PeerChannels,
@@ -93,6 +93,7 @@ impl PeerTask {
         Self {
             roster,
             place,
+            synced: false,
             last_known,
             channels,
             started,
@@ -123,10 +124,6 @@ impl PeerTask {
                 self.save();
                 Ok(())
             }
-            changed = self.channels.standing.changed(), if alone => match changed {
-                Ok(()) => self.heard().await,
-                Err(_) => Err(Closed),
-            },
             () = sleep_until(first_answer), if alone => self.come_up("etcd has not answered yet").await,
             _ = &mut self.channels.stopping => {
                 self.save_at.is_some().then(|| self.save());
@@ -135,9 +132,27 @@ impl PeerTask {
         }
     }
 
-    async fn take(&mut self, update: Update) -> Result<(), Closed> {
-        if let Update::Joined(_) = update {
-            self.last_known = None;
+    async fn take(&mut self, update: LeaseUpdate) -> Result<(), Closed> {
+        match &update {
+            LeaseUpdate::Unreachable { reason } => {
+                self.synced = false;
+                return self.come_up(reason).await;
+            }
+            LeaseUpdate::Waiting => {
+                self.synced = false;
+                self.last_known = None;
+                return Ok(());
+            }
+            LeaseUpdate::Synced => {
+                self.synced = true;
+                return Ok(());
+            }
+            LeaseUpdate::SubnetTaken(subnet) => {
+                self.forget_last_known(*subnet);
+                return Ok(());
+            }
+            LeaseUpdate::Joined(_) => self.last_known = None,
+            LeaseUpdate::Suspect | LeaseUpdate::Leases(_) | LeaseUpdate::Changes(_) => {}
         }
         self.known_at = Some((self.wall_time)());
         let (updates, decision) = self.roster.take(update, self.started.elapsed());
@@ -151,14 +166,14 @@ impl PeerTask {
 
     async fn hand_on(
         &mut self,
-        updates: Vec<Update>,
+        updates: Vec<PeerUpdate>,
         decision: Option<Decision>,
     ) -> Result<(), Closed> {
         if let Some(decision) = decision {
             say(decision);
         }
         for update in updates {
-            if let Update::Joined(membership) = &update {
+            if let PeerUpdate::Joined(membership) = &update {
                 self.channels
                     .membership
                     .send_replace(Some(membership.clone()));
@@ -180,16 +195,10 @@ impl PeerTask {
         Ok(())
     }
 
-    /// etcd has failed, or answers without a lease for us, before we were a member.
-    async fn heard(&mut self) -> Result<(), Closed> {
-        let contact = self.channels.standing.borrow_and_update().contact.clone();
-        match contact {
-            EtcdState::Away { reason, .. } => self.come_up(&reason).await,
-            EtcdState::Waiting { .. } => {
-                self.last_known = None;
-                Ok(())
-            }
-            EtcdState::Connecting | EtcdState::Holding => Ok(()),
+    /// The subnet of the last run belongs to another host now: its state must not come up.
+    fn forget_last_known(&mut self, subnet: Ipv4Network) {
+        if self.last_known.take().is_some() {
+            warn!(%subnet, "not using the last known state: this subnet belongs to another host now");
         }
     }
 
@@ -199,18 +208,14 @@ impl PeerTask {
             return Ok(());
         };
         let (subnet, peers) = (snapshot.membership.own.subnet, self.roster.peers().len());
-        let lost = self.channels.standing.borrow().lost;
-        if let Some(lost) = lost {
-            warn!(%lost, "not using the last known state: etcd has said that this subnet is another host's now");
-            return Ok(());
-        }
         warn!(%subnet, peers, reason, "starting from the last known state, without etcd");
         self.warn_if_old(&snapshot);
         let leases = self.roster.peers().cloned().collect();
-        let (mut updates, _) = self
-            .roster
-            .take(Update::Joined(snapshot.membership), self.started.elapsed());
-        updates.push(Update::Leases(leases));
+        let (mut updates, _) = self.roster.take(
+            LeaseUpdate::Joined(snapshot.membership),
+            self.started.elapsed(),
+        );
+        updates.push(PeerUpdate::Peers(leases));
         self.hand_on(updates, None).await
     }
 
@@ -240,7 +245,7 @@ impl PeerTask {
     fn save(&mut self) {
         let now = Instant::now();
         (self.save_at, self.saved_at) = (Some(now + REFRESH), Some(now));
-        if self.channels.standing.borrow().contact == EtcdState::Holding {
+        if self.synced {
             self.known_at = Some((self.wall_time)());
         }
         let Some(membership) = self.roster.membership().cloned() else {

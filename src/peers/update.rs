@@ -1,19 +1,44 @@
-//! Owns what a member of the overlay learns over time: what it is itself, and who the others are. Pure.
+//! What the peer table learns from the lease manager, and what it passes on to the overlay.
 
 use ipnetwork::Ipv4Network;
 
 use crate::model::lease::Lease;
 use crate::model::membership::Membership;
 
-/// What changed, in the order in which it happened. The first is always `Joined`, followed by `Leases`.
+/// The lease that the peer of a subnet has now; `None` if it has none any more.
+pub(crate) type PeerChange = (Ipv4Network, Option<Lease>);
+
+/// What the lease manager learns from etcd, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
-    /// We hold this lease now.
+pub(crate) enum LeaseUpdate {
+    /// etcd does not answer.
+    Unreachable {
+        /// What came back.
+        reason: String,
+    },
+    /// etcd answers, but this host cannot have a lease now.
+    Waiting,
+    /// etcd answers, this host holds its lease, and the leases of the others are followed.
+    Synced,
+    /// The subnet of the last run belongs to another host now.
+    SubnetTaken(Ipv4Network),
+    /// This host holds a lease now. `Leases` follows.
     Joined(Membership),
-    /// The store seems to have lost keys: ours was among them. Who is missing in the next list may well be there.
-    Doubt,
-    /// These are all the others; whoever is not among them is gone.
+    /// etcd seems to have lost keys: ours was among them. Peers that are missing in the next list may well live.
+    Suspect,
+    /// The leases of all other hosts: peers that are not among them have no lease.
     Leases(Vec<Lease>),
-    /// Leases that came, changed, or went (`None`).
-    Changes(Vec<(Ipv4Network, Option<Lease>)>),
+    /// Leases that appeared, changed or disappeared.
+    Changes(Vec<PeerChange>),
+}
+
+/// What the overlay has to know of the peers, in the order in which it happened. The first is always `Joined`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PeerUpdate {
+    /// This host holds a lease now. `Peers` follows.
+    Joined(Membership),
+    /// All peers.
+    Peers(Vec<Lease>),
+    /// Peers that appeared, changed or disappeared.
+    Changes(Vec<PeerChange>),
 }

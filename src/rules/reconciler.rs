@@ -11,11 +11,12 @@ use tracing::{debug, info, warn};
 use crate::adapters::netlink::RuleChanges;
 use crate::adapters::packet_filter::{Firewall, Outcome};
 use crate::cli::Options;
-use crate::conditions::readiness::{Part, Published};
+use crate::conditions::ConditionWriter;
 use crate::model::addr::Vni;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::reconcile::backoff::Backoff;
+use crate::reconcile::debounce::Debounce;
 use crate::reconcile::limiter::{LogDecision, RepairLimiter};
 use crate::rules::choice::{Asked, Choice};
 use crate::rules::desired::Wanted;
@@ -35,12 +36,13 @@ pub(crate) struct RulesReconciler {
     /// Time between two looks at rules of which the kernel does not tell.
     resync: Duration,
     joined: watch::Receiver<Option<Membership>>,
-    published: watch::Sender<Published>,
+    condition: ConditionWriter,
     firewall: Firewall,
     /// None on a kernel that has no nftables.
     changes: Option<RuleChanges>,
     backoff: Backoff,
     pace: RepairLimiter,
+    debounce: Debounce,
     started: Instant,
     /// When to look next, if there is a reason.
     next_look: Option<Instant>,
@@ -58,7 +60,7 @@ impl RulesReconciler {
         options: &Options,
         external: ExternalInterface,
         joined: watch::Receiver<Option<Membership>>,
-        published: watch::Sender<Published>,
+        condition: ConditionWriter,
     ) -> Self {
         let changes = RuleChanges::open();
         if let Err(error) = &changes {
@@ -72,11 +74,12 @@ impl RulesReconciler {
             forward: options.forward_rules,
             resync: options.iptables_resync,
             joined,
-            published,
+            condition,
             firewall: Firewall::default(),
             changes: changes.ok(),
             backoff: Backoff::new(Duration::from_millis(200), Duration::from_secs(30)),
             pace: RepairLimiter::new(Duration::ZERO),
+            debounce: Debounce::new(Duration::from_millis(20), Duration::from_secs(1)),
             started: Instant::now(),
             next_look: None,
             not_before: Instant::now(),
@@ -112,7 +115,7 @@ impl RulesReconciler {
                 changed = self.joined.changed() => return changed.is_ok(),
                 heard = heard(&mut self.changes, vni), if vni.is_some() => {
                     if heard {
-                        let soon = (Instant::now() + self.pace.heard(self.started.elapsed())).max(self.not_before);
+                        let soon = (Instant::now() + self.debounce.event(self.started.elapsed()).max(self.pace.delay(self.started.elapsed()))).max(self.not_before);
                         self.next_look = Some(self.next_look.map_or(soon, |at| at.min(soon)));
                     }
                 }
@@ -137,7 +140,7 @@ impl RulesReconciler {
         // What was heard before a look is seen by it, our own last change included.
         self.forget_what_was_heard(membership.config.vxlan.vni);
         let wanted = self.wanted(membership);
-        let part = match self
+        match self
             .firewall
             .ensure(&wanted, self.asked, membership.config.nftables)
             .await
@@ -145,19 +148,16 @@ impl RulesReconciler {
             Ok(outcome) => {
                 self.backoff.reset();
                 self.report(wanted, outcome);
-                Part::Done
+                self.condition.set_true();
             }
             Err(error) => {
                 if self.known.is_none() {
                     // Nobody has taken anything away: these are our own vain attempts, no sign.
                     self.forget_what_was_heard(membership.config.vxlan.vni);
                 }
-                self.failed(crate::error::chain(&error))
+                self.failed(crate::error::chain(&error));
             }
-        };
-        self.published.send_if_modified(|published| {
-            std::mem::replace(&mut published.rules, part.clone()) != part
-        });
+        }
     }
 
     fn forget_what_was_heard(&mut self, vni: Vni) {
@@ -192,15 +192,17 @@ impl RulesReconciler {
         if !is_known {
             tell(&wanted, choice.as_ref());
             self.known = Some((wanted, choice));
-            self.pace.idled();
+            self.debounce.needless_run();
         } else if changed.is_empty() {
-            self.pace.idled();
+            self.debounce.needless_run();
         } else {
             let changed = changed.join(", ");
             match self.pace.repaired(self.started.elapsed()) {
                 LogDecision::Repair => info!(changed, "put our rules back"),
-                LogDecision::Nothing => debug!(changed, "put our rules back"),
-                LogDecision::Fight => warn!(changed, "{FIGHT}"),
+                LogDecision::Debug | LogDecision::Installed => {
+                    debug!(changed, "put our rules back")
+                }
+                LogDecision::Throttled => warn!(changed, "{FIGHT}"),
             }
         }
         for reason in lacking
@@ -222,7 +224,7 @@ impl RulesReconciler {
     /// Says a reason when it is new, and tries again after a while. Who takes our rules away faster than we can look at
     /// them is met as slowly as one who is slower. Where they never were in place nobody takes them away: what others
     /// change is no reason to ask the tools more often.
-    fn failed(&mut self, reason: String) -> Part {
+    fn failed(&mut self, reason: String) {
         let now = self.started.elapsed();
         let (fight, pause) = (self.pace.repaired(now), self.pace.delay(now));
         let wait = self.backoff.next(crate::daemon::random()).max(pause);
@@ -232,17 +234,17 @@ impl RulesReconciler {
         };
         self.not_before = Instant::now() + earliest;
         self.next_look = Some(Instant::now() + wait);
-        let part = Part::Failed(reason.clone());
+        let is_new = self.condition.message() != reason;
+        self.condition.set_false(&reason);
         match tell {
-            LogDecision::Repair if self.published.borrow().rules != part => {
+            LogDecision::Repair if is_new => {
                 warn!(reason, "the rules are not in place; trying again");
             }
-            LogDecision::Repair | LogDecision::Nothing => {
+            LogDecision::Repair | LogDecision::Debug | LogDecision::Installed => {
                 debug!(reason, "the rules are still not in place")
             }
-            LogDecision::Fight => warn!(reason, "{FIGHT}"),
+            LogDecision::Throttled => warn!(reason, "{FIGHT}"),
         }
-        part
     }
 }
 

@@ -7,9 +7,9 @@ use tracing::{debug, error, warn};
 
 use crate::lease::claim;
 use crate::lease::claim::{Claim, Learned, Refusal, Rival};
-use crate::lease::manager::{Held, Interrupt, LeaseManager, TTL};
+use crate::lease::manager::{Held, Interrupt, LeaseManager};
 use crate::lease::port::{Entry, LeaseId, Listing, Registry, RegistryChange, WriteOutcome};
-use crate::model::lease::{OwnLease, key_name, owner_of, parse_lease};
+use crate::model::lease::{OwnLease, TTL, key_name, owner_of, parse_lease};
 use crate::model::network_config::NetworkConfig;
 
 /// Subnets that we try to create from one list before we list again.
@@ -101,7 +101,7 @@ impl<R: Registry> LeaseManager<R> {
     /// Leaves the overlay to a host that cannot be told from us and was there before.
     async fn give_way(&mut self, listing: &Listing, rival: Rival) -> Result<NoLease, Interrupt> {
         let reason = Refusal(&rival, &self.identity).to_string();
-        if !self.stands_waiting(&reason) {
+        if !self.is_known_reason(&reason) {
             error!("{reason}");
         }
         let ours = |entry: &Entry| {
@@ -142,7 +142,7 @@ impl<R: Registry> LeaseManager<R> {
             config.subnet_max,
             ours.unwrap_or_default()
         );
-        if !self.stands_waiting(&reason) {
+        if !self.is_known_reason(&reason) {
             error!("{reason}");
         }
         NoLease { reason, key: None }

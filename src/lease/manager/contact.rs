@@ -6,9 +6,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
 use crate::lease::claim;
-use crate::lease::manager::LeaseManager;
+use crate::lease::manager::{Interrupt, LeaseManager};
 use crate::lease::port::{Listing, Registry, RegistryError};
-use crate::lease::status::{EtcdState, LeaseStatus};
+use crate::lease::status::EtcdState;
+use crate::peers::update::LeaseUpdate;
 
 /// A watch that has held for this long shows that etcd is well.
 const STEADY: Duration = Duration::from_secs(10);
@@ -41,65 +42,74 @@ impl<R: Registry> LeaseManager<R> {
         }
     }
 
-    /// Says once that the registry is away, and waits a little longer each time.
-    pub(super) async fn wait_out(&mut self, error: &RegistryError) {
-        let error = crate::error::chain(error);
+    /// Records that etcd is unreachable, logs it once, and waits a little longer each time.
+    pub(super) async fn wait_out(&mut self, error: &RegistryError) -> Result<(), Interrupt> {
+        let reason = crate::error::chain(error);
         self.reset_if_steady();
-        match self.standing.borrow().contact {
-            EtcdState::Away { .. } => debug!(error, "etcd still fails us"),
-            EtcdState::Connecting | EtcdState::Waiting { .. } | EtcdState::Holding => {
-                warn!(
-                    error,
-                    "etcd fails us; the network stays as it is, trying again"
-                );
-            }
+        self.conditions.etcd.set_false(&reason);
+        if self.etcd_state == EtcdState::Unreachable {
+            debug!(reason, "etcd is still unreachable");
+        } else {
+            warn!(
+                reason,
+                "etcd is unreachable; the network stays as it is, retrying"
+            );
+            self.etcd_state = EtcdState::Unreachable;
+            self.send(LeaseUpdate::Unreachable { reason }).await?;
         }
-        let since = (self.settings.wall_time)();
-        self.standing.send_if_modified(|standing| {
-            let since = match &standing.contact {
-                EtcdState::Away { since, .. } => *since,
-                EtcdState::Connecting | EtcdState::Waiting { .. } | EtcdState::Holding => since,
-            };
-            let away = EtcdState::Away {
-                since,
-                reason: error,
-            };
-            std::mem::replace(&mut standing.contact, away.clone()) != away
-        });
         sleep(self.backoff.next((self.settings.random)())).await;
+        Ok(())
     }
 
-    /// List, lease and watch have all worked.
-    pub(super) fn stands(&mut self, contact: EtcdState) {
+    /// Records that list, lease and watch have all worked.
+    pub(super) async fn set_synced(&mut self) -> Result<(), Interrupt> {
+        self.conditions.lease.set_true();
+        self.set_reachable(EtcdState::Synced, LeaseUpdate::Synced)
+            .await
+    }
+
+    /// Records that etcd answers, but that this host cannot have a lease now.
+    pub(super) async fn set_waiting(&mut self, reason: &str) -> Result<(), Interrupt> {
+        self.conditions.lease.set_false(reason);
+        self.set_reachable(EtcdState::Waiting, LeaseUpdate::Waiting)
+            .await
+    }
+
+    async fn set_reachable(
+        &mut self,
+        state: EtcdState,
+        update: LeaseUpdate,
+    ) -> Result<(), Interrupt> {
         self.watching_since = Some(Instant::now());
-        let ignored = self.rejections.reasons();
-        let lost = self.standing.borrow().lost;
-        let before = self
-            .standing
-            .send_replace(LeaseStatus {
-                contact,
-                ignored,
-                lost,
-            })
-            .contact;
-        if let EtcdState::Away { .. } = before {
-            info!("etcd answers again");
+        self.ignored.send_replace(self.rejections.reasons());
+        self.conditions.etcd.set_true();
+        let before = std::mem::replace(&mut self.etcd_state, state);
+        if before == EtcdState::Unreachable {
+            info!("etcd is reachable again");
         }
+        if before != self.etcd_state {
+            self.send(update).await?;
+        }
+        Ok(())
     }
 
-    /// Whether this is what we wait for already: it is said once.
-    pub(super) fn stands_waiting(&self, now: &str) -> bool {
-        matches!(&self.standing.borrow().contact, EtcdState::Waiting { reason } if reason == now)
+    /// Whether `reason` is the known reason for having no lease: it is logged once.
+    pub(super) fn is_known_reason(&self, reason: &str) -> bool {
+        self.conditions.lease.message() == reason
     }
 
-    /// Says if the subnet that we had is another host's: what is known from before must not be used then.
-    pub(super) fn say_if_lost(&self, listing: &Listing) {
+    /// Tells if the subnet of the last run belongs to another host now: the state of the last run must not be used then.
+    pub(super) async fn say_if_lost(&mut self, listing: &Listing) -> Result<(), Interrupt> {
         let lost = self
             .identity
             .past
             .subnet
             .filter(|subnet| claim::is_anothers(listing, *subnet, &self.identity));
-        self.standing
-            .send_if_modified(|standing| std::mem::replace(&mut standing.lost, lost) != lost);
+        let news = lost.filter(|subnet| self.taken != Some(*subnet));
+        self.taken = lost;
+        match news {
+            Some(subnet) => self.send(LeaseUpdate::SubnetTaken(subnet)).await,
+            None => Ok(()),
+        }
     }
 }

@@ -10,21 +10,17 @@ use crate::lease::claim::is_older_rival;
 use crate::lease::manager::sources::Loss;
 use crate::lease::manager::{Held, Interrupt, LeaseManager};
 use crate::lease::port::{Entry, Registry, RegistryChange, RegistryWatch};
-use crate::lease::status::EtcdState;
 use crate::model::lease::{
     Lease, OwnLease, Rejection, key_name, owner_of, parse_key_name, parse_lease,
 };
 use crate::model::network_config::NetworkConfig;
-use crate::peers::update::Update;
+use crate::peers::update::{LeaseUpdate, PeerChange};
 
 /// How long one question for a lease may take.
 const LOOK_UP: Duration = Duration::from_secs(1);
 /// How long we trust the runtime's clock, which stands still while the machine sleeps: a lease that ran on meanwhile is
 /// renewed this soon after.
 const NAP: Duration = Duration::from_secs(30);
-
-/// The lease that the peer of a subnet has now.
-type PeerChange = (Ipv4Network, Option<Lease>);
 
 impl<R: Registry> LeaseManager<R> {
     /// Passes on what changes, renews the lease, until something needs a new list.
@@ -35,7 +31,7 @@ impl<R: Registry> LeaseManager<R> {
         mut held: Held,
     ) -> Result<T, Interrupt> {
         let mut watch = self.registry.watch(from).await?;
-        self.stands(EtcdState::Holding);
+        self.set_synced().await?;
         loop {
             // All arms may be dropped and made again at any time: a watch and a queue lose nothing, a time is a time.
             let renewal = held.renew_at.saturating_sub((self.settings.boot_time)());
@@ -116,7 +112,7 @@ impl<R: Registry> LeaseManager<R> {
         self.tell_ignored();
         match leases.is_empty() {
             true => Ok(()),
-            false => self.send(Update::Changes(leases)).await,
+            false => self.send(LeaseUpdate::Changes(leases)).await,
         }
     }
 
@@ -152,8 +148,7 @@ impl<R: Registry> LeaseManager<R> {
 
     fn tell_ignored(&mut self) {
         if self.rejections.take_changed() {
-            self.standing
-                .send_modify(|standing| standing.ignored = self.rejections.reasons());
+            self.ignored.send_replace(self.rejections.reasons());
         }
     }
 
@@ -169,7 +164,7 @@ impl<R: Registry> LeaseManager<R> {
         match found {
             Ok(Ok(Some(entry))) if subnet != own.subnet => {
                 match self.written(&entry, config, own)? {
-                    Some(change) => self.send(Update::Changes(vec![change])).await,
+                    Some(change) => self.send(LeaseUpdate::Changes(vec![change])).await,
                     None => Ok(()),
                 }
             }

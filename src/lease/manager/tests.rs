@@ -1,9 +1,13 @@
 use super::*;
 use std::cell::Cell;
 
+use crate::conditions::Conditions;
+use crate::conditions::readiness::etcd_text;
+
 use crate::lease::claim::Past;
 use crate::lease::fake::FakeRegistry;
 use crate::model::addr::MacAddr;
+use crate::model::lease::TTL;
 use crate::model::node_id::NodeId;
 use std::net::Ipv4Addr;
 use tokio::task::LocalSet;
@@ -17,9 +21,10 @@ mod trouble;
 /// A keeper over a registry in memory, and what it tells.
 struct Rig {
     memory: FakeRegistry,
-    updates: mpsc::Receiver<Update>,
+    updates: mpsc::Receiver<LeaseUpdate>,
     ask: mpsc::Sender<Ipv4Network>,
-    standing: watch::Receiver<LeaseStatus>,
+    conditions: watch::Receiver<Conditions>,
+    ignored: watch::Receiver<BTreeMap<String, String>>,
 }
 
 thread_local! {
@@ -34,7 +39,8 @@ fn boot_time() -> Duration {
 impl Rig {
     fn start(memory: FakeRegistry, previous: Option<&str>) -> Self {
         let (sender, updates) = mpsc::channel(8);
-        let (tell, standing) = watch::channel(LeaseStatus::default());
+        let (conditions, table) = LeaseConditions::for_test();
+        let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
         let past = Past {
             subnet: previous.map(|text| text.parse().expect("a subnet in a test")),
             vtep_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
@@ -47,17 +53,17 @@ impl Rig {
             public_ip,
             past,
         };
-        let (renew_margin, wall_time) = (Duration::from_secs(3600), || SystemTime::UNIX_EPOCH);
+        let renew_margin = Duration::from_secs(3600);
         let settings = LeaseSettings {
             renew_margin,
             random: || 0.0,
             boot_time,
-            wall_time,
         };
         let (ask, questions) = mpsc::channel(4);
         let channels = LeaseChannels {
             updates: sender,
-            standing: tell,
+            conditions,
+            ignored: ignored_sender,
             questions,
         };
         tokio::task::spawn_local(
@@ -67,34 +73,52 @@ impl Rig {
             memory,
             updates,
             ask,
-            standing,
+            conditions: table,
+            ignored,
         }
     }
 
     /// The next update, as text.
     async fn next(&mut self) -> String {
         let hour = Duration::from_secs(3600);
-        let update = tokio::time::timeout(hour, self.updates.recv())
-            .await
-            .expect("an update within the hour");
-        match update.expect("the keeper runs") {
-            Update::Joined(membership) => format!("joined {}", membership.own.subnet),
-            Update::Doubt => "doubt".to_owned(),
-            Update::Leases(leases) => format!(
-                "leases {}",
-                subnets(leases.iter().map(|lease| (lease.subnet, true)))
-            ),
-            Update::Changes(changes) => {
-                format!(
-                    "changes {}",
-                    subnets(
-                        changes
-                            .iter()
-                            .map(|(subnet, lease)| (*subnet, lease.is_some()))
-                    )
-                )
+        loop {
+            let update = tokio::time::timeout(hour, self.updates.recv())
+                .await
+                .expect("an update within the hour");
+            if let Some(text) = describe(update.expect("the lease manager runs")) {
+                return text;
             }
         }
+    }
+
+    /// Whether nothing was told of leases since the last call.
+    fn is_quiet(&mut self) -> bool {
+        std::iter::from_fn(|| self.updates.try_recv().ok()).all(|update| describe(update).is_none())
+    }
+
+    /// The line `etcd` of `flanneld status`.
+    fn etcd(&self) -> String {
+        etcd_text(&self.conditions.borrow())
+    }
+}
+
+/// An update about leases as text; `None` for one about the state of etcd.
+fn describe(update: LeaseUpdate) -> Option<String> {
+    match update {
+        LeaseUpdate::Joined(membership) => Some(format!("joined {}", membership.own.subnet)),
+        LeaseUpdate::Suspect => Some("suspect".to_owned()),
+        LeaseUpdate::Leases(leases) => {
+            let all = leases.iter().map(|lease| (lease.subnet, true));
+            Some(format!("leases {}", subnets(all)))
+        }
+        LeaseUpdate::Changes(changes) => {
+            let all = changes
+                .iter()
+                .map(|(subnet, lease)| (*subnet, lease.is_some()));
+            Some(format!("changes {}", subnets(all)))
+        }
+        LeaseUpdate::SubnetTaken(subnet) => Some(format!("{subnet} taken")),
+        LeaseUpdate::Unreachable { .. } | LeaseUpdate::Waiting | LeaseUpdate::Synced => None,
     }
 }
 
@@ -129,7 +153,7 @@ fn follows_the_others() {
     on_paused_time(async {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
-        assert_eq!(rig.next().await, "doubt");
+        assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("10.5.40.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
@@ -240,7 +264,7 @@ fn renews_well_before_the_end_and_wakes_nobody() {
             rig.memory.world.borrow().renewals
         );
         assert_eq!(rig.memory.world.borrow().lists, 1);
-        assert!(rig.updates.try_recv().is_err());
+        assert!(rig.is_quiet());
     });
 }
 
@@ -251,12 +275,12 @@ fn comes_back_with_the_same_subnet_after_its_key_was_deleted() {
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
         assert_eq!(
             rig.next().await,
-            "doubt",
+            "suspect",
             "it had a lease before, and etcd has none"
         );
         assert_eq!(rig.next().await, "leases ");
         rig.memory.delete("10.5.9.0-24");
-        assert_eq!(rig.next().await, "doubt");
+        assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
         assert_eq!(rig.memory.names(), ["10.5.9.0-24"]);
     });
@@ -267,7 +291,7 @@ fn takes_another_subnet_when_its_own_went_to_another_host() {
     on_paused_time(async {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
-        assert_eq!(rig.next().await, "doubt");
+        assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("10.5.9.0-24", OTHER, Some(99));
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
@@ -282,7 +306,7 @@ fn waits_for_a_configuration_that_it_can_use() {
         tokio::time::sleep(Duration::from_secs(9)).await;
         rig.memory.put_config(r#"{"Network":"10.5.3.0/16"}"#);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        assert!(rig.updates.try_recv().is_err());
+        assert!(rig.is_quiet());
         rig.memory.put_config(CONFIG);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
     });
@@ -309,7 +333,7 @@ fn waits_for_a_subnet_when_all_are_taken() {
         memory.put("10.5.4.0-24", OTHER, Some(7));
         let mut rig = Rig::start(memory, None);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        assert!(rig.updates.try_recv().is_err());
+        assert!(rig.is_quiet());
         rig.memory.delete("10.5.4.0-24");
         assert_eq!(rig.next().await, "joined 10.5.4.0/24");
     });
@@ -366,9 +390,9 @@ fn gives_way_to_a_host_with_its_address_and_comes_back_when_that_is_gone() {
         memory.put("10.5.40.0-24", &theirs, Some(7));
         let mut rig = Rig::start(memory, None);
         tokio::time::sleep(Duration::from_secs(3600)).await;
-        assert!(rig.updates.try_recv().is_err());
+        assert!(rig.is_quiet());
         assert_eq!(rig.memory.names(), ["10.5.40.0-24"], "nothing is written");
-        let waiting = rig.standing.borrow().contact.to_string();
+        let waiting = rig.etcd();
         assert!(
             waiting.contains("node b") && waiting.contains("node a"),
             "{waiting}"
@@ -410,13 +434,7 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
         // Was there before us, and we had not seen it.
         rig.memory.put_old("10.5.50.0-24", &copy, 1);
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert!(
-            rig.standing
-                .borrow()
-                .contact
-                .to_string()
-                .contains("--node-id")
-        );
+        assert!(rig.etcd().contains("--node-id"));
         assert_eq!(
             rig.memory.names(),
             ["10.5.50.0-24"],
@@ -432,7 +450,7 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
         rig.memory.put("10.5.40.0-24", OTHER, Some(9));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
         rig.memory.delete("10.5.50.0-24");
-        assert_eq!(rig.next().await, "doubt");
+        assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
         assert_eq!(
             rig.memory.names(),
@@ -452,14 +470,7 @@ fn says_which_keys_it_does_not_use() {
         assert_eq!(rig.next().await, "leases ");
         rig.memory.put("8.8.8.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes -8.8.8.0/24");
-        let keys = |rig: &Rig| {
-            rig.standing
-                .borrow()
-                .ignored
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
-        };
+        let keys = |rig: &Rig| rig.ignored.borrow().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&rig), ["8.8.8.0-24", "nonsense"]);
         rig.memory.delete("nonsense");
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -476,7 +487,7 @@ fn a_key_that_is_made_again_hangs_on_the_same_lease_of_etcd() {
         rig.memory.delete("10.5.1.0-24");
         assert_eq!(
             (rig.next().await, rig.next().await),
-            ("doubt".to_owned(), "leases ".to_owned())
+            ("suspect".to_owned(), "leases ".to_owned())
         );
         assert_eq!(
             rig.memory.world.borrow().leases.len(),

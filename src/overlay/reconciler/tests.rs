@@ -1,4 +1,6 @@
 use super::*;
+use crate::conditions::table::Condition;
+use crate::conditions::{ConditionType, Conditions};
 use crate::model::addr::MacAddr;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::lease::{Lease, OwnLease};
@@ -13,9 +15,9 @@ use tokio::task::LocalSet;
 /// A runner over a fake kernel, driven by a test.
 struct Rig {
     kernel: FakeKernel,
-    updates: mpsc::Sender<Update>,
+    updates: mpsc::Sender<PeerUpdate>,
     questions: mpsc::Receiver<Ipv4Network>,
-    health: watch::Receiver<Health>,
+    conditions: watch::Receiver<Conditions>,
 }
 
 impl Rig {
@@ -26,17 +28,17 @@ impl Rig {
     fn start_as(peering: PeerMode) -> Self {
         let kernel = FakeKernel::default();
         let (updates, receiver) = mpsc::channel(8);
-        let (sender, health) = watch::channel(Health::Waiting);
+        let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let local = local(peering);
         let (ask, questions) = mpsc::channel(4);
         tokio::task::spawn_local(
-            OverlayReconciler::new(kernel.clone(), local, sender, ask, || 0.0).run(receiver),
+            OverlayReconciler::new(kernel.clone(), local, condition, ask, || 0.0).run(receiver),
         );
         Self {
             kernel,
             updates,
             questions,
-            health,
+            conditions,
         }
     }
 
@@ -46,18 +48,27 @@ impl Rig {
 
     async fn joined_as(peering: PeerMode, leases: Vec<Lease>) -> Self {
         let mut rig = Self::start_as(peering);
-        rig.send(Update::Joined(membership())).await;
-        rig.send(Update::Leases(leases)).await;
-        rig.wait_for(|health| *health == Health::InSync).await;
+        rig.send(PeerUpdate::Joined(membership())).await;
+        rig.send(PeerUpdate::Peers(leases)).await;
+        rig.in_sync().await;
         rig
     }
 
-    async fn send(&self, update: Update) {
+    async fn send(&self, update: PeerUpdate) {
         self.updates.send(update).await.expect("the runner listens");
     }
 
-    async fn wait_for(&mut self, wanted: fn(&Health) -> bool) {
-        self.health.wait_for(wanted).await.expect("the runner runs");
+    async fn in_sync(&mut self) {
+        self.wait_for(|condition| condition.status == ConditionStatus::True)
+            .await;
+    }
+
+    async fn wait_for(&mut self, wanted: fn(&Condition) -> bool) {
+        let is_met = |table: &Conditions| wanted(table.get(ConditionType::KernelInSync));
+        self.conditions
+            .wait_for(is_met)
+            .await
+            .expect("the reconciler runs");
     }
 
     /// Lets the runner do all that it can do now.
@@ -129,7 +140,7 @@ fn builds_the_overlay_after_the_first_complete_list() {
         let rig = Rig::start();
         // A lease may take long; the audit must not take the place of the list.
         tokio::time::sleep(AUDIT * 2).await;
-        rig.send(Update::Joined(membership())).await;
+        rig.send(PeerUpdate::Joined(membership())).await;
         rig.settle().await;
         assert_eq!(
             rig.kernel.text(),
@@ -145,11 +156,14 @@ fn builds_the_overlay_after_the_first_complete_list() {
 fn follows_leases_that_come_and_go() {
     on_paused_time(async {
         let rig = Rig::joined(vec![]).await;
-        rig.send(Update::Changes(vec![(lease(40).subnet, Some(lease(40)))]))
-            .await;
+        rig.send(PeerUpdate::Changes(vec![(
+            lease(40).subnet,
+            Some(lease(40)),
+        )]))
+        .await;
         rig.settle().await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
-        rig.send(Update::Changes(vec![(lease(40).subnet, None)]))
+        rig.send(PeerUpdate::Changes(vec![(lease(40).subnet, None)]))
             .await;
         rig.settle().await;
         assert_eq!(rig.kernel.text(), DEVICE);
@@ -161,7 +175,7 @@ fn touches_nothing_after_a_restart_when_all_is_right() {
     on_paused_time(async {
         let rig = Rig::joined(vec![lease(40)]).await;
         let applied = rig.kernel.world.borrow().applied;
-        rig.send(Update::Leases(vec![lease(40)])).await;
+        rig.send(PeerUpdate::Peers(vec![lease(40)])).await;
         tokio::time::sleep(AUDIT * 3).await;
         assert_eq!(rig.kernel.world.borrow().applied, applied);
     });
@@ -172,13 +186,17 @@ fn tries_again_after_a_failure_until_it_is_done() {
     on_paused_time(async {
         let mut rig = Rig::joined(vec![]).await;
         rig.kernel.world.borrow_mut().fail_after = Some(1);
-        rig.send(Update::Changes(vec![(lease(40).subnet, Some(lease(40)))]))
-            .await;
-        rig.wait_for(
-            |health| matches!(health, Health::Stale(reason) if reason.contains("ip neigh replace")),
-        )
+        rig.send(PeerUpdate::Changes(vec![(
+            lease(40).subnet,
+            Some(lease(40)),
+        )]))
         .await;
-        rig.wait_for(|health| *health == Health::InSync).await;
+        rig.wait_for(|condition| {
+            condition.status == ConditionStatus::False
+                && condition.message.contains("ip neigh replace")
+        })
+        .await;
+        rig.in_sync().await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
     });
 }
@@ -256,10 +274,12 @@ fn touches_nothing_on_the_device_of_another_instance() {
             .for_each(|device| device.alias.clone_from(&alias));
         rig.kernel
             .say(Event::Changed(KernelChange::Link("flannel.1".to_owned())));
-        rig.wait_for(|health| matches!(health, Health::Stale(reason) if reason.contains("/other")))
-            .await;
+        rig.wait_for(|condition| {
+            condition.status == ConditionStatus::False && condition.message.contains("/other")
+        })
+        .await;
         let before = rig.kernel.text();
-        rig.send(Update::Changes(vec![
+        rig.send(PeerUpdate::Changes(vec![
             (lease(41).subnet, Some(lease(41))),
             (lease(40).subnet, None),
         ]))
@@ -270,7 +290,7 @@ fn touches_nothing_on_the_device_of_another_instance() {
         assert_eq!(rig.kernel.text(), before);
         // When the other one and its device are gone, all that happened meanwhile is made up for.
         rig.kernel.world.borrow_mut().state = crate::overlay::state::OverlayState::default();
-        rig.wait_for(|health| *health == Health::InSync).await;
+        rig.in_sync().await;
         assert!(
             rig.kernel.text().contains("10.5.41.0/24")
                 && !rig.kernel.text().contains("10.5.40.0/24")
@@ -419,7 +439,7 @@ fn answers_misses_also_in_the_middle_of_much_work() {
             .clear();
         rig.kernel
             .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 40, 0))));
-        rig.send(Update::Changes(
+        rig.send(PeerUpdate::Changes(
             (41..=90)
                 .map(|n| (lease(n).subnet, Some(lease(n))))
                 .collect(),
@@ -442,8 +462,8 @@ fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
         let rig = Rig::joined(vec![lease(40)]).await;
         let mut moved = membership();
         moved.own.subnet = "10.5.7.0/24".parse().expect("a subnet in a test");
-        rig.send(Update::Joined(moved)).await;
-        rig.send(Update::Leases(vec![lease(40)])).await;
+        rig.send(PeerUpdate::Joined(moved)).await;
+        rig.send(PeerUpdate::Peers(vec![lease(40)])).await;
         rig.settle().await;
         assert_eq!(
             rig.kernel.text(),
@@ -456,14 +476,14 @@ fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
 fn its_heart_beats_also_while_nothing_happens_and_not_after_its_end() {
     on_paused_time(async {
         let (updates, receiver) = mpsc::channel(8);
-        let (health, _healthy) = watch::channel(Health::Waiting);
+        let (condition, _) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (ask, _questions) = mpsc::channel(4);
         let (heart, mut beats) = watch::channel(());
         let every = Duration::from_secs(5);
         let runner = OverlayReconciler::new(
             FakeKernel::default(),
             local(PeerMode::Eager),
-            health,
+            condition,
             ask,
             || 0.0,
         );

@@ -36,12 +36,12 @@ pub(crate) fn lease(n: u8) -> Lease {
     lease_of(n, n)
 }
 
-fn leases(range: std::ops::RangeInclusive<u8>) -> Update {
-    Update::Leases(range.map(lease).collect())
+fn leases(range: std::ops::RangeInclusive<u8>) -> LeaseUpdate {
+    LeaseUpdate::Leases(range.map(lease).collect())
 }
 
-fn gone(range: std::ops::RangeInclusive<u8>) -> Update {
-    Update::Changes(range.map(|n| (subnet(n), None)).collect())
+fn gone(range: std::ops::RangeInclusive<u8>) -> LeaseUpdate {
+    LeaseUpdate::Changes(range.map(|n| (subnet(n), None)).collect())
 }
 
 fn at(millis: u64) -> Duration {
@@ -51,17 +51,16 @@ fn at(millis: u64) -> Duration {
 /// A roster of so many peers, told at time 0.
 fn roster(count: u8) -> PeerTable {
     let mut roster = PeerTable::new(GRACE, Vec::new());
-    roster.take(Update::Joined(membership()), at(0));
+    roster.take(LeaseUpdate::Joined(membership()), at(0));
     roster.take(leases(1..=count), at(0));
     roster
 }
 
-fn text(updates: &[Update]) -> String {
-    let each = |update: &Update| match update {
-        Update::Joined(_) => "joined".to_owned(),
-        Update::Doubt => "doubt".to_owned(),
-        Update::Leases(leases) => format!("{} leases", leases.len()),
-        Update::Changes(changes) => {
+fn text(updates: &[PeerUpdate]) -> String {
+    let each = |update: &PeerUpdate| match update {
+        PeerUpdate::Joined(_) => "joined".to_owned(),
+        PeerUpdate::Peers(peers) => format!("{} leases", peers.len()),
+        PeerUpdate::Changes(changes) => {
             let change = |(net, lease): &(Ipv4Network, Option<Lease>)| {
                 format!(
                     "{}{}",
@@ -90,7 +89,10 @@ fn a_few_may_leave_and_do_so_a_moment_later() {
 fn a_lease_that_is_back_in_a_moment_was_never_gone() {
     let mut roster = roster(8);
     roster.take(gone(1..=1), at(1000));
-    let (updates, _) = roster.take(Update::Changes(vec![(subnet(1), Some(lease(1)))]), at(1050));
+    let (updates, _) = roster.take(
+        LeaseUpdate::Changes(vec![(subnet(1), Some(lease(1)))]),
+        at(1050),
+    );
     assert_eq!((text(&updates).as_str(), roster.due()), ("+1", None));
 }
 
@@ -123,11 +125,14 @@ fn a_list_without_most_of_them_keeps_them_too_and_is_over_when_all_are_back() {
         ("8 leases", Some(Decision::Hold { gone: 6, of: 8 }))
     );
     let (_, decision) = roster.take(
-        Update::Changes((1..=5).map(|n| (subnet(n), Some(lease(n)))).collect()),
+        LeaseUpdate::Changes((1..=5).map(|n| (subnet(n), Some(lease(n)))).collect()),
         at(2000),
     );
     assert_eq!(decision, None);
-    let (_, decision) = roster.take(Update::Changes(vec![(subnet(6), Some(lease(6)))]), at(3000));
+    let (_, decision) = roster.take(
+        LeaseUpdate::Changes(vec![(subnet(6), Some(lease(6)))]),
+        at(3000),
+    );
     assert_eq!(
         (decision, roster.due(), roster.kept()),
         (Some(Decision::AllBack), None, 0)
@@ -139,7 +144,7 @@ fn a_list_without_most_of_them_keeps_them_too_and_is_over_when_all_are_back() {
 #[test]
 fn even_one_is_kept_when_our_own_lease_was_lost_too() {
     let mut roster = roster(8);
-    assert_eq!(roster.take(Update::Doubt, at(1000)), (vec![], None));
+    assert_eq!(roster.take(LeaseUpdate::Suspect, at(1000)), (vec![], None));
     let (updates, decision) = roster.take(leases(2..=8), at(1000));
     assert_eq!(
         (text(&updates).as_str(), decision),
@@ -190,15 +195,15 @@ fn a_host_that_takes_another_subnet_is_not_kept_under_the_old_one() {
     roster.take(gone(1..=8), at(1000));
     roster.tick(at(1200));
     let (updates, _) = roster.take(
-        Update::Changes(vec![(subnet(99), Some(lease_of(99, 1)))]),
+        LeaseUpdate::Changes(vec![(subnet(99), Some(lease_of(99, 1)))]),
         at(2000),
     );
     assert_eq!(text(&updates), "-1 +99");
     let (updates, _) = roster.take(
-        Update::Leases(vec![lease_of(99, 1), lease_of(98, 2)]),
+        LeaseUpdate::Leases(vec![lease_of(99, 1), lease_of(98, 2)]),
         at(3000),
     );
-    let Some(Update::Leases(all)) = updates.first() else {
+    let Some(PeerUpdate::Peers(all)) = updates.first() else {
         panic!("a list is expected")
     };
     assert!(
@@ -226,10 +231,10 @@ fn without_grace_they_go_at_once() {
 fn what_an_earlier_run_knew_is_kept_when_etcd_is_empty_now() {
     let mut roster = PeerTable::new(GRACE, (1..=8).map(lease).chain([lease(200)]).collect());
     assert_eq!(
-        text(&roster.take(Update::Joined(membership()), at(10)).0),
+        text(&roster.take(LeaseUpdate::Joined(membership()), at(10)).0),
         "joined"
     );
-    let (updates, decision) = roster.take(Update::Leases(vec![]), at(20));
+    let (updates, decision) = roster.take(LeaseUpdate::Leases(vec![]), at(20));
     assert_eq!(
         (text(&updates).as_str(), decision),
         ("8 leases", Some(Decision::Hold { gone: 8, of: 8 }))
@@ -250,7 +255,7 @@ proptest! {
                 Some(lease) => etcd.insert(subnet(n), lease.clone()),
                 None => etcd.remove(&subnet(n)),
             };
-            tell(&mut kernel, roster.take(Update::Changes(vec![(subnet(n), change)]), at(now)).0);
+            tell(&mut kernel, roster.take(LeaseUpdate::Changes(vec![(subnet(n), change)]), at(now)).0);
             now += pause;
             tell(&mut kernel, roster.tick(at(now)).0);
         }
@@ -261,9 +266,9 @@ proptest! {
     }
 }
 
-fn tell(kernel: &mut BTreeMap<Ipv4Network, Lease>, updates: Vec<Update>) {
+fn tell(kernel: &mut BTreeMap<Ipv4Network, Lease>, updates: Vec<PeerUpdate>) {
     for update in updates {
-        let Update::Changes(changes) = update else {
+        let PeerUpdate::Changes(changes) = update else {
             continue;
         };
         for (subnet, lease) in changes {

@@ -7,9 +7,8 @@ use tokio::task::LocalSet;
 
 /// A roster loop, and all that it hears and tells.
 struct Rig {
-    updates: mpsc::Sender<Update>,
-    standing: watch::Sender<LeaseStatus>,
-    kernel: mpsc::Receiver<Update>,
+    updates: mpsc::Sender<LeaseUpdate>,
+    kernel: mpsc::Receiver<PeerUpdate>,
     snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
     stopping: oneshot::Sender<Infallible>,
 }
@@ -17,7 +16,6 @@ struct Rig {
 impl Rig {
     fn start(last_known: Option<Snapshot>) -> Self {
         let (updates, heard) = mpsc::channel(8);
-        let (standing, stands) = watch::channel(LeaseStatus::default());
         let (tell, kernel) = mpsc::channel(8);
         let (membership, _) = watch::channel(None);
         let (save, snapshot) = watch::channel(None);
@@ -25,7 +23,6 @@ impl Rig {
         let (stopping, stops) = oneshot::channel();
         let channels = PeerChannels {
             updates: heard,
-            standing: stands,
             kernel: tell,
             membership,
             snapshot: save,
@@ -44,7 +41,6 @@ impl Rig {
         );
         Self {
             updates,
-            standing,
             kernel,
             snapshot,
             stopping,
@@ -57,16 +53,14 @@ impl Rig {
             .expect("an update within the hour")
             .expect("the roster runs")
         {
-            Update::Joined(membership) => format!("joined {}", membership.own.subnet),
-            Update::Doubt => "doubt".to_owned(),
-            Update::Leases(leases) => format!("{} leases", leases.len()),
-            Update::Changes(changes) => format!("{} changes", changes.len()),
+            PeerUpdate::Joined(membership) => format!("joined {}", membership.own.subnet),
+            PeerUpdate::Peers(leases) => format!("{} leases", leases.len()),
+            PeerUpdate::Changes(changes) => format!("{} changes", changes.len()),
         }
     }
 
-    fn contact(&self, contact: EtcdState) {
-        self.standing
-            .send_modify(|standing| standing.contact = contact);
+    async fn send(&self, update: LeaseUpdate) {
+        self.updates.send(update).await.expect("the peer task runs");
     }
 }
 
@@ -93,9 +87,8 @@ fn wall_time() -> SystemTime {
     SystemTime::UNIX_EPOCH + TTL * 2
 }
 
-fn away() -> EtcdState {
-    EtcdState::Away {
-        since: SystemTime::UNIX_EPOCH,
+fn unreachable() -> LeaseUpdate {
+    LeaseUpdate::Unreachable {
         reason: "refused".to_owned(),
     }
 }
@@ -113,7 +106,7 @@ fn comes_up_from_the_last_known_state_when_etcd_fails() {
     on_paused_time(async {
         let mut rig = Rig::start(last_known());
         let started = Instant::now();
-        rig.contact(away());
+        rig.send(unreachable()).await;
         assert_eq!(rig.next().await, "joined 10.5.200.0/24");
         assert_eq!(rig.next().await, "5 leases");
         assert_eq!(started.elapsed(), Duration::ZERO);
@@ -128,14 +121,9 @@ fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
         assert_eq!(rig.next().await, "joined 10.5.200.0/24");
         assert_eq!(rig.next().await, "5 leases");
         assert_eq!(started.elapsed(), FIRST_ANSWER);
-        rig.updates
-            .send(Update::Joined(membership()))
-            .await
-            .expect("the roster listens");
-        rig.updates
-            .send(Update::Leases((1..=6).map(lease).collect()))
-            .await
-            .expect("the roster listens");
+        rig.send(LeaseUpdate::Joined(membership())).await;
+        rig.send(LeaseUpdate::Leases((1..=6).map(lease).collect()))
+            .await;
         assert_eq!(
             rig.next().await,
             "6 leases",
@@ -148,9 +136,7 @@ fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
 fn leaves_the_last_known_state_alone_when_etcd_answers() {
     on_paused_time(async {
         let mut rig = Rig::start(last_known());
-        rig.contact(EtcdState::Waiting {
-            reason: "no config".to_owned(),
-        });
+        rig.send(LeaseUpdate::Waiting).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(rig.kernel.try_recv().is_err());
     });
@@ -161,17 +147,14 @@ fn does_not_come_up_on_a_subnet_that_is_another_hosts() {
     on_paused_time(async {
         for silent in [true, false] {
             let mut rig = Rig::start(last_known());
-            rig.standing
-                .send_modify(|standing| standing.lost = Some(membership().own.subnet));
+            rig.send(LeaseUpdate::SubnetTaken(membership().own.subnet))
+                .await;
             if !silent {
-                rig.contact(away());
+                rig.send(unreachable()).await;
             }
             tokio::time::sleep(Duration::from_secs(60)).await;
             assert!(rig.kernel.try_recv().is_err());
-            rig.updates
-                .send(Update::Joined(membership()))
-                .await
-                .expect("the roster listens");
+            rig.send(LeaseUpdate::Joined(membership())).await;
             assert_eq!(
                 rig.next().await,
                 "joined 10.5.200.0/24",
@@ -185,7 +168,7 @@ fn does_not_come_up_on_a_subnet_that_is_another_hosts() {
 fn a_snapshot_is_as_old_as_what_etcd_has_said() {
     on_paused_time(async {
         let mut rig = Rig::start(last_known());
-        rig.contact(away());
+        rig.send(unreachable()).await;
         rig.snapshot.changed().await.expect("the roster runs");
         let known_at = |rig: &mut Rig| {
             rig.snapshot
@@ -198,7 +181,7 @@ fn a_snapshot_is_as_old_as_what_etcd_has_said() {
             Some(SystemTime::UNIX_EPOCH),
             "written anew, but etcd has told nothing"
         );
-        rig.contact(EtcdState::Holding);
+        rig.send(LeaseUpdate::Synced).await;
         rig.snapshot
             .changed()
             .await
@@ -211,13 +194,10 @@ fn a_snapshot_is_as_old_as_what_etcd_has_said() {
 fn keeps_a_snapshot_of_changes_but_not_of_each() {
     on_paused_time(async {
         let mut rig = Rig::start(None);
-        rig.updates
-            .send(Update::Joined(membership()))
-            .await
-            .expect("the roster listens");
+        rig.send(LeaseUpdate::Joined(membership())).await;
         let mut snapshots = 0;
         for n in 1..=60 {
-            let update = Update::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
+            let update = LeaseUpdate::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
             rig.updates.send(update).await.expect("the roster listens");
             tokio::time::sleep(Duration::from_millis(100)).await;
             while rig.kernel.try_recv().is_ok() {}
@@ -244,14 +224,9 @@ fn keeps_a_snapshot_of_changes_but_not_of_each() {
 fn the_first_snapshot_comes_at_once() {
     on_paused_time(async {
         let mut rig = Rig::start(None);
-        rig.updates
-            .send(Update::Joined(membership()))
-            .await
-            .expect("the roster listens");
-        rig.updates
-            .send(Update::Leases((1..=6).map(lease).collect()))
-            .await
-            .expect("the roster listens");
+        rig.send(LeaseUpdate::Joined(membership())).await;
+        rig.send(LeaseUpdate::Leases((1..=6).map(lease).collect()))
+            .await;
         let started = Instant::now();
         rig.snapshot.changed().await.expect("the roster runs");
         assert_eq!(started.elapsed(), SOON);
@@ -273,10 +248,9 @@ fn a_stop_saves_what_is_not_saved_yet() {
             stopping,
             mut snapshot,
             mut kernel,
-            standing: _standing,
         } = Rig::start(None);
         updates
-            .send(Update::Joined(membership()))
+            .send(LeaseUpdate::Joined(membership()))
             .await
             .expect("the roster listens");
         kernel.recv().await.expect("the roster runs");

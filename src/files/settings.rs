@@ -1,0 +1,17 @@
+//! What the slice needs from the options.
+
+use std::path::PathBuf;
+
+use crate::model::external_interface::ExternalInterface;
+
+#[derive(Debug, Clone)]
+pub(crate) struct FilesSettings {
+    /// Path of subnet.env.
+    pub(crate) subnet_file: PathBuf,
+    /// Path of the options for Docker.
+    pub(crate) docker_opts_file: PathBuf,
+    /// Whether flanneld masquerades, so that Docker must not.
+    pub(crate) ip_masq: bool,
+    /// Its MTU limits that of the overlay.
+    pub(crate) external: ExternalInterface,
+}

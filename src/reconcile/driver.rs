@@ -1,0 +1,229 @@
+//! The loop that every slice runs in: wait for an input or for the schedule, observe, plan, apply, read back, set the
+//! condition, feed the watchdog.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::conditions::ConditionWriter;
+use crate::reconcile::limiter::LogDecision;
+use crate::reconcile::schedule::{Run, RunResult, Schedule, Timing};
+use crate::reconcile::slice::{Effect, Slice};
+
+/// Least time between two warnings of one slice: a failure may come and go.
+const MIN_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shows the watchdog that the loop still turns.
+#[derive(Debug, Clone)]
+pub(crate) struct Heartbeat {
+    sender: watch::Sender<()>,
+    /// Longest time between two beats.
+    interval: Duration,
+}
+
+impl Heartbeat {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the overlay moves to this loop next")
+    )]
+    pub(crate) const fn new(sender: watch::Sender<()>, interval: Duration) -> Self {
+        Self { sender, interval }
+    }
+
+    pub(crate) fn beat(&self) {
+        self.sender.send_replace(());
+    }
+}
+
+/// Drives one slice.
+pub(crate) struct Driver<S> {
+    slice: S,
+    /// Name of the slice in the log.
+    name: &'static str,
+    schedule: Schedule,
+    condition: ConditionWriter,
+    heartbeat: Option<Heartbeat>,
+    random: fn() -> f64,
+    started: Instant,
+    failure: Option<String>,
+    warned_at: Option<Instant>,
+}
+
+impl<S: Slice> Driver<S> {
+    /// `condition` follows how the slice is; `random` yields numbers in 0..1.
+    pub(crate) fn new(
+        name: &'static str,
+        slice: S,
+        timing: Timing,
+        condition: ConditionWriter,
+        random: fn() -> f64,
+    ) -> Self {
+        Self {
+            slice,
+            name,
+            schedule: Schedule::new(timing),
+            condition,
+            heartbeat: None,
+            random,
+            started: Instant::now(),
+            failure: None,
+            warned_at: None,
+        }
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the overlay moves to this loop next")
+    )]
+    /// Makes the loop beat at each turn, and at least once in the interval of the heartbeat.
+    #[must_use]
+    pub(crate) fn with_heartbeat(self, heartbeat: Option<Heartbeat>) -> Self {
+        Self { heartbeat, ..self }
+    }
+
+    /// Runs until no more input can come. What was applied stays.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Some(heartbeat) = &self.heartbeat {
+                heartbeat.beat();
+            }
+            let due = self.schedule.due().map(|due| self.started + due);
+            let next_beat = self
+                .heartbeat
+                .as_ref()
+                .map(|heartbeat| Instant::now() + heartbeat.interval);
+            // Each arm is cancel-safe: an input stays where it is, a time is a time.
+            tokio::select! {
+                input = self.slice.next() => {
+                    let effect = self.slice.handle(input).await;
+                    if effect == Effect::Closed {
+                        return;
+                    }
+                    self.take(effect);
+                }
+                () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => self.run_due().await,
+                // Only the beat is due.
+                () = sleep_until(next_beat.unwrap_or(self.started)), if next_beat.is_some() => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn take(&mut self, effect: Effect) {
+        let now = self.now();
+        match effect {
+            Effect::None | Effect::Closed => {}
+            Effect::Resync => self.schedule.event(now),
+            Effect::Desired => self.schedule.desired_changed(now),
+            Effect::Failed(reason) => {
+                self.schedule.failed(now, (self.random)());
+                self.log_failure(reason);
+            }
+        }
+    }
+
+    async fn run_due(&mut self) {
+        if self.schedule.is_audit() && !self.slice.needs_audit() {
+            self.schedule.skip_audit(self.now());
+            return;
+        }
+        self.reconcile().await;
+    }
+
+    /// Brings the slice to its desired state, and reads back whether it is there.
+    async fn reconcile(&mut self) {
+        let started = self.now();
+        let mut commands = Vec::new();
+        let outcome = self.try_reconcile(&mut commands).await;
+        let run = Run {
+            started,
+            operations: commands.len(),
+            result: if outcome.is_ok() {
+                RunResult::InSync
+            } else {
+                RunResult::Failed
+            },
+        };
+        let logged = self.schedule.finished(run, self.now(), (self.random)());
+        self.log_repair(logged, &commands);
+        match outcome {
+            Ok(()) => self.succeeded(logged),
+            Err(reason) => self.log_failure(reason),
+        }
+    }
+
+    /// `commands` is filled with the operations that were tried.
+    async fn try_reconcile(&mut self, commands: &mut Vec<String>) -> Result<(), String> {
+        let ops = self.slice.plan().await?;
+        let Some(first) = ops.first() else {
+            return Ok(());
+        };
+        // Only the first is ever shown: 180,000 texts would cost more than their operations.
+        commands.push(self.slice.command(first));
+        commands.resize_with(ops.len(), String::new);
+        let failed = self.slice.apply(&ops).await;
+        let left = self.slice.plan().await?;
+        match (left.first(), failed.first()) {
+            (None, _) => Ok(()),
+            (Some(_), Some(failed)) => Err(failed.to_string()),
+            (Some(left), None) => Err(format!(
+                "still to do after all operations succeeded: \"{}\"",
+                self.slice.command(left)
+            )),
+        }
+    }
+
+    fn log_repair(&self, decision: LogDecision, commands: &[String]) {
+        let Some(first) = commands.first() else {
+            return;
+        };
+        let (slice, operations) = (self.name, commands.len());
+        match decision {
+            LogDecision::Repair => info!(
+                slice,
+                operations, first, "repaired a change by another program"
+            ),
+            LogDecision::Installed | LogDecision::Debug => {
+                debug!(slice, operations, first, "applied operations")
+            }
+            LogDecision::Throttled => warn!(
+                slice,
+                operations,
+                first,
+                "another program keeps undoing this; repairing it slowly from now on"
+            ),
+        }
+    }
+
+    fn succeeded(&mut self, logged: LogDecision) {
+        self.condition.set_true();
+        if self.failure.take().is_some() || logged == LogDecision::Installed {
+            self.slice.log_in_sync();
+        }
+    }
+
+    /// Warns when the reason is new, and not too often.
+    fn log_failure(&mut self, reason: String) {
+        let slice = self.name;
+        self.condition.set_false(&reason);
+        let lately = self
+            .warned_at
+            .is_some_and(|at| at.elapsed() < MIN_WARNING_INTERVAL);
+        let known = self.failure.as_ref() == Some(&reason);
+        if known || lately || self.schedule.is_throttled() {
+            debug!(slice, reason, "still not in sync");
+        } else {
+            warn!(slice, reason, "not in sync; retrying");
+            self.warned_at = Some(Instant::now());
+            self.failure = Some(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
