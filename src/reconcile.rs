@@ -5,5 +5,6 @@ pub(crate) mod backoff;
 pub(crate) mod debounce;
 pub(crate) mod driver;
 pub(crate) mod limiter;
+pub(crate) mod log_once;
 pub(crate) mod schedule;
 pub(crate) mod slice;

@@ -19,6 +19,7 @@ use crate::adapters::etcd::diagnose::Known;
 use crate::adapters::etcd::failure::{Cause, DEADLINE, Failure};
 use crate::adapters::etcd::login::Login;
 use crate::lease::port;
+use crate::reconcile::log_once::LogOnce;
 
 /// See the module.
 pub(super) struct Endpoints {
@@ -33,7 +34,7 @@ pub(super) struct Endpoints {
     /// Whether the current client has had an answer: then its certificates are not what is wrong.
     proven: Cell<bool>,
     /// Why the files could not be read again, so that it is said once.
-    unreadable: RefCell<Option<String>>,
+    unreadable: RefCell<LogOnce>,
     /// What was said of failures since all was well. The caller says once that etcd is away, and the cause may show
     /// later: at first it is but a connection that ended.
     said: RefCell<BTreeSet<String>>,
@@ -126,11 +127,11 @@ impl Endpoints {
         let read = match (self.source.read)() {
             Ok(read) => read,
             Err(reason) => {
-                self.say_unreadable(reason);
+                self.say_unreadable(&reason);
                 return false;
             }
         };
-        self.unreadable.take();
+        self.unreadable.borrow_mut().clear();
         let before = self.access.borrow().clone();
         if read == *before {
             return false;
@@ -147,17 +148,15 @@ impl Endpoints {
     }
 
     /// Files may be half written at this moment: those that were read before stay in use.
-    fn say_unreadable(&self, reason: String) {
-        match self.unreadable.borrow().as_ref() == Some(&reason) {
-            true => debug!(reason, "files for etcd still cannot be used"),
-            false => {
-                warn!(
-                    reason,
-                    "files for etcd cannot be used as they are now; going on with what they held before"
-                )
-            }
+    fn say_unreadable(&self, reason: &str) {
+        if self.unreadable.borrow_mut().is_new(reason) {
+            warn!(
+                reason,
+                "files for etcd cannot be used as they are now; going on with what they held before"
+            );
+        } else {
+            debug!(reason, "files for etcd still cannot be used");
         }
-        self.unreadable.replace(Some(reason));
     }
 
     fn say_cause(&self, failure: &Failure) {
