@@ -17,6 +17,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use ipnetwork::Ipv4Network;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::NeighbourMessage;
@@ -209,7 +210,7 @@ impl Netlink {
         Ok(answer.and_then(|links| links.into_iter().next()))
     }
 
-    async fn entries(&self, index: u32) -> Result<Entries, KernelError> {
+    async fn entries(&self, index: u32, network: Ipv4Network) -> Result<Entries, KernelError> {
         let fdb = self
             .handle
             .neighbours()
@@ -240,7 +241,9 @@ impl Netlink {
             .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
             .execute();
         let routes = routes.try_fold(entries, |mut entries, message| {
-            entries.routes.extend(decode::route(&message, index));
+            entries
+                .routes
+                .extend(decode::route_in(&message, index, network));
             async { Ok(entries) }
         });
         self.ask("dump routes", routes).await
@@ -265,7 +268,7 @@ impl Netlink {
         self.ask("dump neighbours", found.try_collect()).await
     }
 
-    async fn addresses(&self, index: u32) -> Result<Vec<ipnetwork::Ipv4Network>, KernelError> {
+    async fn addresses(&self, index: u32) -> Result<Vec<Ipv4Network>, KernelError> {
         let all = self
             .handle
             .address()
@@ -349,7 +352,11 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
-    async fn observe(&mut self, device: &str) -> Result<OverlayState, KernelError> {
+    async fn observe(
+        &mut self,
+        device: &str,
+        network: Ipv4Network,
+    ) -> Result<OverlayState, KernelError> {
         let Some(message) = self.link(device).await? else {
             self.device = None;
             return Ok(OverlayState::default());
@@ -371,7 +378,7 @@ impl Kernel for Netlink {
             addresses: self.addresses(link.index).await?.into_iter().collect(),
             sysctls: sysctls.collect(),
             tx_checksum: self.ethtool.tx_checksum(device),
-            entries: self.entries(link.index).await?,
+            entries: self.entries(link.index, network).await?,
         })
     }
 

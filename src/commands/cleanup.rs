@@ -13,7 +13,7 @@ use crate::adapters::netlink::Netlink;
 use crate::adapters::packet_filter::Firewall;
 use crate::cli::CleanupOptions;
 use crate::files::subnet_env;
-use crate::model::addr::{Vni, covers};
+use crate::model::addr::Vni;
 use crate::overlay::OWNER;
 use crate::overlay::plan::Op;
 use crate::overlay::port::Kernel as _;
@@ -130,14 +130,16 @@ async fn remove_device(
     if !devices.iter().any(|device| device.name == name) {
         return;
     }
-    let observed = match netlink.observe(&name).await {
-        Ok(observed) => observed,
-        Err(error) => return done.failed.push(error.into()),
-    };
-    let ours = |destination| network.is_some_and(|network| covers(network, destination));
-    let routes = observed.entries.routes.into_iter();
-    let holes = routes.filter(|(key, hop)| *hop == Hop::Blackhole && ours(key.destination));
-    let mut ops: Vec<Op> = holes.map(|(key, hop)| Op::DelRoute(key, hop)).collect();
+    let mut ops = Vec::new();
+    if let Some(network) = network {
+        let observed = match netlink.observe(&name, network).await {
+            Ok(observed) => observed,
+            Err(error) => return done.failed.push(error.into()),
+        };
+        let routes = observed.entries.routes.into_iter();
+        let holes = routes.filter(|(_, hop)| *hop == Hop::Blackhole);
+        ops.extend(holes.map(|(key, hop)| Op::DelRoute(key, hop)));
+    }
     ops.push(Op::DeleteDevice);
     let failures = netlink.apply(&name, &ops);
     if failures.is_empty() {

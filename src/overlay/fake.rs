@@ -8,6 +8,9 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
+
+use crate::model::addr::covers;
 use crate::overlay::plan::Op;
 use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};
 use crate::overlay::state::{Device, Hop, OverlayState, Sysctl};
@@ -102,6 +105,16 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns what [`Kernel::observe`] shows of `state`: no routes to destinations outside `network`.
+pub(crate) fn observe(state: &OverlayState, network: Ipv4Network) -> OverlayState {
+    let mut observed = state.clone();
+    observed
+        .entries
+        .routes
+        .retain(|key, _| covers(network, key.destination));
+    observed
+}
+
 /// The state in the syntax of `ip` and `bridge`.
 pub(crate) fn render(state: &OverlayState) -> String {
     let mut text = String::new();
@@ -148,11 +161,15 @@ pub(crate) fn render(state: &OverlayState) -> String {
 }
 
 impl Kernel for FakeKernel {
-    async fn observe(&mut self, _device: &str) -> Result<OverlayState, KernelError> {
+    async fn observe(
+        &mut self,
+        _device: &str,
+        network: Ipv4Network,
+    ) -> Result<OverlayState, KernelError> {
         self.world.borrow_mut().observed += 1;
         let takes = self.world.borrow().observing_takes;
         tokio::time::sleep(takes).await;
-        Ok(self.world.borrow().state.clone())
+        Ok(observe(&self.world.borrow().state, network))
     }
 
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure> {

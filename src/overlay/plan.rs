@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::addr::{MacAddr, covers};
+use crate::model::addr::MacAddr;
 use crate::overlay::state::{Device, Entries, Hop, OverlayState, RouteKey, Sysctl};
 
 /// One change of the kernel. All of them may be done again: what is there already, or gone already, is fine.
@@ -177,10 +177,10 @@ fn route_command(
     write!(f, " metric {metric} proto {protocol}")
 }
 
-/// What to do so that `observed` becomes `desired`. Routes that lead outside `network` are somebody else's.
+/// Returns the operations that turn `observed` into `desired`. Everything in `observed` is ours.
 ///
 /// The order: first the device, then the entries on it, for nothing can stand on a device that is not up.
-pub fn plan(desired: &OverlayState, observed: &OverlayState, network: Ipv4Network) -> Vec<Op> {
+pub fn plan(desired: &OverlayState, observed: &OverlayState) -> Vec<Op> {
     let Some(wanted) = &desired.device else {
         return observed.device.iter().map(|_| Op::DeleteDevice).collect();
     };
@@ -224,21 +224,19 @@ pub fn plan(desired: &OverlayState, observed: &OverlayState, network: Ipv4Networ
         ops.push(Op::SetUp);
     }
     ops.extend(sysctls(desired, kept.map(|_| observed)));
-    let entries = if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
+    if ops.iter().any(|op| matches!(op, Op::SetMac(_))) {
         // The kernel drops all neighbours of a device that changes its address (neigh_changeaddr).
         let neighbours = BTreeMap::new();
-        plan_entries(
+        ops.extend(plan_entries(
             &desired.entries,
             &Entries {
                 neighbours,
                 ..basis.entries.clone()
             },
-        )
+        ));
     } else {
-        plan_entries(&desired.entries, &basis.entries)
-    };
-    let foreign = |op: &Op| matches!(op, Op::DelRoute(key, _) if !covers(network, key.destination));
-    ops.extend(entries.into_iter().filter(|op| !foreign(op)));
+        ops.extend(plan_entries(&desired.entries, &basis.entries));
+    }
     ops
 }
 

@@ -108,8 +108,17 @@ pub enum KernelError {
 
 /// The part of the kernel that carries one overlay.
 pub trait Kernel {
-    /// What there is: the device of this name and what hangs on it. Foreign things are not in it.
-    fn observe(&mut self, device: &str) -> impl Future<Output = Result<OverlayState, KernelError>>;
+    /// Returns what the kernel holds of this overlay: the device, its addresses and settings, its permanent FDB entries
+    /// and neighbours, and the routes to destinations inside `network` that use the device or are blackhole routes with
+    /// our protocol number. Routes to other destinations belong to other programs: they are left out.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer a request, or the device is not a vxlan device.
+    fn observe(
+        &mut self,
+        device: &str,
+        network: Ipv4Network,
+    ) -> impl Future<Output = Result<OverlayState, KernelError>>;
 
     /// Does the operations in their order, all of them, whatever happens to one. Answers those that failed.
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure>;

@@ -325,7 +325,10 @@ impl<K: Kernel> OverlayReconciler<K> {
         let Some(overlay) = &mut self.overlay else {
             return Ok(Vec::new());
         };
-        let observed = self.kernel.observe(overlay.device()).await?;
+        let observed = self
+            .kernel
+            .observe(overlay.device(), overlay.network())
+            .await?;
         if let Some(owner) = observed
             .device
             .as_ref()
@@ -347,7 +350,7 @@ impl<K: Kernel> OverlayReconciler<K> {
                 reason, "making the device again: it cannot be changed in place"
             );
         }
-        Ok(plan(&desired, &observed, overlay.network()))
+        Ok(plan(&desired, &observed))
     }
 
     /// What is put right while all was thought right is worth a line.

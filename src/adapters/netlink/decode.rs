@@ -19,7 +19,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::host::checks::{EXTERNAL, GBP, Vxlan};
-use crate::model::addr::{MacAddr, Vni};
+use crate::model::addr::{MacAddr, Vni, covers};
 use crate::overlay::port::{Age, KernelChange, Miss};
 use crate::overlay::state::{Device, Hop, PROTOCOL, RouteKey};
 
@@ -247,6 +247,15 @@ pub(super) fn route(message: &RouteMessage, device: u32) -> Option<(RouteKey, Ho
         },
         hop,
     ))
+}
+
+/// The same, `None` where the destination is not inside `network`: such a route belongs to another program.
+pub(super) fn route_in(
+    message: &RouteMessage,
+    device: u32,
+    network: Ipv4Network,
+) -> Option<(RouteKey, Hop)> {
+    route(message, device).filter(|(key, _)| covers(network, key.destination))
 }
 
 fn table(message: &RouteMessage) -> u32 {

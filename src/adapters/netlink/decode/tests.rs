@@ -59,6 +59,29 @@ fn kinds_of_vxlan_packets_have_the_words_of_ip_link() {
     check(InfoVxlan::Learning(true), None);
 }
 
+fn unicast(destination: &str) -> RouteMessage {
+    let net: Ipv4Network = destination.parse().expect("a network in a test");
+    rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(net.ip(), net.prefix())
+        .output_interface(3)
+        .build()
+}
+
+#[test]
+fn only_routes_to_destinations_inside_the_network_are_ours() {
+    let check = |destination: &str, ours: bool| {
+        let network = "10.5.0.0/16".parse().expect("a network in a test");
+        let found = route_in(&unicast(destination), 3, network);
+        assert_eq!(found.is_some(), ours, "{destination}");
+        assert!(route(&unicast(destination), 3).is_some(), "{destination}");
+    };
+    check("10.5.40.0/24", true);
+    check("10.5.0.0/16", true);
+    check("10.4.0.0/15", false);
+    check("10.6.0.0/24", false);
+    check("0.0.0.0/0", false);
+}
+
 proptest! {
     #[test]
     fn never_panics_on_what_arrives(tail in proptest::collection::vec(any::<u8>(), 0..80)) {
