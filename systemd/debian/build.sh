@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts the Debian package together from what was built: build.sh BINARY PAGES OUTPUT-DIRECTORY. Prints the package's path.
-# It needs dpkg-deb and gzip, not root.
+# Builds the Debian package from the compiled program: build.sh BINARY PAGES OUTPUT-DIRECTORY. Prints the package's path.
+# Needs dpkg-deb and gzip, but not root.
 set -euo pipefail
 umask 022
 readonly binary=$1 pages=$2 output=$3
@@ -9,7 +9,7 @@ readonly here systemd=$here/.. top=$here/../..
 
 version=${DEB_VERSION:-$("$binary" --version | cut -d' ' -f2)}
 architecture=$(dpkg --print-architecture)
-# The newest version of glibc that the program asks for.
+# The newest version of glibc that the program needs.
 glibc=$(grep -aoE 'GLIBC_2\.[0-9]+' "$binary" | sort -uV | tail -n1 | cut -d_ -f2)
 
 root=$(mktemp -d)
@@ -20,7 +20,7 @@ put() { install -D -m "$1" "$2" "$root/$3"; }
 packed() { install -d "$(dirname "$root/$2")" && gzip -9nc "$1" >"$root/$2.gz"; }
 
 put 0755 "$binary" usr/sbin/flanneld
-# A release has no symbols already; what a developer builds has 100 MB of them.
+# Release builds have no symbols; development builds have 100 MB of them.
 if command -v strip >/dev/null; then strip "$root/usr/sbin/flanneld"; fi
 put 0644 "$systemd/flanneld.service" usr/lib/systemd/system/flanneld.service
 put 0644 "$systemd/docker/00-flanneld.conf" usr/lib/systemd/system/docker.service.d/00-flanneld.conf
@@ -38,7 +38,9 @@ put 0644 "$pages/flanneld.bash" usr/share/bash-completion/completions/flanneld
 put 0644 "$pages/_flanneld" usr/share/zsh/vendor-completions/_flanneld
 put 0644 "$pages/flanneld.fish" usr/share/fish/vendor_completions.d/flanneld.fish
 for page in "$pages"/*.8; do packed "$page" "usr/share/man/man8/$(basename "$page")"; done
-for text in "$top"/docs/*.md "$top"/README.md; do put 0644 "$text" "usr/share/doc/flanneld/$(basename "$text")"; done
+# The tree of docs/ as it is, so that links between the documents work.
+(cd "$top/docs" && find . -name '*.md' -printf '%P\0' | sort -z) |
+    while IFS= read -r -d '' text; do put 0644 "$top/docs/$text" "usr/share/doc/flanneld/$text"; done
 packed "$top/CHANGELOG.md" usr/share/doc/flanneld/changelog
 put 0644 "$systemd/iptables-legacy.conf" usr/share/doc/flanneld/iptables-legacy.conf
 put 0644 "$here/copyright" usr/share/doc/flanneld/copyright
@@ -60,9 +62,10 @@ Depends: libc6 (>= $glibc), libgcc-s1, systemd (>= 247), nftables | iptables
 Recommends: iptables, ca-certificates
 Suggests: docker.io, etcd-client, containernetworking-plugins
 Description: VXLAN overlay network for containers, with leases in etcd
- Gives this host a subnet of one overlay network and has the kernel carry
- packets between the hosts' containers in VXLAN. Leases, keys and files are
- those of Flannel's etcd mode. Docker is started with the leased subnet.
+ Connects the containers of many hosts in one network. Each host leases a
+ subnet in etcd, and the Linux kernel carries packets between the hosts in
+ VXLAN. Keys, values and files are those of Flannel's etcd mode. Docker
+ starts with the leased subnet.
 END
 
 mkdir -p "$output"
