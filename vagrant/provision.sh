@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes a machine with Debian 12 an etcd or a node of the overlay, as an administrator would by hand:
+# Turns a Debian 12 machine into an etcd or a node of the overlay, as an administrator would by hand:
 #
-#   provision.sh etcd ADDRESS               etcd that listens on ADDRESS, with a configuration of the overlay
-#   provision.sh node PACKAGE ETCD-ADDRESS  Docker, and flanneld from the package, joined to that etcd
+#   provision.sh etcd ADDRESS               etcd that listens on ADDRESS, with a network configuration
+#   provision.sh node PACKAGE ETCD-ADDRESS  Docker, and flanneld from PACKAGE, which uses that etcd
 #
-# Vagrant runs it on its machines, and `make test` on nodes of its own. It may be run again.
+# Vagrant runs it on its machines, and `make test` on nodes of its own. It is safe to run again.
 set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
-# What is there is not asked for: without a network nothing can be downloaded.
+# Installs only packages that are missing, so that it works without a network if none are.
 need() {
     local name missing=()
     for name in "$@"; do
@@ -20,7 +20,7 @@ need() {
     fi
 }
 
-# Puts NAME=VALUE into a file of variables, in place of a line that says NAME=, commented or not.
+# Sets NAME="VALUE" in a file of variables and removes earlier lines for NAME, commented out or not.
 set_option() {
     local file=$1 name=$2 value=$3
     touch "$file"
@@ -28,7 +28,7 @@ set_option() {
     echo "$name=\"$value\"" >>"$file"
 }
 
-# An interface may get its address a moment after the machine is up, and etcd cannot listen on one that is not there.
+# etcd cannot listen on an address that does not exist yet, and an interface may get its address late in the boot.
 wait_for_address() {
     local address=$1 deadline=$((SECONDS + 30))
     until ip -4 -oneline address show | grep -qF " $address/"; do
@@ -58,17 +58,17 @@ provision_etcd() {
 provision_node() {
     local package=$1 etcd=$2
     need docker.io iptables nftables
-    # A newer package may have a newer file of options; what is set here stays.
+    # If a newer package has a newer options file, keep the one with the settings below.
     dpkg --force-confold --install "$package"
     local defaults=/etc/default/flanneld
-    # The first interface of every Vagrant machine is a NAT of its own with the address 10.0.2.15, and has the default route.
-    # flanneld takes the way to etcd instead; no --iface is needed.
+    # The first interface of every Vagrant machine is a NAT with the address 10.0.2.15 and the default route. flanneld uses the
+    # interface that leads to etcd instead, so no --iface is needed.
     set_option "$defaults" FLANNELD_ETCD_ENDPOINTS "http://$etcd:2379"
     set_option "$defaults" FLANNELD_IP_MASQ true
-    # Machines that were cloned from one image may share /etc/machine-id, from which a host's name is derived.
+    # Machines cloned from one image may share /etc/machine-id, from which the node id is derived.
     set_option "$defaults" FLANNELD_NODE_ID "$(hostname)"
     systemctl enable --now flanneld docker
-    # A Docker that ran before has taken no notice of us yet.
+    # Docker may have started before the package was installed, without the leased address.
     if ! grep -qs bip /run/flanneld-docker.env; then systemctl restart docker; fi
 }
 
