@@ -1,12 +1,12 @@
 //! Owns all talk with the kernel: the only place that knows rtnetlink and interface indexes. Implements
 //! [`Kernel`]; decides nothing.
 
-mod attributes;
 mod bulk;
 mod decode;
 mod encode;
 mod ethtool;
 mod listen;
+mod message;
 mod misses;
 mod monitor;
 mod nftables;
@@ -29,7 +29,7 @@ use crate::adapters::netlink::bulk::Bulk;
 use crate::adapters::netlink::ethtool::Ethtool;
 use crate::adapters::netlink::misses::Misses;
 use crate::adapters::netlink::monitor::Monitor;
-pub use crate::adapters::netlink::nftables::RuleChanges;
+pub(crate) use crate::adapters::netlink::nftables::RuleChanges;
 use crate::host::checks::{HostSettings, PortUse};
 use crate::overlay::plan::Op;
 use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};

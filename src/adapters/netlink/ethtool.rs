@@ -1,5 +1,7 @@
-//! Owns asking and setting whether the kernel leaves the checksums of inner packets to the hardware (generic netlink,
-//! family `ethtool`, since Linux 5.6; linux/ethtool_netlink.h): `ethtool -K DEVICE tx-checksum-ip-generic off`.
+//! Reads and sets whether the kernel leaves the checksums of inner packets to the network card:
+//! `ethtool -K DEVICE tx-checksum-ip-generic off`. Decides nothing.
+//!
+//! The requests are those of the generic netlink family `ethtool` (Linux 5.6 and later, linux/ethtool_netlink.h).
 
 use std::io;
 use std::time::Duration;
@@ -9,113 +11,210 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
 use socket2::SockRef;
 
-use crate::adapters::netlink::attributes::{
-    NESTED, attribute, each, find, number16, number32, text, text_attribute,
+use crate::adapters::netlink::message::{
+    Value, flag_attribute, generic_request, messages, nested_attribute, text_attribute,
 };
 
+/// The feature of a device that leaves checksums of any protocol to the network card.
 const FEATURE: &str = "tx-checksum-ip-generic";
-/// How long an answer may take; the kernel gives it inside of the request.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// The family that knows all others, and its question for one of them (linux/genetlink.h).
-const CONTROL: u16 = 16;
-const GET_FAMILY: u8 = 3;
-const FEATURES_GET: u8 = 11;
-const FEATURES_SET: u8 = 12;
-const NLMSG_ERROR: u16 = 2;
-/// Length of `struct nlmsghdr`, and of that with `struct genlmsghdr` behind it.
-const HEADER: usize = 16;
-const HEADERS: usize = 20;
+/// How long an answer may take. The kernel answers while it handles the request.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Room for an answer, in bytes: it lists some sixty features by name.
+const ANSWER_CAPACITY: usize = 64 * 1024;
 
-/// See the module. Opened with the first question.
+// linux/genetlink.h
+const GENL_ID_CTRL: u16 = 16;
+const CTRL_CMD_GETFAMILY: u8 = 3;
+const CTRL_ATTR_FAMILY_ID: u16 = 1;
+const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+
+// linux/ethtool_netlink.h
+const ETHTOOL_GENL_NAME: &str = "ethtool";
+const ETHTOOL_MSG_FEATURES_GET: u8 = 11;
+const ETHTOOL_MSG_FEATURES_SET: u8 = 12;
+const ETHTOOL_A_HEADER_DEV_NAME: u16 = 2;
+const ETHTOOL_A_FEATURES_HEADER: u16 = 1;
+const ETHTOOL_A_FEATURES_WANTED: u16 = 3;
+const ETHTOOL_A_FEATURES_ACTIVE: u16 = 4;
+const ETHTOOL_A_BITSET_BITS: u16 = 3;
+const ETHTOOL_A_BITSET_BITS_BIT: u16 = 1;
+const ETHTOOL_A_BITSET_BIT_NAME: u16 = 2;
+const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
+
+/// The socket for ethtool requests, opened with the first one.
 #[derive(Default)]
 pub(super) struct Ethtool {
-    open: Option<(Socket, u16)>,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    socket: Socket,
+    /// The number that the kernel gave the family `ethtool`.
+    family: u16,
+}
+
+/// How the kernel answered a request.
+enum Answer {
+    /// It did what was asked, and sent this before: empty, or one message.
+    Accepted(Vec<u8>),
+    Refused(io::Error),
 }
 
 impl Ethtool {
-    /// Whether checksums are left to the hardware; `None` if the kernel does not say.
+    /// Returns whether checksums are left to the network card; `None` if the kernel does not say.
     pub(super) fn tx_checksum(&mut self, device: &str) -> Option<bool> {
-        let answer = self.request(FEATURES_GET, &header(device)).ok()?;
-        // ETHTOOL_A_FEATURES_ACTIVE: a list of the features that are on (ETHTOOL_A_BITSET_BITS, their names).
-        let bits = find(find(answer.get(HEADERS..)?, 4)?, 3)?;
-        Some(each(bits).any(|(_, bit)| find(bit, 2).and_then(text) == Some(FEATURE)))
+        let answer = self
+            .request(ETHTOOL_MSG_FEATURES_GET, &device_header(device))
+            .ok()?;
+        feature_is_active(&answer)
     }
 
-    /// Sets it.
+    /// Leaves checksums to the network card, or has the kernel compute them.
+    ///
+    /// # Errors
+    /// The kernel has no such family or device, or refuses, or does not answer in time.
     pub(super) fn set_tx_checksum(&mut self, device: &str, on: bool) -> io::Result<()> {
-        self.request(FEATURES_SET, &set(device, on)).map(drop)
+        self.request(ETHTOOL_MSG_FEATURES_SET, &wanted_feature(device, on))
+            .map(drop)
     }
 
     fn request(&mut self, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
-        let (socket, family) = match self.open.take() {
-            Some(open) => open,
-            None => open()?,
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open()?,
         };
-        // A socket with an answer that was not waited for is not used again.
-        let answer = exchange(&socket, family, command, attributes)?;
-        self.open = Some((socket, family));
-        answer
+        // Without an answer the socket is dropped: the answer may still arrive on it.
+        let answer = connection.exchange(connection.family, command, attributes)?;
+        self.connection = Some(connection);
+        answer.accepted()
     }
 }
 
-fn open() -> io::Result<(Socket, u16)> {
-    let mut socket = Socket::new(NETLINK_GENERIC)?;
-    socket.bind_auto()?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    SockRef::from(&socket).set_read_timeout(Some(DEADLINE))?;
-    let answer = exchange(&socket, CONTROL, GET_FAMILY, &text_attribute(2, "ethtool"))??;
-    let id = answer
-        .get(HEADERS..)
-        .and_then(|attributes| number16(find(attributes, 1)?, 0));
-    Ok((socket, id.ok_or(io::ErrorKind::InvalidData)?))
-}
+impl Connection {
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_GENERIC)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        let mut connection = Self { socket, family: 0 };
+        let name = text_attribute(CTRL_ATTR_FAMILY_NAME, ETHTOOL_GENL_NAME);
+        let answer = connection
+            .exchange(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?
+            .accepted()?;
+        connection.family = family_id(&answer).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(connection)
+    }
 
-/// Answers what the kernel said before it confirmed or refused the request.
-fn exchange(
-    socket: &Socket,
-    family: u16,
-    command: u8,
-    attributes: &[u8],
-) -> io::Result<io::Result<Vec<u8>>> {
-    socket.send(&message(family, command, attributes), 0)?;
-    let mut answer = Vec::new();
-    loop {
-        let mut buffer = Vec::with_capacity(64 * 1024);
-        socket.recv(&mut buffer, 0)?;
-        if number16(&buffer, 4) != Some(NLMSG_ERROR) {
-            answer = buffer;
-            continue;
+    /// Sends a request, and waits until the kernel confirms or refuses it.
+    fn exchange(&self, family: u16, command: u8, attributes: &[u8]) -> io::Result<Answer> {
+        let request = generic_request(family, NLM_F_REQUEST | NLM_F_ACK, command, attributes);
+        self.socket.send(&request, 0)?;
+        let mut answer = Vec::new();
+        loop {
+            let mut datagram = Vec::with_capacity(ANSWER_CAPACITY);
+            self.socket.recv(&mut datagram, 0)?;
+            let message = messages(&datagram).next();
+            match message.and_then(|message| message.error_code()) {
+                None => answer = datagram,
+                Some(0) => return Ok(Answer::Accepted(answer)),
+                Some(code) => return Ok(Answer::Refused(io::Error::from_raw_os_error(code))),
+            }
         }
-        let code = number32(&buffer, HEADER).unwrap_or_default().cast_signed();
-        return Ok(if code == 0 {
-            Ok(answer)
-        } else {
-            Err(io::Error::from_raw_os_error(code.saturating_abs()))
-        });
     }
 }
 
-fn message(family: u16, command: u8, attributes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(HEADERS + attributes.len()).expect("messages of ours are short");
-    let mut bytes = Vec::new();
-    bytes.extend(length.to_ne_bytes());
-    bytes.extend(family.to_ne_bytes());
-    bytes.extend((NLM_F_REQUEST | NLM_F_ACK).to_ne_bytes());
-    bytes.resize(HEADER, 0);
-    bytes.extend([command, 1, 0, 0]);
-    bytes.extend(attributes);
-    bytes
+impl Answer {
+    fn accepted(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Accepted(answer) => Ok(answer),
+            Self::Refused(error) => Err(error),
+        }
+    }
 }
 
-/// `ETHTOOL_A_FEATURES_HEADER`, which names the device.
-fn header(device: &str) -> Vec<u8> {
-    attribute(1 | NESTED, &text_attribute(2, device))
+fn family_id(answer: &[u8]) -> Option<u16> {
+    let attributes = messages(answer).next()?.attributes();
+    attributes.find(CTRL_ATTR_FAMILY_ID)?.number16()
 }
 
-/// `ETHTOOL_A_FEATURES_WANTED` with one feature, whose value is a flag that is there or not.
-fn set(device: &str, on: bool) -> Vec<u8> {
-    let value = if on { attribute(3, &[]) } else { Vec::new() };
-    let bit = attribute(1 | NESTED, &[text_attribute(2, FEATURE), value].concat());
-    let bits = attribute(3 | NESTED, &bit);
-    [header(device), attribute(3 | NESTED, &bits)].concat()
+/// Returns whether our feature is in the list of features that are on: the kernel lists no others there.
+fn feature_is_active(answer: &[u8]) -> Option<bool> {
+    let attributes = messages(answer).next()?.attributes();
+    let active = attributes.find(ETHTOOL_A_FEATURES_ACTIVE)?.nested();
+    let mut bits = active.find(ETHTOOL_A_BITSET_BITS)?.nested().iter();
+    Some(bits.any(|(_, bit)| feature_name(bit) == Some(FEATURE)))
+}
+
+fn feature_name(bit: Value<'_>) -> Option<&str> {
+    bit.nested().find(ETHTOOL_A_BITSET_BIT_NAME)?.text()
+}
+
+fn device_header(device: &str) -> Vec<u8> {
+    nested_attribute(
+        ETHTOOL_A_FEATURES_HEADER,
+        &[text_attribute(ETHTOOL_A_HEADER_DEV_NAME, device)],
+    )
+}
+
+/// Builds the attributes that change one feature and leave all others as they are.
+fn wanted_feature(device: &str, on: bool) -> Vec<u8> {
+    let mut bit = vec![text_attribute(ETHTOOL_A_BITSET_BIT_NAME, FEATURE)];
+    if on {
+        bit.push(flag_attribute(ETHTOOL_A_BITSET_BIT_VALUE));
+    }
+    let bit = nested_attribute(ETHTOOL_A_BITSET_BITS_BIT, &bit);
+    let bits = nested_attribute(ETHTOOL_A_BITSET_BITS, &[bit]);
+    let wanted = nested_attribute(ETHTOOL_A_FEATURES_WANTED, &[bits]);
+    [device_header(device), wanted].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn active(features: &[&str]) -> Vec<u8> {
+        let bits: Vec<Vec<u8>> = features
+            .iter()
+            .map(|name| {
+                nested_attribute(
+                    ETHTOOL_A_BITSET_BITS_BIT,
+                    &[text_attribute(ETHTOOL_A_BITSET_BIT_NAME, name)],
+                )
+            })
+            .collect();
+        let bits = nested_attribute(ETHTOOL_A_BITSET_BITS, &bits);
+        let active = nested_attribute(ETHTOOL_A_FEATURES_ACTIVE, &[bits]);
+        generic_request(21, 0, ETHTOOL_MSG_FEATURES_GET, &active)
+    }
+
+    #[test]
+    fn a_feature_is_on_when_the_kernel_lists_it() {
+        let check = |answer: &[u8], expected| assert_eq!(feature_is_active(answer), expected);
+        check(&active(&["tx-scatter-gather", FEATURE]), Some(true));
+        check(&active(&["tx-scatter-gather"]), Some(false));
+        check(&active(&[]), Some(false));
+        check(&[], None);
+    }
+
+    #[test]
+    fn a_request_switches_one_feature_on_or_off() {
+        let check = |on: bool, expected: &[u16]| {
+            let request =
+                generic_request(21, 0, ETHTOOL_MSG_FEATURES_SET, &wanted_feature("eth0", on));
+            let message = messages(&request).next().expect("a message");
+            let header = message.attributes().find(1).expect("a header").nested();
+            assert_eq!(header.find(2).and_then(Value::text), Some("eth0"));
+            let wanted = message.attributes().find(3).expect("a bitset").nested();
+            let bits = wanted.find(3).expect("bits").nested();
+            let (_, bit) = bits.iter().next().expect("one bit");
+            assert_eq!(feature_name(bit), Some("tx-checksum-ip-generic"));
+            let kinds: Vec<u16> = bit.nested().iter().map(|(kind, _)| kind).collect();
+            assert_eq!(kinds, expected);
+            assert_eq!(bits.iter().count(), 1);
+            let nomask = wanted.find(1);
+            assert!(nomask.is_none(), "NOMASK switches all others off");
+        };
+        check(true, &[2, 3]);
+        check(false, &[2]);
+    }
 }

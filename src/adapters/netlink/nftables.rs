@@ -1,141 +1,148 @@
-//! Owns the socket on which the kernel tells of changes of nftables, those through iptables-nft included, and how its
-//! messages are read (linux/netfilter/nf_tables.h). iptables-legacy has nothing of the kind.
+//! Listens to changes of nftables, including those made through iptables-nft, and reads the kernel's messages about
+//! them (linux/netfilter/nf_tables.h). Does not judge whose rules they are. iptables-legacy sends no such messages.
 
 use std::io;
 
-use crate::adapters::netlink::attributes::{find, number16, number32, text};
 use crate::adapters::netlink::listen::Listener;
+use crate::adapters::netlink::message::{Message, Value, messages};
 use crate::rules::change::RuleSetChange;
 
-/// `NFNLGRP_NFTABLES` of linux/netfilter/nfnetlink.h.
-const GROUP: u32 = 7;
-/// `NFNL_SUBSYS_NFTABLES`: upper byte of the type of its messages.
-const SUBSYSTEM: u8 = 10;
-/// `NFPROTO_IPV4`.
-const IPV4: u8 = 2;
-/// Room for changes that wait, in bytes: kube-proxy makes thousands in one go.
-const BUFFER: usize = 4 << 20;
-/// Length of `struct nlmsghdr`, and of that with `struct nfgenmsg` behind it.
-const HEADER: usize = 16;
-const HEADERS: usize = 20;
+/// Room for changes that wait, in bytes: kube-proxy makes thousands at once.
+const BUFFER_BYTES: usize = 4 << 20;
 
-/// See the module.
-pub struct RuleChanges {
+// linux/netfilter/nfnetlink.h
+const NFNLGRP_NFTABLES: u32 = 7;
+/// Upper byte of the type of nftables messages.
+const NFNL_SUBSYS_NFTABLES: u8 = 10;
+
+// linux/netfilter.h
+const NFPROTO_IPV4: u8 = 2;
+
+// linux/netfilter/nf_tables.h
+const NFT_MSG_NEWTABLE: u8 = 0;
+const NFT_MSG_DELTABLE: u8 = 2;
+const NFT_MSG_NEWCHAIN: u8 = 3;
+const NFT_MSG_DELCHAIN: u8 = 5;
+const NFT_MSG_NEWRULE: u8 = 6;
+const NFT_MSG_DELRULE: u8 = 8;
+const NFTA_TABLE_NAME: u16 = 1;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_RULE_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+
+/// The changes of nftables on this host, as they happen.
+pub(crate) struct RuleChanges {
     listener: Listener,
 }
 
 impl RuleChanges {
-    /// Opens the socket; must be called inside a runtime.
+    /// Opens the socket; must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// A kernel without nftables.
-    pub fn open() -> io::Result<Self> {
+    /// The kernel has no nftables, or `CAP_NET_ADMIN` is missing.
+    pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
-            listener: Listener::open_netfilter(GROUP, BUFFER)?,
+            listener: Listener::open_netfilter(NFNLGRP_NFTABLES, BUFFER_BYTES)?,
         })
     }
 
-    /// The next changes; `None` if some were lost for want of room. Cancel-safe.
+    /// Waits for the next changes; `None` if the socket's buffer was full and changes were lost. Cancel-safe.
     ///
     /// # Errors
     /// The socket is broken.
-    pub async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>> {
-        Ok(self
-            .listener
-            .next()
-            .await?
-            .map(|datagram| changes(&datagram)))
+    pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>> {
+        let datagram = self.listener.next().await?;
+        Ok(datagram.map(|datagram| changes(&datagram)))
     }
 }
 
-/// The changes that a datagram tells of. What is not understood is left out.
-fn changes(mut datagram: &[u8]) -> Vec<RuleSetChange> {
-    let mut found = Vec::new();
-    while let Some(length) = number32(datagram, 0).and_then(|length| usize::try_from(length).ok()) {
-        let Some(message) = datagram
-            .get(..length)
-            .filter(|message| message.len() >= HEADERS)
-        else {
-            break;
-        };
-        found.extend(change(message));
-        datagram = datagram
-            .get(length.next_multiple_of(4)..)
-            .unwrap_or_default();
-    }
-    found
+fn changes(datagram: &[u8]) -> Vec<RuleSetChange> {
+    messages(datagram).filter_map(change).collect()
 }
 
-fn change(message: &[u8]) -> Option<RuleSetChange> {
-    let [kind, subsystem] = number16(message, 4)?.to_le_bytes();
-    // Attribute in which each kind of message names its chain: none for tables, then chains, rules. The others are of
-    // sets and objects, which our rules do not have, and the new generation that follows each change.
-    let chain = match kind {
-        0 | 2 => None,
-        3 | 5 => Some(3),
-        6 | 8 => Some(2),
-        _ => return None,
-    };
-    if subsystem != SUBSYSTEM {
+/// Reads a message about a table, chain or rule. The other messages are about sets and objects, which our rules do not
+/// use, and about the new generation number that follows each change.
+fn change(message: Message<'_>) -> Option<RuleSetChange> {
+    let [kind, subsystem] = message.kind.to_le_bytes();
+    if subsystem != NFNL_SUBSYS_NFTABLES {
         return None;
     }
-    let attributes = message.get(HEADERS..)?;
-    let name = |kind| find(attributes, kind).and_then(text).map(str::to_owned);
+    let (table, chain) = match kind {
+        NFT_MSG_NEWTABLE | NFT_MSG_DELTABLE => (NFTA_TABLE_NAME, None),
+        NFT_MSG_NEWCHAIN | NFT_MSG_DELCHAIN => (NFTA_CHAIN_TABLE, Some(NFTA_CHAIN_NAME)),
+        NFT_MSG_NEWRULE | NFT_MSG_DELRULE => (NFTA_RULE_TABLE, Some(NFTA_RULE_CHAIN)),
+        _ => return None,
+    };
     Some(RuleSetChange {
-        ipv4: message.get(HEADER) == Some(&IPV4),
-        table: name(1)?,
-        chain: chain.and_then(name),
+        ipv4: message.protocol_byte() == Some(NFPROTO_IPV4),
+        table: name(message, table)?,
+        chain: chain.and_then(|chain| name(message, chain)),
     })
+}
+
+fn name(message: Message<'_>, attribute: u16) -> Option<String> {
+    let value = message.attributes().find(attribute);
+    value.and_then(Value::text).map(str::to_owned)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::netlink::attributes::text_attribute as attribute;
+    use crate::adapters::netlink::message::tests::netfilter_message;
+    use crate::adapters::netlink::message::text_attribute as text;
 
-    fn message(kind: u16, attributes: &[Vec<u8>]) -> Vec<u8> {
-        let body = attributes.concat();
-        let mut bytes = Vec::new();
-        bytes.extend((u32::try_from(HEADERS + body.len()).expect("short")).to_ne_bytes());
-        bytes.extend((u16::from(SUBSYSTEM) << 8 | kind).to_ne_bytes());
-        bytes.resize(HEADER, 0);
-        bytes.extend([IPV4, 0, 0, 0]);
-        bytes.extend(body);
-        bytes
+    const IPV6: u8 = 10;
+
+    fn message(kind: u8, attributes: &[Vec<u8>]) -> Vec<u8> {
+        let kind = u16::from_le_bytes([kind, NFNL_SUBSYS_NFTABLES]);
+        netfilter_message(kind, NFPROTO_IPV4, attributes)
+    }
+
+    fn changed(table: &str, chain: Option<&str>) -> RuleSetChange {
+        RuleSetChange {
+            ipv4: true,
+            table: table.to_owned(),
+            chain: chain.map(str::to_owned),
+        }
     }
 
     #[test]
     fn reads_tables_chains_and_rules_in_one_datagram() {
-        let table = message(2, &[attribute(1, "flannel.1")]);
+        let table = message(2, &[text(1, "flannel.1")]);
         let chain = message(
             5,
-            &[
-                attribute(1, "nat"),
-                attribute(2, "12345678"),
-                attribute(3, "POSTROUTING"),
-            ],
+            &[text(1, "nat"), text(2, "12345678"), text(3, "POSTROUTING")],
         );
-        let rule = message(8, &[attribute(1, "filter"), attribute(2, "FORWARD")]);
-        let generation = message(15, &[attribute(1, "abc")]);
+        let rule = message(8, &[text(1, "filter"), text(2, "FORWARD")]);
+        let generation = message(15, &[text(1, "abc")]);
         let found = changes(&[table, chain, rule, generation].concat());
-        let of = |table: &str, chain: Option<&str>| RuleSetChange {
-            ipv4: true,
-            table: table.to_owned(),
-            chain: chain.map(str::to_owned),
-        };
         assert_eq!(
             found,
             [
-                of("flannel.1", None),
-                of("nat", Some("POSTROUTING")),
-                of("filter", Some("FORWARD"))
+                changed("flannel.1", None),
+                changed("nat", Some("POSTROUTING")),
+                changed("filter", Some("FORWARD"))
             ]
         );
     }
 
     #[test]
-    fn is_not_troubled_by_what_is_cut_off_or_no_message() {
-        let whole = message(8, &[attribute(1, "filter"), attribute(2, "FORWARD")]);
+    fn a_message_of_another_subsystem_or_family_is_told_apart() {
+        let attributes = [text(1, "filter")];
+        let conntrack = netfilter_message(1 << 8, NFPROTO_IPV4, &attributes);
+        assert!(changes(&conntrack).is_empty());
+        let ipv6 = netfilter_message(u16::from(NFNL_SUBSYS_NFTABLES) << 8, IPV6, &attributes);
+        let expected = RuleSetChange {
+            ipv4: false,
+            ..changed("filter", None)
+        };
+        assert_eq!(changes(&ipv6), [expected]);
+    }
+
+    #[test]
+    fn messages_that_are_cut_off_or_malformed_are_no_changes() {
+        let whole = message(8, &[text(1, "filter"), text(2, "FORWARD")]);
         for end in 0..whole.len() {
             assert!(changes(&whole[..end]).is_empty(), "{end}");
         }
