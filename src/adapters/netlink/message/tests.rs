@@ -9,6 +9,23 @@ pub(in crate::adapters::netlink) fn netfilter_message(
     request(kind, 0, [family, 0, 0, 0], &attributes.concat())
 }
 
+/// Returns the parts of a message of rtnetlink: header flags, the header of its kind, and the attributes.
+pub(in crate::adapters::netlink) fn route_message(
+    bytes: &[u8],
+    header_length: usize,
+) -> (u16, &[u8], Attributes<'_>) {
+    let message = messages(bytes).next().expect("a whole message");
+    let flags = number16(bytes, 6).expect("a whole header");
+    let (header, attributes) = message.payload.split_at(header_length);
+    (flags, header, Attributes(attributes))
+}
+
+impl<'a> Value<'a> {
+    pub(in crate::adapters::netlink) fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
 /// Builds the kernel's answer to a request; `code` is a negated error number.
 pub(in crate::adapters::netlink) fn error_message(sequence: u32, code: i32) -> Vec<u8> {
     let mut bytes = request(NLMSG_ERROR, 0, code.to_ne_bytes(), &[0; 16]);
