@@ -98,9 +98,12 @@ impl Netlink {
                     .try_collect::<Vec<_>>(),
             )
             .await?;
-        let addresses: Vec<_> = addresses.iter().filter_map(decode::address).collect();
+        let addresses: Vec<_> = addresses
+            .iter()
+            .filter_map(decode::address::address)
+            .collect();
         let interface = |message: &LinkMessage| {
-            let link = decode::link(message);
+            let link = decode::link::attributes(message);
             let own = addresses
                 .iter()
                 .filter(|(index, _)| *index == link.index)
@@ -141,7 +144,7 @@ impl Netlink {
         let way = answer
             .as_deref()
             .and_then(<[_]>::first)
-            .and_then(decode::way);
+            .and_then(decode::route::lookup);
         Ok(way.and_then(|(index, source)| {
             Some(RouteLookup {
                 interface: name_of(index)?,
@@ -155,7 +158,7 @@ impl Netlink {
         let links = self.links().await?;
         Ok(links
             .iter()
-            .filter_map(|message| decode::device(message, name_of))
+            .filter_map(|message| decode::vxlan::device(message, name_of))
             .collect())
     }
 
@@ -186,7 +189,7 @@ impl Netlink {
         let links = self.links().await?;
         let (udp_ports, udp6_ports) = sysctl::udp_ports();
         Ok(PortUse {
-            vxlans: links.iter().filter_map(decode::vxlan).collect(),
+            vxlans: links.iter().filter_map(decode::vxlan::port_user).collect(),
             udp_ports,
             udp6_ports,
         })
@@ -218,7 +221,7 @@ impl Netlink {
             .set_address_family(AddressFamily::Bridge)
             .execute();
         let fdb = fdb.try_fold(Entries::default(), |mut entries, message| {
-            entries.fdb.extend(decode::fdb(&message, index));
+            entries.fdb.extend(decode::neighbour::fdb(&message, index));
             async { Ok(entries) }
         });
         let entries = self.ask("dump the FDB", fdb).await?;
@@ -231,7 +234,7 @@ impl Netlink {
         let neighbours = neighbours.try_fold(entries, |mut entries, message| {
             entries
                 .neighbours
-                .extend(decode::neighbour(&message, index));
+                .extend(decode::neighbour::permanent(&message, index));
             async { Ok(entries) }
         });
         let entries = self.ask("dump neighbours", neighbours).await?;
@@ -243,7 +246,7 @@ impl Netlink {
         let routes = routes.try_fold(entries, |mut entries, message| {
             entries
                 .routes
-                .extend(decode::route_in(&message, index, network));
+                .extend(decode::route::ours(&message, index, network));
             async { Ok(entries) }
         });
         self.ask("dump routes", routes).await
@@ -279,7 +282,7 @@ impl Netlink {
         let all = self.ask("dump addresses", all).await?;
         Ok(all
             .iter()
-            .filter_map(decode::address)
+            .filter_map(decode::address::address)
             .filter(|(i, _)| *i == index)
             .map(|(_, net)| net)
             .collect())
@@ -361,8 +364,8 @@ impl Kernel for Netlink {
             self.device = None;
             return Ok(OverlayState::default());
         };
-        let link = decode::link(&message);
-        let Some(found) = decode::device(&message, name_of) else {
+        let link = decode::link::attributes(&message);
+        let Some(found) = decode::vxlan::device(&message, name_of) else {
             return Err(KernelError::NotVxlan {
                 name: device.to_owned(),
                 kind: link.kind,
@@ -410,11 +413,11 @@ impl Kernel for Netlink {
     }
 
     async fn ages(&mut self, device: &str) -> Result<Vec<Age>, KernelError> {
-        self.neighbours(device, decode::age).await
+        self.neighbours(device, decode::neighbour::age).await
     }
 
     async fn unresolved(&mut self, device: &str) -> Result<Vec<Ipv4Addr>, KernelError> {
-        self.neighbours(device, decode::unresolved).await
+        self.neighbours(device, decode::neighbour::unresolved).await
     }
 
     async fn event(&mut self, _device: &str) -> Result<Event, KernelError> {

@@ -1,56 +1,210 @@
-use super::*;
+//! Messages as Linux 6.18 sent them, little-endian, and what they say. The device has the index 4, its parent 3.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use netlink_packet_route::link::InfoVxlan;
 use proptest::prelude::*;
 
-/// Datagrams as Linux 6.18 sent them (`nlmon`), little-endian. The device had index 3.
-const L3: &str = "4c0000001e0001000000000000000000 020000000300000001000000 080001000a050502 0800040003000000 14000300 00000000000000000000000001000000";
-const L2: &str = "3c0000001e0000000000000000000000 020000000300000004000000 0a00020002000000004000 00 08000700 00000000";
+use super::*;
+use crate::host::checks::Vxlan;
+use crate::model::addr::Vni;
+use crate::overlay::port::Age;
+use crate::overlay::state::{Device, Hop, RouteKey};
 
+const DEVICE: u32 = 4;
+const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x40]);
+
+/// Question of the neighbour table for 10.5.5.2.
+const L3: &str = "4c000000 1e000100 00000000 00000000 02000000 04000000 01000000
+    08000100 0a050502 08000400 03000000 14000300 00000000 00000000 00000000 01000000";
+/// Question of the vxlan driver for 02:00:00:00:00:40.
+const L2: &str = "3c000000 1e000000 00000000 00000000 02000000 04000000 04000000
+    0a000200 02000000 00400000 08000700 00000000";
+/// `ip link add flannel.1 address 02:00:00:00:00:01 mtu 1450 type vxlan id 1 local 10.99.0.2 dev eth0 dstport 8472
+/// nolearning l2miss gbp; ip link set flannel.1 alias "flanneld /x" up`, without statistics.
+const LINK: &str = "00000000 10000200 01000000 00000000 00000100 04000000 43100100 00000000
+    0e000300 666c616e 6e656c2e 31000000 08000d00 e8030000 08000400 aa050000 08002000 01000000
+    10001400 666c616e 6e656c64 202f7800 0a000100 02000000 00010000 0a000200 ffffffff ffff0000
+    ec001200 0a000100 76786c61 6e000000 dc000200 08000100 01000000 08000300 03000000
+    08000400 0a630002 05000500 00000000 05001c00 00000000 05000600 00000000 05001d00 00000000
+    08001a00 00000000 08002000 00000000 05000700 00000000 05000b00 00000000 05000c00 00000000
+    05000d00 01000000 05000e00 00000000 05001900 00000000 08000800 2c010000 08000900 00000000
+    06000f00 21180000 05001200 01000000 05001300 00000000 05001400 00000000 05001500 00000000
+    05001600 00000000 05001f00 01000000 08000a00 00000000 04001700 0c002100 77000000 000000ff";
+/// `ip addr add 10.5.99.0/32 dev flannel.1`
+const ADDRESS: &str = "54000000 14000200 01000000 00000000 02208000 04000000 08000100 0a056300
+    08000200 0a056300 0e000300 666c616e 6e656c2e 31000000 08000800 80000000
+    14000600 ffffffff ffffffff a6110400 a6110400";
+/// `bridge fdb replace 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self permanent`
+const FDB: &str = "44000000 1c000200 01000000 00000000 07000000 04000000 c0000201
+    0a000200 02000000 00400000 08000100 0a630003 14000300 00000000 01000000 01000000 00000000";
+/// `ip neigh replace 10.5.40.0 lladdr 02:00:00:00:00:40 dev flannel.1 nud permanent proto 102`
+const NEIGHBOUR: &str = "54000000 1c000200 01000000 00000000 02000000 04000000 80000001
+    08000100 0a052800 0a000200 02000000 00400000 08000400 00000000
+    14000300 00000000 2c010000 00000000 00000000 05000c00 66000000";
+/// `ip route replace 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink metric 41 proto 102`
+const ROUTE: &str =
+    "44000000 18000200 01000000 00000000 02180000 fe660001 04000000 08000f00 fe000000
+    08000100 0a052800 08000600 29000000 08000500 0a052800 08000400 04000000";
+/// `ip route replace blackhole 10.5.99.0/24 metric 4294967295 proto 102`
+const BLACKHOLE: &str =
+    "34000000 18000200 01000000 00000000 02180000 fe660006 00000000 08000f00 fe000000
+    08000100 0a056300 08000600 ffffffff";
+
+const RTM_DELLINK: u8 = 17;
+const RTM_DELADDR: u8 = 21;
+const RTM_DELROUTE: u8 = 25;
+const RTM_DELNEIGH: u8 = 29;
+/// Offset of the low byte of `nlmsg_type`.
+const TYPE: usize = 4;
+/// Offsets of `ndm_family` and of the low byte of `ndm_state` in a whole message.
+const FAMILY: usize = 16;
+const STATE: usize = 24;
+/// Offset of `rtm_protocol` in a whole message.
+const ROUTE_PROTOCOL: usize = 21;
+
+/// Turns hexadecimal text into a message, whose length it sets.
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: String = hex.split_whitespace().collect();
     let mut bytes: Vec<u8> = (0..digits.len() / 2)
         .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).expect("hex digits"))
         .collect();
-    let length = u32::try_from(bytes.len()).expect("a short message");
-    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    set_length(&mut bytes);
     bytes
 }
 
+fn set_length(bytes: &mut [u8]) {
+    let length = u32::try_from(bytes.len()).expect("a short message");
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+}
+
+fn with(hex: &str, changes: &[(usize, u8)]) -> Vec<u8> {
+    let mut bytes = bytes(hex);
+    for (offset, value) in changes {
+        bytes[*offset] = *value;
+    }
+    bytes
+}
+
+fn check_change(datagram: &[u8], expected: Option<KernelChange>) {
+    assert_eq!(change(datagram, Some(DEVICE)), expected);
+}
+
+fn network(text: &str) -> Ipv4Network {
+    text.parse().expect("a network in a test")
+}
+
+fn link_message(hex: &str) -> netlink_packet_route::link::LinkMessage {
+    match message(&bytes(hex)) {
+        Some(Message::NewLink(message)) => message,
+        other => panic!("{other:?} instead of a link"),
+    }
+}
+
+fn neighbour_message(datagram: &[u8]) -> netlink_packet_route::neighbour::NeighbourMessage {
+    match message(datagram) {
+        Some(Message::NewNeighbour(message)) => message,
+        other => panic!("{other:?} instead of a neighbour"),
+    }
+}
+
 #[test]
-fn an_address_to_resolve_is_an_l3_miss() {
-    assert_eq!(
-        miss(&bytes(L3)),
-        Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))))
-    );
+fn an_ip_address_to_resolve_is_an_l3_miss() {
+    let expected = Some((DEVICE, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))));
+    assert_eq!(miss(&bytes(L3)), expected);
 }
 
 #[test]
 fn an_ethernet_address_alone_is_an_l2_miss_though_the_family_is_inet() {
-    assert_eq!(
-        miss(&bytes(L2)),
-        Some((3, Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40]))))
-    );
+    assert_eq!(miss(&bytes(L2)), Some((DEVICE, Miss::L2(MAC))));
 }
 
 #[test]
-fn a_refresh_with_both_is_an_l3_miss() {
-    let both = L3.replace("0800040003000000", "0a000200020000000040 0000");
-    assert_eq!(
-        miss(&bytes(&both)),
-        Some((3, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))))
-    );
+fn a_refresh_with_both_addresses_is_an_l3_miss() {
+    let both = L3.replace("08000400 03000000", "0a000200 02000000 00400000");
+    let expected = Some((DEVICE, Miss::L3(Ipv4Addr::new(10, 5, 5, 2))));
+    assert_eq!(miss(&bytes(&both)), expected);
 }
 
 #[test]
 fn other_messages_are_no_misses() {
-    let mut other = bytes(L3);
-    other[4] = 28;
-    assert_eq!(miss(&other), None);
+    assert_eq!(miss(&bytes(NEIGHBOUR)), None);
+    assert_eq!(miss(&with(L3, &[(TYPE, 28)])), None);
     assert_eq!(miss(&[]), None);
 }
 
 #[test]
+fn reads_a_vxlan_device_with_all_its_options() {
+    let name_of = |index| (index == 3).then(|| "eth0".to_owned());
+    let expected = Device {
+        name: "flannel.1".to_owned(),
+        vni: Vni::DEFAULT,
+        parent: "eth0".to_owned(),
+        local: Ipv4Addr::new(10, 99, 0, 2),
+        port: 8472,
+        mac: MacAddr([2, 0, 0, 0, 0, 1]),
+        mtu: 1450,
+        learning: false,
+        gbp: true,
+        alias: "flanneld /x".to_owned(),
+    };
+    assert_eq!(
+        vxlan::device(&link_message(LINK), name_of),
+        Some(expected.clone())
+    );
+    let learning = LINK.replace("05000700 00000000", "05000700 01000000");
+    let expected = Device {
+        learning: true,
+        ..expected
+    };
+    assert_eq!(
+        vxlan::device(&link_message(&learning), name_of),
+        Some(expected)
+    );
+}
+
+#[test]
+fn reads_an_interface_of_any_kind() {
+    let found = link::attributes(&link_message(LINK));
+    assert_eq!((found.index, found.mtu, found.up), (DEVICE, 1450, true));
+    assert_eq!((&*found.name, &*found.kind), ("flannel.1", "vxlan"));
+    assert_eq!(found.mac, Some(MacAddr([2, 0, 0, 0, 0, 1])));
+}
+
+#[test]
+fn an_interface_of_another_kind_is_no_vxlan_device() {
+    let mut message = link_message(LINK);
+    let is_info = |attribute: &_| {
+        matches!(
+            attribute,
+            netlink_packet_route::link::LinkAttribute::LinkInfo(_)
+        )
+    };
+    message.attributes.retain(|attribute| !is_info(attribute));
+    assert_eq!(vxlan::device(&message, |_| None), None);
+    assert_eq!(vxlan::port_user(&message), None);
+    assert_eq!(link::attributes(&message).kind, "");
+}
+
+#[test]
+fn reads_what_a_vxlan_device_receives() {
+    let expected = Vxlan {
+        name: "flannel.1".to_owned(),
+        vni: Vni::DEFAULT,
+        port: 8472,
+        up: true,
+        ipv6: false,
+        receives: ["gbp"].into(),
+    };
+    assert_eq!(vxlan::port_user(&link_message(LINK)), Some(expected));
+}
+
+#[test]
 fn kinds_of_vxlan_packets_have_the_words_of_ip_link() {
-    let check = |info: InfoVxlan, expected| assert_eq!(receives(&info), expected, "{info:?}");
+    let check =
+        |info: InfoVxlan, expected| assert_eq!(vxlan::packet_kind(&info), expected, "{info:?}");
     check(InfoVxlan::CollectMetadata(true), Some("external"));
     check(InfoVxlan::CollectMetadata(false), None);
     check(InfoVxlan::Gpe, Some("gpe"));
@@ -59,21 +213,151 @@ fn kinds_of_vxlan_packets_have_the_words_of_ip_link() {
     check(InfoVxlan::Learning(true), None);
 }
 
-fn unicast(destination: &str) -> RouteMessage {
-    let net: Ipv4Network = destination.parse().expect("a network in a test");
-    rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(net.ip(), net.prefix())
-        .output_interface(3)
-        .build()
+#[test]
+fn a_change_of_any_link_names_it() {
+    let expected = KernelChange::Link("flannel.1".to_owned());
+    check_change(&bytes(LINK), Some(expected.clone()));
+    check_change(&with(LINK, &[(TYPE, RTM_DELLINK)]), Some(expected.clone()));
+    assert_eq!(change(&bytes(LINK), None), Some(expected));
+}
+
+#[test]
+fn addresses_come_and_go() {
+    let net = network("10.5.99.0/32");
+    check_change(&bytes(ADDRESS), Some(KernelChange::Address(net, true)));
+    let deleted = with(ADDRESS, &[(TYPE, RTM_DELADDR)]);
+    check_change(&deleted, Some(KernelChange::Address(net, false)));
+}
+
+#[test]
+fn fdb_entries_come_and_go() {
+    let ip = Ipv4Addr::new(10, 99, 0, 3);
+    check_change(&bytes(FDB), Some(KernelChange::Fdb(MAC, Some(ip))));
+    let deleted = with(FDB, &[(TYPE, RTM_DELNEIGH)]);
+    check_change(&deleted, Some(KernelChange::Fdb(MAC, None)));
+}
+
+#[test]
+fn learned_fdb_entries_are_none() {
+    const REACHABLE: u8 = 0x02;
+    check_change(&with(FDB, &[(STATE, REACHABLE)]), None);
+}
+
+#[test]
+fn neighbours_come_and_go() {
+    let ip = Ipv4Addr::new(10, 5, 40, 0);
+    let check = |datagram: &[u8], mac| {
+        check_change(datagram, Some(KernelChange::Neighbour(ip, mac)));
+    };
+    check(&bytes(NEIGHBOUR), Some(MAC));
+    check(&with(NEIGHBOUR, &[(TYPE, RTM_DELNEIGH)]), None);
+}
+
+#[test]
+fn a_neighbour_that_is_not_permanent_any_more_is_gone() {
+    const STALE: u8 = 0x04;
+    let ip = Ipv4Addr::new(10, 5, 40, 0);
+    check_change(
+        &with(NEIGHBOUR, &[(STATE, STALE)]),
+        Some(KernelChange::Neighbour(ip, None)),
+    );
+}
+
+#[test]
+fn neighbours_of_ipv6_are_none() {
+    const AF_INET6: u8 = 10;
+    check_change(&with(NEIGHBOUR, &[(FAMILY, AF_INET6)]), None);
+}
+
+#[test]
+fn reads_how_long_a_neighbour_has_not_been_used() {
+    let check = |state: u8, untouched| {
+        let message = neighbour_message(&with(NEIGHBOUR, &[(STATE, state)]));
+        let expected = Age {
+            address: Ipv4Addr::new(10, 5, 40, 0),
+            used: Duration::from_secs(3),
+            untouched,
+        };
+        assert_eq!(neighbour::age(&message, DEVICE), Some(expected));
+        assert_eq!(neighbour::age(&message, 3), None);
+    };
+    check(0x80, false);
+    check(0x04, true);
+}
+
+#[test]
+fn packets_wait_for_a_neighbour_that_is_incomplete() {
+    const INCOMPLETE: u8 = 0x01;
+    let message = neighbour_message(&with(NEIGHBOUR, &[(STATE, INCOMPLETE)]));
+    let ip = Ipv4Addr::new(10, 5, 40, 0);
+    assert_eq!(neighbour::unresolved(&message, DEVICE), Some(ip));
+    assert_eq!(neighbour::unresolved(&message, 3), None);
+    let known = neighbour_message(&bytes(NEIGHBOUR));
+    assert_eq!(neighbour::unresolved(&known, DEVICE), None);
+}
+
+#[test]
+fn routes_come_and_go() {
+    let key = RouteKey {
+        destination: network("10.5.40.0/24"),
+        metric: 41,
+        protocol: 0x66,
+    };
+    let hop = Hop::Vtep(Ipv4Addr::new(10, 5, 40, 0));
+    check_change(&bytes(ROUTE), Some(KernelChange::Route(key, Some(hop))));
+    let deleted = with(ROUTE, &[(TYPE, RTM_DELROUTE)]);
+    check_change(&deleted, Some(KernelChange::Route(key, None)));
+}
+
+#[test]
+fn a_route_without_gateway_leads_to_the_link() {
+    let route = ROUTE.replace("08000500 0a052800", "");
+    let key = RouteKey {
+        destination: network("10.5.40.0/24"),
+        metric: 41,
+        protocol: 0x66,
+    };
+    check_change(
+        &bytes(&route),
+        Some(KernelChange::Route(key, Some(Hop::Link))),
+    );
+}
+
+#[test]
+fn blackhole_routes_are_ours_by_their_protocol_number() {
+    const BOOT: u8 = 3;
+    let key = RouteKey {
+        destination: network("10.5.99.0/24"),
+        metric: u32::MAX,
+        protocol: 0x66,
+    };
+    let expected = KernelChange::Route(key, Some(Hop::Blackhole));
+    check_change(&bytes(BLACKHOLE), Some(expected));
+    check_change(&with(BLACKHOLE, &[(ROUTE_PROTOCOL, BOOT)]), None);
+}
+
+#[test]
+fn routes_of_the_kernel_and_of_other_tables_are_none() {
+    const KERNEL: u8 = 2;
+    check_change(&with(ROUTE, &[(ROUTE_PROTOCOL, KERNEL)]), None);
+    let other_table = ROUTE.replace("08000f00 fe000000", "08000f00 e8030000");
+    check_change(&bytes(&other_table), None);
 }
 
 #[test]
 fn only_routes_to_destinations_inside_the_network_are_ours() {
-    let check = |destination: &str, ours: bool| {
-        let network = "10.5.0.0/16".parse().expect("a network in a test");
-        let found = route_in(&unicast(destination), 3, network);
+    let Some(Message::NewRoute(mut message)) = message(&bytes(ROUTE)) else {
+        panic!("a route");
+    };
+    let mut check = |destination: &str, ours: bool| {
+        let net = network(destination);
+        message.header.destination_prefix_length = net.prefix();
+        message.attributes[1] = netlink_packet_route::route::RouteAttribute::Destination(
+            netlink_packet_route::route::RouteAddress::Inet(net.ip()),
+        );
+        let found = route::ours(&message, DEVICE, network("10.5.0.0/16"));
         assert_eq!(found.is_some(), ours, "{destination}");
-        assert!(route(&unicast(destination), 3).is_some(), "{destination}");
+        assert!(route::on_device(&message, DEVICE).is_some());
     };
     check("10.5.40.0/24", true);
     check("10.5.0.0/16", true);
@@ -82,14 +366,35 @@ fn only_routes_to_destinations_inside_the_network_are_ours() {
     check("0.0.0.0/0", false);
 }
 
+#[test]
+fn a_route_that_was_looked_up_names_interface_and_source() {
+    let looked_up = ROUTE.replace("08000600 29000000", "08000700 0a630002");
+    let Some(Message::NewRoute(message)) = message(&bytes(&looked_up)) else {
+        panic!("a route");
+    };
+    let expected = Some((DEVICE, Ipv4Addr::new(10, 99, 0, 2)));
+    assert_eq!(route::lookup(&message), expected);
+}
+
+#[test]
+fn changes_of_other_devices_are_none() {
+    for text in [ADDRESS, FDB, NEIGHBOUR, ROUTE] {
+        assert_eq!(change(&bytes(text), Some(3)), None, "{text}");
+        assert_eq!(change(&bytes(text), None), None, "{text}");
+    }
+}
+
 proptest! {
     #[test]
-    fn never_panics_on_what_arrives(tail in proptest::collection::vec(any::<u8>(), 0..80)) {
-        let mut datagram = bytes(L3);
+    fn never_panics_on_what_arrives(
+        start in prop::sample::select(vec![L3, LINK, ADDRESS, NEIGHBOUR, FDB, ROUTE]),
+        tail in proptest::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let mut datagram = bytes(start);
         datagram.truncate(28);
         datagram.extend(tail);
-        let length = u32::try_from(datagram.len()).expect("a short message");
-        datagram[..4].copy_from_slice(&length.to_le_bytes());
+        set_length(&mut datagram);
         let _ = miss(&datagram);
+        let _ = change(&datagram, Some(DEVICE));
     }
 }

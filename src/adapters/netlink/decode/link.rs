@@ -1,0 +1,59 @@
+//! Reads what every interface has (`struct ifinfomsg`, linux/if_link.h). Pure.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "attributes that we do not read are passed over"
+)]
+
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+
+use crate::adapters::netlink::decode::mac;
+use crate::model::addr::MacAddr;
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::adapters::netlink) struct Link {
+    pub(in crate::adapters::netlink) index: u32,
+    pub(in crate::adapters::netlink) name: String,
+    pub(in crate::adapters::netlink) mac: Option<MacAddr>,
+    /// Largest IP packet, in bytes.
+    pub(in crate::adapters::netlink) mtu: u32,
+    /// Whether the interface is administratively up.
+    pub(in crate::adapters::netlink) up: bool,
+    /// Kind of a virtual interface, `vxlan` or `bridge`; empty for others.
+    pub(in crate::adapters::netlink) kind: String,
+    /// Free text; empty if there is none.
+    pub(in crate::adapters::netlink) alias: String,
+}
+
+/// Reads an interface.
+pub(in crate::adapters::netlink) fn attributes(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        mac: None,
+        mtu: 0,
+        up: message.header.flags.contains(LinkFlags::Up),
+        kind: String::new(),
+        alias: String::new(),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(bytes) => link.mac = mac(bytes),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = kind(infos).map(ToString::to_string).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    link
+}
+
+fn kind(infos: &[LinkInfo]) -> Option<&InfoKind> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    })
+}
