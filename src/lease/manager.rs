@@ -1,6 +1,6 @@
 //! Owns our lease over time: waits for a configuration, comes to a lease, renews it, follows the leases of the
 //! others, and starts over from a fresh list whenever something is not as expected. Works over any
-//! [`Registry`]; decides nothing that `claim` and `vet` do not decide, and touches neither kernel nor files.
+//! [`Registry`]; decides nothing that `claim` and `validate` do not decide, and touches neither kernel nor files.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryChange, RegistryError, RegistryWatch,
 };
 use crate::lease::status::{EtcdState, LeaseConditions};
-use crate::model::lease::{Lease, OwnLease, Rejection, key_name, parse_lease, vet};
+use crate::model::lease::{Lease, OwnLease, Rejection, key_name, parse_lease, validate};
 use crate::model::membership::Membership;
 use crate::model::network_config::NetworkConfig;
 use crate::peers::update::LeaseUpdate;
@@ -333,9 +333,9 @@ impl<R: Registry> LeaseManager<R> {
         own: &OwnLease,
     ) -> Result<Lease, Rejection> {
         let lease = parse_lease(&entry.name, &entry.value, entry.revision);
-        let vetted = lease.and_then(|lease| vet(&lease, config, own).map(|()| lease));
+        let validated = lease.and_then(|lease| validate(&lease, config, own).map(|()| lease));
         let admitted =
-            vetted.and_then(
+            validated.and_then(
                 |lease| match self.sources.offer(lease.subnet, &entry.name) {
                     true => Ok(lease),
                     false => Err(Rejection::SecondKey(lease.subnet)),

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::lease::claim::Past;
 use crate::model::addr::MacAddr;
-use crate::model::lease::{Lease, vet};
+use crate::model::lease::{Lease, validate};
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 
@@ -181,7 +181,7 @@ impl Snapshot {
         let Membership { own, config } = &self.membership;
         self.leases
             .iter()
-            .filter(|lease| vet(lease, config, own).is_ok())
+            .filter(|lease| validate(lease, config, own).is_ok())
             .cloned()
             .collect()
     }

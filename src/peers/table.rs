@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::lease::{Lease, vet};
+use crate::model::lease::{Lease, validate};
 use crate::model::membership::Membership;
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
 
@@ -124,7 +124,7 @@ impl PeerTable {
         if self.membership.as_ref() == Some(&membership) {
             return Vec::new();
         }
-        let fits = |lease: &Lease| vet(lease, &membership.config, &membership.own).is_ok();
+        let fits = |lease: &Lease| validate(lease, &membership.config, &membership.own).is_ok();
         self.peers.retain(|_, lease| fits(lease));
         let peers = &self.peers;
         self.leaving.retain(|subnet, _| peers.contains_key(subnet));

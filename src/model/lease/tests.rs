@@ -1,4 +1,7 @@
 use super::*;
+use crate::model::addr::network_of;
+use crate::model::network_config::NetworkConfig;
+use crate::model::node_id::NodeId;
 use proptest::prelude::*;
 
 const OWN_MAC: &str = "02:00:00:00:00:01";
@@ -18,7 +21,7 @@ fn own() -> OwnLease {
 }
 
 #[test]
-fn writes_the_bytes_of_flannel_0_20_and_one_key_more() {
+fn writes_what_flannel_0_20_writes_and_the_node_id() {
     let mac = "3a:2b:c7:14:89:47".parse().expect("an address in a test");
     assert_eq!(
         render_value(
@@ -46,25 +49,25 @@ fn reads_the_values_of_old_and_new_flannel() {
 }
 
 #[test]
-fn names_of_keys_go_there_and_back() {
+fn key_names_survive_a_round_trip() {
     let subnet = parse_key_name("10.5.40.0-24").expect("a well-formed name");
     assert_eq!(key_name(subnet), "10.5.40.0-24");
     assert_eq!(parse_key_name("10.5.40.0-24&fd00:5:0:1::-64"), Ok(subnet));
-    for another in [
+    for second_key in [
         "10.5.40.0-024",
         "10.5.40.0-0024",
         "10.5.40.0-024&fd00:5:0:1::-64",
     ] {
         assert_eq!(
-            parse_key_name(another),
+            parse_key_name(second_key),
             Err(Rejection::Key),
-            "{another} would be a second key of one subnet"
+            "{second_key} would be a second key of one subnet"
         );
     }
 }
 
 #[test]
-fn refuses_names_that_are_none_of_a_subnet() {
+fn refuses_names_that_do_not_name_a_subnet() {
     let names = [
         "",
         "10.5.40.0",
@@ -116,7 +119,7 @@ fn refuses_values_it_cannot_use() {
 }
 
 #[test]
-fn vets_what_others_claim() {
+fn validates_what_other_hosts_claim() {
     let lease = |subnet: &str, public_ip: &str, mac: &str, vni: u32| Lease {
         subnet: subnet.parse().expect("a subnet in a test"),
         public_ip: public_ip.parse().expect("an address in a test"),
@@ -126,7 +129,7 @@ fn vets_what_others_claim() {
     };
     let good = "b6:bf:4c:81:cf:3b";
     assert_eq!(
-        vet(
+        validate(
             &lease("10.5.40.0/24", "10.99.0.3", good, 1),
             &config(),
             &own()
@@ -134,7 +137,7 @@ fn vets_what_others_claim() {
         Ok(())
     );
     assert_eq!(
-        vet(
+        validate(
             &lease("10.5.40.0/26", "10.99.0.3", good, 1),
             &config(),
             &own()
@@ -189,7 +192,8 @@ fn vets_what_others_claim() {
         ("10.5.40.0/24", "10.99.0.3", OWN_MAC, 1, "is our own"),
         ("10.5.40.0/24", "10.99.0.3", good, 2, "VNI is 2, ours is 1"),
     ] {
-        let error = vet(&lease(subnet, public_ip, mac, vni), &config(), &own()).expect_err(hint);
+        let error =
+            validate(&lease(subnet, public_ip, mac, vni), &config(), &own()).expect_err(hint);
         assert!(
             error.to_string().contains(hint),
             "{subnet} {public_ip} {mac}: {error}"
@@ -209,19 +213,19 @@ fn hosts_may_lie_inside_a_large_network_but_not_inside_a_subnet_of_it() {
         vni: None,
         revision: 1,
     };
-    assert_eq!(vet(&lease("10.99.0.3"), &config, &own()), Ok(()));
+    assert_eq!(validate(&lease("10.99.0.3"), &config, &own()), Ok(()));
     assert!(
-        vet(&lease("10.5.40.3"), &config, &own()).is_err(),
+        validate(&lease("10.5.40.3"), &config, &own()).is_err(),
         "its own subnet"
     );
     assert!(
-        vet(&lease("10.5.99.3"), &config, &own()).is_err(),
+        validate(&lease("10.5.99.3"), &config, &own()).is_err(),
         "our subnet"
     );
 }
 
 #[test]
-fn no_lease_takes_the_network_between_the_hosts_away() {
+fn refuses_a_subnet_that_holds_our_own_public_ip() {
     let config = crate::model::network_config::parse(br#"{"Network":"10.0.0.0/8"}"#)
         .expect("a configuration in a test")
         .config;
@@ -236,26 +240,26 @@ fn no_lease_takes_the_network_between_the_hosts_away() {
             revision: 1,
         };
         let refused = Err(Rejection::Subnet(subnet, "holds our own PublicIP"));
-        assert_eq!(vet(&lease, &config, &own()), refused);
+        assert_eq!(validate(&lease, &config, &own()), refused);
     }
 }
 
 proptest! {
     #[test]
-    fn never_panics_on_what_strangers_write(name in ".{0,60}", value in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn never_panics_on_what_other_hosts_write(name in ".{0,60}", value in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse_lease(&name, &value, 1);
         let _ = owner_of(&value);
     }
 
     #[test]
-    fn what_is_used_holds_no_address_that_carries_it(low in any::<[u32; 3]>(), prefix in 8u8..=32) {
+    fn a_usable_lease_holds_no_address_that_carries_the_overlay(low in any::<[u32; 3]>(), prefix in 8u8..=32) {
         let config = crate::model::network_config::parse(br#"{"Network":"10.0.0.0/8"}"#).expect("a configuration in a test").config;
-        // Few addresses, so that they often meet.
+        // A small range of addresses, so that they often collide.
         let [subnet, host, ours] = low.map(|low| Ipv4Addr::from((low & 0x7_ffff) | (10 << 24)));
         let own = OwnLease { public_ip: ours, ..own() };
         let subnet = network_of(subnet, prefix).expect("a prefix of at most 32");
         let lease = Lease { subnet, public_ip: host, vtep_mac: MacAddr([2, 0, 0, 0, 0, 3]), vni: None, revision: 1 };
-        if vet(&lease, &config, &own).is_ok() {
+        if validate(&lease, &config, &own).is_ok() {
             prop_assert!(!subnet.contains(ours) && !subnet.contains(host) && !own.subnet.contains(host));
         }
     }

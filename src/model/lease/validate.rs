@@ -1,0 +1,98 @@
+//! Decides whether the lease of another host may become routes, neighbours and FDB entries on this one. A lease that
+//! would take addresses from this host, or from the network that carries the overlay, is refused. Pure.
+
+use ipnetwork::Ipv4Network;
+
+use crate::model::addr::{MacAddr, Vni, covers, overlap};
+use crate::model::lease::{Lease, OwnLease, Rejection};
+use crate::model::network_config::NetworkConfig;
+
+/// The smallest subnet of a host: an address each for the VTEP, the bridge and one pod.
+const MAX_SUBNET_PREFIX: u8 = 30;
+
+/// Decides whether this host may use the lease of another host.
+///
+/// # Errors
+/// The first reason why it may not.
+pub fn validate(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> Result<(), Rejection> {
+    validate_subnet(lease.subnet, config, own)?;
+    validate_public_ip(lease, config, own)?;
+    validate_vtep_mac(lease.vtep_mac, own)?;
+    validate_vni(lease.vni, config.vxlan.vni)
+}
+
+fn validate_subnet(
+    subnet: Ipv4Network,
+    config: &NetworkConfig,
+    own: &OwnLease,
+) -> Result<(), Rejection> {
+    let refuse = |reason| Err(Rejection::Subnet(subnet, reason));
+    if subnet == config.network || !covers(config.network, subnet) {
+        return refuse("is not inside the network");
+    }
+    if subnet.prefix() > MAX_SUBNET_PREFIX {
+        return refuse("is too small for a host");
+    }
+    if overlap(subnet, own.subnet) {
+        return refuse("overlaps our own");
+    }
+    // The route to this subnet would be more specific than the route to the hosts' network: packets to the other hosts,
+    // and to etcd, would enter the overlay that they should carry.
+    if subnet.contains(own.public_ip) {
+        return refuse("holds our own PublicIP");
+    }
+    Ok(())
+}
+
+fn validate_public_ip(
+    lease: &Lease,
+    config: &NetworkConfig,
+    own: &OwnLease,
+) -> Result<(), Rejection> {
+    let ip = lease.public_ip;
+    let refuse = |reason| Err(Rejection::PublicIp(ip, reason));
+    if ip == own.public_ip {
+        return refuse("is our own");
+    }
+    // 0.0.0.0/8 means "this network" (RFC 1122, section 3.2.1.3): no packet can be sent there.
+    if ip.octets()[0] == 0 || ip.is_broadcast() {
+        return refuse("is not the address of a host");
+    }
+    if ip.is_multicast() {
+        return refuse("is a multicast address");
+    }
+    if ip.is_loopback() {
+        return refuse("is a loopback address");
+    }
+    if is_carried_by_overlay(lease, config, own) {
+        return refuse("is inside the overlay that it should carry");
+    }
+    Ok(())
+}
+
+fn is_carried_by_overlay(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> bool {
+    let ip = lease.public_ip;
+    // Some clusters choose a Network so large that the hosts' own addresses are inside it. Our PublicIP shows whether
+    // this is such a cluster.
+    let hosts_are_inside = config.network.contains(own.public_ip);
+    lease.subnet.contains(ip)
+        || own.subnet.contains(ip)
+        || (config.network.contains(ip) && !hosts_are_inside)
+}
+
+fn validate_vtep_mac(mac: MacAddr, own: &OwnLease) -> Result<(), Rejection> {
+    if !mac.is_unicast() {
+        return Err(Rejection::VtepMac(mac, "is not the address of a device"));
+    }
+    if mac == own.vtep_mac {
+        return Err(Rejection::VtepMac(mac, "is our own"));
+    }
+    Ok(())
+}
+
+fn validate_vni(vni: Option<Vni>, ours: Vni) -> Result<(), Rejection> {
+    match vni {
+        Some(vni) if vni != ours => Err(Rejection::OtherVni(vni, ours)),
+        Some(_) | None => Ok(()),
+    }
+}
