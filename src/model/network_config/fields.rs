@@ -1,44 +1,39 @@
-//! Owns how a JSON object is read key by key: Go's matching of names without regard to case, types with an
-//! error that names the key, and which keys nobody asked for. Knows no key itself. Pure.
+//! Reads a JSON object key by key, as Go does: names match without regard to case, null counts as absent, and a wrong
+//! type is an error that names the key. Knows the name of no key. Pure.
 
 use serde_json::{Map, Value};
 
 use crate::model::network_config::ConfigError;
 
-/// A JSON object that is read by taking keys out of it; what remains at the end is unknown.
+/// A JSON object. Reading a key takes it out, so that the keys that are left in the end are unknown.
 #[derive(Debug)]
 pub(super) struct Fields {
-    path: &'static str,
+    /// What errors put before the name of a key, such as `Backend.`.
+    path: String,
     map: Map<String, Value>,
 }
 
-impl Fields {
-    /// An object with no keys. `path` stands before each key in messages.
-    pub(super) fn empty(path: &'static str) -> Self {
-        Self {
-            path,
-            map: Map::new(),
-        }
-    }
+/// The bytes are not a JSON object.
+#[derive(Debug)]
+pub(super) enum NotAnObject {
+    /// They are not JSON, for this reason.
+    NotJson(String),
+    /// They are an array, a string or another JSON value.
+    OtherJson,
+}
 
-    /// Reads `json`, which must be an object.
-    pub(super) fn parse(path: &'static str, json: &[u8]) -> Result<Self, ConfigError> {
-        let whole = |value: &str, expected: String| ConfigError {
-            key: "the network config".to_owned(),
-            value: value.to_owned(),
-            expected,
-        };
+impl Fields {
+    /// Reads an object.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, NotAnObject> {
+        let path = String::new();
         match serde_json::from_slice(json) {
             Ok(Value::Object(map)) => Ok(Self { path, map }),
-            Ok(_) => Err(whole(
-                "not a JSON object",
-                "expected {\"Network\": \"10.5.0.0/16\", ...}".to_owned(),
-            )),
-            Err(error) => Err(whole("not JSON", error.to_string())),
+            Ok(_) => Err(NotAnObject::OtherJson),
+            Err(error) => Err(NotAnObject::NotJson(error.to_string())),
         }
     }
 
-    /// A string, if the key is there and not null.
+    /// Reads a string, if the key is present.
     pub(super) fn string(&mut self, key: &str) -> Result<Option<String>, ConfigError> {
         match self.take(key) {
             None => Ok(None),
@@ -47,18 +42,18 @@ impl Fields {
         }
     }
 
-    /// A whole number, if the key is there and not null.
+    /// Reads a whole number, if the key is present.
     pub(super) fn integer(&mut self, key: &str) -> Result<Option<i64>, ConfigError> {
-        match self.take(key) {
-            None => Ok(None),
-            Some(value) => match value.as_i64() {
-                Some(number) => Ok(Some(number)),
-                None => Err(self.refuse(key, &value, "expected a whole number")),
-            },
-        }
+        let Some(value) = self.take(key) else {
+            return Ok(None);
+        };
+        value
+            .as_i64()
+            .map(Some)
+            .ok_or_else(|| self.refuse(key, &value, "expected a whole number"))
     }
 
-    /// true or false, if the key is there and not null.
+    /// Reads true or false, if the key is present.
     pub(super) fn boolean(&mut self, key: &str) -> Result<Option<bool>, ConfigError> {
         match self.take(key) {
             None => Ok(None),
@@ -67,24 +62,25 @@ impl Fields {
         }
     }
 
-    /// An object inside this one, if the key is there and not null.
-    pub(super) fn object(&mut self, key: &'static str) -> Result<Option<Self>, ConfigError> {
+    /// Reads the object inside this one. If the key is absent, the object has no keys.
+    pub(super) fn object(&mut self, key: &str) -> Result<Self, ConfigError> {
+        let path = format!("{}{key}.", self.path);
         match self.take(key) {
-            None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self {
-                path: "Backend.",
-                map,
-            })),
+            None => Ok(Self {
+                path,
+                map: Map::new(),
+            }),
+            Some(Value::Object(map)) => Ok(Self { path, map }),
             Some(other) => Err(self.refuse(key, &other, "expected an object")),
         }
     }
 
-    /// Takes a key out without looking at its value.
-    pub(super) fn forget(&mut self, key: &str) {
+    /// Takes a key out, whatever its value is.
+    pub(super) fn ignore(&mut self, key: &str) {
         self.take(key);
     }
 
-    /// A sentence for each key that nobody took.
+    /// Returns one sentence for each key that was not read.
     pub(super) fn unknown(&self) -> Vec<String> {
         self.map
             .keys()
@@ -92,7 +88,7 @@ impl Fields {
             .collect()
     }
 
-    /// The error for a value that cannot be used.
+    /// Returns the error for a value that cannot be used.
     pub(super) fn refuse(&self, key: &str, value: &Value, expected: &str) -> ConfigError {
         ConfigError {
             key: format!("{}{key}", self.path),
@@ -101,7 +97,7 @@ impl Fields {
         }
     }
 
-    /// The error for a key that must be there.
+    /// Returns the error for a required key that is absent.
     pub(super) fn missing(&self, key: &str, expected: &str) -> ConfigError {
         ConfigError {
             key: format!("{}{key}", self.path),
@@ -110,16 +106,16 @@ impl Fields {
         }
     }
 
-    /// The key as spelled, else the same letters in another case, as Go's encoding/json matches.
+    /// Takes the value of the key in this exact spelling, or else in another case, as Go's `encoding/json` does.
     fn take(&mut self, key: &str) -> Option<Value> {
-        let spelled = match self.map.contains_key(key) {
-            true => key.to_owned(),
-            false => self
-                .map
+        let spelling = if self.map.contains_key(key) {
+            key.to_owned()
+        } else {
+            self.map
                 .keys()
-                .find(|k| k.eq_ignore_ascii_case(key))?
-                .clone(),
+                .find(|other| other.eq_ignore_ascii_case(key))?
+                .clone()
         };
-        self.map.remove(&spelled).filter(|value| !value.is_null())
+        self.map.remove(&spelling).filter(|value| !value.is_null())
     }
 }

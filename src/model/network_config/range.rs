@@ -1,259 +1,149 @@
-//! Owns the arithmetic of one address family's part of the configuration: network, length of subnets, first
-//! and last subnet to hand out. IPv4 and IPv6 obey the same rules with other numbers, so both are counted
-//! in `u128` here. Pure.
+//! Reads which subnets a host may take: the network, the length of a subnet, the first and the last subnet. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::Ipv4Network;
 use serde_json::Value;
 
+use crate::model::addr::network_of;
 use crate::model::network_config::ConfigError;
 use crate::model::network_config::fields::Fields;
 
-/// What tells the families apart.
-pub(super) struct Family {
-    network_key: &'static str,
-    len_key: &'static str,
-    min_key: &'static str,
-    max_key: &'static str,
-    example: &'static str,
-    bits: u8,
-    /// The longest network that still holds four subnets of four addresses.
-    longest_network: u8,
-    /// Networks up to this length are cut into subnets of `default_len`, longer ones into four.
-    roomy_network: u8,
-    default_len: u8,
-}
+/// The smallest network that still holds four subnets of four addresses.
+const MAX_NETWORK_PREFIX: u8 = 28;
+/// The length of a subnet unless `SubnetLen` says otherwise.
+const DEFAULT_SUBNET_LEN: u8 = 24;
+/// The smallest network that is cut into subnets of the default length. Smaller ones are cut in four.
+const MAX_PREFIX_FOR_DEFAULT_LEN: u8 = 22;
+/// The smallest subnet: an address each for the VTEP, the bridge and one pod.
+const MAX_SUBNET_LEN: u8 = 30;
+/// A network is cut into at least four subnets. The first one is not handed out, so with two subnets the network would
+/// serve one host only.
+const MIN_BITS_OF_SUBNET_NUMBER: u8 = 2;
 
-pub(super) const IPV4: Family = Family {
-    network_key: "Network",
-    len_key: "SubnetLen",
-    min_key: "SubnetMin",
-    max_key: "SubnetMax",
-    example: "10.5.0.0/16",
-    bits: 32,
-    longest_network: 28,
-    roomy_network: 22,
-    default_len: 24,
-};
-
-pub(super) const IPV6: Family = Family {
-    network_key: "IPv6Network",
-    len_key: "IPv6SubnetLen",
-    min_key: "IPv6SubnetMin",
-    max_key: "IPv6SubnetMax",
-    example: "fd00:5::/48",
-    bits: 128,
-    longest_network: 124,
-    roomy_network: 62,
-    default_len: 64,
-};
-
-/// Subnets of one family: addresses as numbers.
+/// The subnets that hosts may take.
 #[derive(Debug)]
 pub(super) struct Range {
-    base: u128,
-    prefix: u8,
-    bits: u8,
+    pub(super) network: Ipv4Network,
     pub(super) subnet_len: u8,
-    min: u128,
-    max: u128,
+    /// The first address of the first subnet.
+    pub(super) min: Ipv4Addr,
+    /// The first address of the last subnet.
+    pub(super) max: Ipv4Addr,
 }
 
-impl Range {
-    /// The whole network; only for the range of [`IPV4`].
-    pub(super) fn network(&self) -> Result<Ipv4Network, ConfigError> {
-        Ipv4Network::new(v4(self.base), self.prefix).map_err(|error| ConfigError {
-            key: IPV4.network_key.to_owned(),
-            value: self.prefix.to_string(),
-            expected: error.to_string(),
-        })
-    }
-
-    /// The first subnet to hand out; only for the range of [`IPV4`].
-    pub(super) fn min_v4(&self) -> Ipv4Addr {
-        v4(self.min)
-    }
-
-    /// The last subnet to hand out; only for the range of [`IPV4`].
-    pub(super) fn max_v4(&self) -> Ipv4Addr {
-        v4(self.max)
-    }
-
-    fn contains(&self, address: u128) -> bool {
-        address & mask(self.bits, self.prefix) == self.base
-    }
-}
-
-/// Takes the keys of one family out of the fields without reading them.
-pub(super) fn forget(fields: &mut Fields, family: &Family) {
-    for key in [
-        family.network_key,
-        family.len_key,
-        family.min_key,
-        family.max_key,
-    ] {
-        fields.forget(key);
-    }
-}
-
-/// Reads and checks the keys of one family.
-pub(super) fn read(fields: &mut Fields, family: &Family) -> Result<Range, ConfigError> {
-    let (base, prefix) = network(fields, family)?;
-    let subnet_len = subnet_len(fields, family, prefix)?;
-    let step = 1u128 << (family.bits - subnet_len);
-    let end = base | !mask(family.bits, prefix) & mask(128, 128) >> (128 - family.bits);
-    let mut range = Range {
-        base,
-        prefix,
-        bits: family.bits,
+/// Reads `Network`, `SubnetLen`, `SubnetMin` and `SubnetMax`.
+pub(super) fn read(fields: &mut Fields) -> Result<Range, ConfigError> {
+    let network = network(fields)?;
+    let subnet_len = subnet_len(fields, network.prefix())?;
+    let subnet_min = boundary(fields, "SubnetMin", network, subnet_len)?;
+    let subnet_max = boundary(fields, "SubnetMax", network, subnet_len)?;
+    let range = Range {
+        network,
         subnet_len,
-        min: base + step,
-        max: end - (step - 1),
+        min: subnet_min.unwrap_or_else(|| second_subnet(network, subnet_len)),
+        max: subnet_max.unwrap_or_else(|| subnet_start(network.broadcast(), subnet_len)),
     };
-    if let Some(min) = boundary(fields, family, &range, family.min_key)? {
-        range.min = min;
-    }
-    if let Some(max) = boundary(fields, family, &range, family.max_key)? {
-        range.max = max;
-    }
     if range.min > range.max {
-        let min = Value::String(text(family.bits, range.min));
-        let expected = format!(
-            "expected at most {}, which is {}",
-            family.max_key,
-            text(family.bits, range.max)
-        );
-        return Err(fields.refuse(family.min_key, &min, &expected));
+        let value = Value::String(range.min.to_string());
+        let expected = format!("expected at most SubnetMax, which is {}", range.max);
+        return Err(fields.refuse("SubnetMin", &value, &expected));
     }
     Ok(range)
 }
 
-fn network(fields: &mut Fields, family: &Family) -> Result<(u128, u8), ConfigError> {
-    let key = family.network_key;
-    let wanted = format!(
-        "expected the overlay in CIDR notation, such as \"{}\"",
-        family.example
-    );
-    let Some(given) = fields.string(key)? else {
-        return Err(fields.missing(key, &wanted));
+fn network(fields: &mut Fields) -> Result<Ipv4Network, ConfigError> {
+    const EXPECTED: &str = "expected the overlay in CIDR notation, such as \"10.5.0.0/16\"";
+    let Some(given) = fields.string("Network")? else {
+        return Err(fields.missing("Network", EXPECTED));
     };
     let value = Value::String(given.clone());
-    // A bare address would be read as a network of one address: more likely its length was forgotten.
-    let parsed = given
-        .contains('/')
-        .then(|| given.parse::<IpNetwork>().ok())
-        .flatten();
-    let Some(net) = parsed.filter(|net| is_family(family, net.ip())) else {
-        return Err(fields.refuse(key, &value, &wanted));
+    let Some(parsed) = parse_cidr(&given) else {
+        return Err(fields.refuse("Network", &value, EXPECTED));
     };
-    let (address, prefix) = (number(net.ip()), net.prefix());
-    let base = address & mask(family.bits, prefix);
-    if base != address {
-        let probably = format!(
-            "it has host bits set; \"{}/{prefix}\" was probably meant",
-            text(family.bits, base)
-        );
-        return Err(fields.refuse(key, &value, &probably));
+    let prefix = parsed.prefix();
+    let first = parsed.network();
+    if first != parsed.ip() {
+        let expected = format!("it has host bits set; \"{first}/{prefix}\" was probably meant");
+        return Err(fields.refuse("Network", &value, &expected));
     }
-    if prefix == 0 || prefix > family.longest_network {
-        let expected = format!("expected a length from /1 to /{}", family.longest_network);
-        return Err(fields.refuse(key, &value, &expected));
+    if prefix == 0 || prefix > MAX_NETWORK_PREFIX {
+        let expected = format!("expected a length from /1 to /{MAX_NETWORK_PREFIX}");
+        return Err(fields.refuse("Network", &value, &expected));
     }
-    Ok((base, prefix))
+    Ok(parsed)
 }
 
-fn subnet_len(fields: &mut Fields, family: &Family, prefix: u8) -> Result<u8, ConfigError> {
-    // flannel takes 0 for "not set".
-    let Some(given) = fields.integer(family.len_key)?.filter(|len| *len != 0) else {
-        return Ok(if prefix <= family.roomy_network {
-            family.default_len
-        } else {
-            prefix + 2
-        });
+fn parse_cidr(text: &str) -> Option<Ipv4Network> {
+    // `Ipv4Network` reads a bare address as a network of one address. Here it means that the length was forgotten.
+    if !text.contains('/') {
+        return None;
+    }
+    text.parse().ok()
+}
+
+fn subnet_len(fields: &mut Fields, network_prefix: u8) -> Result<u8, ConfigError> {
+    // flannel reads 0 as "not set".
+    let Some(given) = fields.integer("SubnetLen")?.filter(|len| *len != 0) else {
+        return Ok(default_subnet_len(network_prefix));
     };
-    // A subnet needs an address for the tunnel, one for the bridge and one for a container; the first subnet
-    // of the network is not handed out, so that a network cut in two would serve one host only.
-    let (least, most) = (prefix + 2, family.bits - 2);
-    let len = u8::try_from(given)
+    let min = network_prefix + MIN_BITS_OF_SUBNET_NUMBER;
+    u8::try_from(given)
         .ok()
-        .filter(|len| (least..=most).contains(len));
-    let expected = format!(
-        "expected a length from {least} ({} /{prefix} plus 2) to {most}",
-        family.network_key
-    );
-    len.ok_or_else(|| fields.refuse(family.len_key, &given.into(), &expected))
+        .filter(|len| (min..=MAX_SUBNET_LEN).contains(len))
+        .ok_or_else(|| {
+            let expected = format!(
+                "expected a length from {min} (Network /{network_prefix} plus 2) to {MAX_SUBNET_LEN}"
+            );
+            fields.refuse("SubnetLen", &given.into(), &expected)
+        })
 }
 
-/// The first address of a subnet that `key` names.
+fn default_subnet_len(network_prefix: u8) -> u8 {
+    if network_prefix <= MAX_PREFIX_FOR_DEFAULT_LEN {
+        DEFAULT_SUBNET_LEN
+    } else {
+        network_prefix + MIN_BITS_OF_SUBNET_NUMBER
+    }
+}
+
+/// Reads the first address of a subnet inside `network`.
 fn boundary(
     fields: &mut Fields,
-    family: &Family,
-    range: &Range,
     key: &str,
-) -> Result<Option<u128>, ConfigError> {
+    network: Ipv4Network,
+    subnet_len: u8,
+) -> Result<Option<Ipv4Addr>, ConfigError> {
     let Some(given) = fields.string(key)? else {
         return Ok(None);
     };
     let value = Value::String(given.clone());
-    let Some(address) = given
-        .parse::<IpAddr>()
-        .ok()
-        .filter(|ip| is_family(family, *ip))
-        .map(number)
-    else {
-        let expected = "expected the first address of a subnet";
-        return Err(fields.refuse(key, &value, expected));
+    let Ok(address) = given.parse::<Ipv4Addr>() else {
+        return Err(fields.refuse(key, &value, "expected the first address of a subnet"));
     };
-    if !range.contains(address) {
-        let expected = format!(
-            "expected an address in {} {}/{}",
-            family.network_key,
-            text(range.bits, range.base),
-            range.prefix
-        );
+    if !network.contains(address) {
+        let expected = format!("expected an address in Network {network}");
         return Err(fields.refuse(key, &value, &expected));
     }
-    let start = address & mask(range.bits, range.subnet_len);
+    let start = subnet_start(address, subnet_len);
     if start != address {
-        let start = text(range.bits, start);
-        let expected = format!(
-            "expected the first address of a /{}, such as \"{start}\"",
-            range.subnet_len
-        );
+        let expected =
+            format!("expected the first address of a /{subnet_len}, such as \"{start}\"");
         return Err(fields.refuse(key, &value, &expected));
     }
     Ok(Some(address))
 }
 
-fn is_family(family: &Family, address: IpAddr) -> bool {
-    address.is_ipv4() == (family.bits == 32)
+/// Returns the first address of the subnet that `address` is in.
+fn subnet_start(address: Ipv4Addr, subnet_len: u8) -> Ipv4Addr {
+    network_of(address, subnet_len)
+        .expect("the length of a subnet is at most 30")
+        .ip()
 }
 
-fn mask(bits: u8, prefix: u8) -> u128 {
-    let all = u128::MAX >> (128 - bits);
-    if prefix == 0 {
-        0
-    } else {
-        all & (u128::MAX << (bits - prefix))
-    }
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
-    }
-}
-
-fn v4(number: u128) -> Ipv4Addr {
-    Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX))
-}
-
-fn text(bits: u8, number: u128) -> String {
-    if bits == 32 {
-        v4(number).to_string()
-    } else {
-        Ipv6Addr::from(number).to_string()
-    }
+/// Returns the first address of the second subnet: flannel does not hand out the first one, whose first address is the
+/// network's own.
+fn second_subnet(network: Ipv4Network, subnet_len: u8) -> Ipv4Addr {
+    let addresses_per_subnet = 1 << (32 - subnet_len);
+    Ipv4Addr::from(u32::from(network.ip()) + addresses_per_subnet)
 }
