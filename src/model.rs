@@ -1,4 +1,4 @@
-//! The words that all modules share: addresses, the network configuration, leases, identities. No I/O and no clock.
+//! The vocabulary that all modules share: addresses, the network config, leases, node ids. No I/O and no clock.
 
 pub mod addr;
 pub mod external_interface;

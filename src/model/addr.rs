@@ -1,5 +1,5 @@
-//! Owns the address types that are ours: [`MacAddr`] and [`Vni`], and the arithmetic on IPv4 networks
-//! that several modules share. Networks themselves are `ipnetwork`'s types. Pure.
+//! Defines [`MacAddr`], [`Vni`] and the arithmetic on IPv4 networks that several modules share. Networks are
+//! `ipnetwork`'s types. Pure.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,14 +13,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// Turns six arbitrary bytes into an address that may be given to a device: unicast, and
-    /// locally administered (IEEE 802, second-lowest bit of the first octet).
-    pub fn locally_administered(mut bytes: [u8; 6]) -> Self {
+    /// Turns six arbitrary bytes into a unicast, locally administered address (IEEE 802: the two lowest bits of the first
+    /// octet), which any device can have.
+    pub(crate) fn locally_administered(mut bytes: [u8; 6]) -> Self {
         bytes[0] = (bytes[0] & 0xfc) | 0x02;
         Self(bytes)
     }
 
-    /// Whether one device can have this address: neither multicast, broadcast nor all zero.
+    /// Whether a device can have this address: it is neither multicast, broadcast nor all zero.
     pub fn is_unicast(self) -> bool {
         self.0[0] & 1 == 0 && self.0 != [0; 6]
     }
@@ -39,7 +39,7 @@ impl fmt::Debug for MacAddr {
     }
 }
 
-/// Text that is not an Ethernet address.
+/// The text is not an Ethernet address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected an Ethernet address such as \"b6:bf:4c:81:cf:3b\", got {0:?}")]
 pub struct NotAMacAddr(String);
@@ -47,7 +47,7 @@ pub struct NotAMacAddr(String);
 impl FromStr for MacAddr {
     type Err = NotAMacAddr;
 
-    /// Six octets of two hexadecimal digits, parted by `:` or `-`.
+    /// Reads six octets of two hexadecimal digits with `:` or `-` between them.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let octet = |part: &str| {
             let digits = part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
@@ -80,18 +80,18 @@ impl<'de> Deserialize<'de> for MacAddr {
 pub struct Vni(u32);
 
 impl Vni {
-    /// The identifier that flannel uses when the configuration names none.
-    pub const DEFAULT: Self = Self(1);
+    /// The identifier that flannel uses unless the network config names another.
+    pub(crate) const DEFAULT: Self = Self(1);
     /// The largest identifier that 24 bits hold.
-    pub const MAX: u32 = (1 << 24) - 1;
+    pub(crate) const MAX: u32 = (1 << 24) - 1;
 
-    /// Name of the device that carries this VXLAN: `flannel.1`.
-    pub fn device(self) -> String {
+    /// Returns the name of the device that carries this VXLAN, such as `flannel.1`.
+    pub(crate) fn device(self) -> String {
         format!("flannel.{self}")
     }
 }
 
-/// A number that does not fit 24 bits.
+/// The number does not fit into 24 bits.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected a VNI between 0 and 16777215, got {0}")]
 pub struct NotAVni(u32);
@@ -118,19 +118,19 @@ impl fmt::Display for Vni {
     }
 }
 
-/// The network that `address` lies in, host bits cleared. `None` if `prefix` is above 32.
-pub fn network_of(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Network> {
+/// Returns the network of this length that `address` is in, or `None` if `prefix` is above 32.
+pub(crate) fn network_of(address: Ipv4Addr, prefix: u8) -> Option<Ipv4Network> {
     let network = Ipv4Network::new(address, prefix).ok()?;
     Ipv4Network::new(network.network(), prefix).ok()
 }
 
-/// Whether all of `inner` lies in `outer`.
-pub fn covers(outer: Ipv4Network, inner: Ipv4Network) -> bool {
+/// Whether all addresses of `inner` are in `outer`.
+pub(crate) fn covers(outer: Ipv4Network, inner: Ipv4Network) -> bool {
     outer.prefix() <= inner.prefix() && outer.contains(inner.ip())
 }
 
-/// Whether two networks share an address.
-pub fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
+/// Whether two networks have an address in common.
+pub(crate) fn overlap(a: Ipv4Network, b: Ipv4Network) -> bool {
     covers(a, b) || covers(b, a)
 }
 
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_notations_of_go_and_prints_the_one_of_ip() {
+    fn reads_gos_notations_and_prints_like_ip() {
         for text in [
             "b6:bf:4c:81:cf:3b",
             "B6:BF:4C:81:CF:3B",
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn made_addresses_are_unicast_and_local() {
+    fn locally_administered_addresses_are_unicast_and_local() {
         let mac = MacAddr::locally_administered([0xff; 6]);
         assert!(mac.is_unicast());
         assert_eq!(mac.to_string(), "fe:ff:ff:ff:ff:ff");

@@ -1,4 +1,4 @@
-//! The external interface: the interface that carries the VXLAN packets.
+//! Describes the external interface: the network interface through which VXLAN packets enter and leave this host.
 
 use std::net::Ipv4Addr;
 
@@ -7,12 +7,12 @@ use crate::model::addr::MacAddr;
 /// The interface that carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalInterface {
-    /// Its name.
-    pub name: String,
-    /// Address of its hardware.
-    pub mac: Option<MacAddr>,
-    /// Source address of our outer packets.
-    pub address: Ipv4Addr,
-    /// Its MTU in bytes.
-    pub mtu: u32,
+    /// The name of the interface, such as `eth1`.
+    pub(crate) name: String,
+    /// The interface's hardware address; `None` for interfaces that have none, such as tunnels.
+    pub(crate) mac: Option<MacAddr>,
+    /// The source address of the VXLAN packets.
+    pub(crate) address: Ipv4Addr,
+    /// The MTU in bytes.
+    pub(crate) mtu: u32,
 }

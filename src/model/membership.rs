@@ -1,15 +1,15 @@
-//! What this host is in the overlay: its lease and the network configuration that it joined with.
+//! Describes this host's place in the overlay: its lease and the network config under which it took the lease.
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::lease::OwnLease;
 use crate::model::network_config::NetworkConfig;
 
-/// Our place in the overlay.
+/// This host's place in the overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
-    /// What we are.
+    /// This host's lease.
     pub own: OwnLease,
-    /// What all members share.
+    /// The configuration that all hosts share.
     pub config: NetworkConfig,
 }

@@ -1,5 +1,5 @@
-//! Owns who we are among the members: the node id, and the Ethernet address that follows from it. Pure: the machine id
-//! is handed in.
+//! Defines the node id, which tells the hosts of an overlay apart, and derives the host's VTEP MAC from it. Pure: the
+//! caller reads the machine id.
 
 use std::fmt;
 
@@ -8,14 +8,14 @@ use sha2::Sha256;
 
 use crate::model::addr::{MacAddr, Vni};
 
-/// What makes the ids that we derive differ from those of other programs on the same machine.
-const APPLICATION: &[u8] = b"flanneld node id, 1";
+/// Hashed with the machine id, so that other programs on the same machine derive other ids.
+const APPLICATION_NAME: &[u8] = b"flanneld node id, 1";
 
-/// The name of a host among the members of the overlay. It stays the same over reboots and changes of address.
+/// The name of a host in the overlay. It stays the same when the host reboots or gets another address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeId(String);
 
-/// A text that is not a machine id.
+/// The text is not a machine id.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected 32 hexadecimal digits in /etc/machine-id, got {0:?}; run systemd-machine-id-setup, or name this host \
@@ -24,22 +24,22 @@ pub struct NodeId(String);
 pub struct NotAMachineId(String);
 
 impl NodeId {
-    /// A name that the operator chose.
+    /// Takes a name that the operator chose.
     pub fn named(name: &str) -> Self {
         Self(name.to_owned())
     }
 
-    /// Derived from /etc/machine-id, which must not be shown to others itself (machine-id(5)): a keyed hash, as
-    /// `sd_id128_get_machine_app_specific` makes it.
+    /// Derives the id from the content of /etc/machine-id with a keyed hash, like `sd_id128_get_machine_app_specific`: the
+    /// machine id itself is confidential (machine-id(5)).
     ///
     /// # Errors
-    /// The text is none that systemd writes: empty in an image that has not booted yet, or "uninitialized".
-    pub fn of_machine(machine_id: &str) -> Result<Self, NotAMachineId> {
+    /// The text is not a machine id. In an image that has never booted, it is empty or "uninitialized".
+    pub(crate) fn of_machine(machine_id: &str) -> Result<Self, NotAMachineId> {
         let id = machine_id.trim();
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(NotAMachineId(id.chars().take(40).collect()));
         }
-        let hash = keyed_hash(id.to_ascii_lowercase().as_bytes(), &[APPLICATION]);
+        let hash = keyed_hash(id.to_ascii_lowercase().as_bytes(), &[APPLICATION_NAME]);
         Ok(Self(
             hash[..16]
                 .iter()
@@ -48,14 +48,14 @@ impl NodeId {
         ))
     }
 
-    /// The name as it stands in the lease.
+    /// Returns the name as the lease publishes it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The Ethernet address of our device in one overlay: always the same, so that after a reboot no peer has anything
-    /// to learn.
-    pub fn vtep_mac(&self, prefix: &str, vni: Vni) -> MacAddr {
+    /// Returns the Ethernet address of the host's vxlan device in one overlay. It is the same after each reboot, so that
+    /// peers need not change their FDB entries.
+    pub(crate) fn vtep_mac(&self, prefix: &str, vni: Vni) -> MacAddr {
         let hash = keyed_hash(
             self.0.as_bytes(),
             &[prefix.as_bytes(), &[0], &u32::from(vni).to_be_bytes()],
@@ -83,7 +83,7 @@ mod tests {
     const MACHINE: &str = "0123456789abcdef0123456789abcdef\n";
 
     #[test]
-    fn hides_the_machine_id_and_is_always_the_same() {
+    fn hides_the_machine_id_and_never_changes() {
         let id = NodeId::of_machine(MACHINE).expect("a machine id");
         assert_eq!(id.as_str(), "dd034294fa0909a5b082a9735afa880b");
         assert_eq!(
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_address_differs_between_hosts_prefixes_and_vnis() {
+    fn the_mac_differs_between_hosts_prefixes_and_vnis() {
         let (a, b) = (NodeId::named("a"), NodeId::named("b"));
         let two = Vni::try_from(2).expect("2 is a VNI");
         let macs = [
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_machine_id() {
+    fn refuses_text_that_is_not_a_machine_id() {
         for text in [
             "",
             "uninitialized\n",

@@ -1,10 +1,10 @@
-//! Owns text that must never appear in a log. Pure.
+//! Defines text that must never appear in a log, such as a password. Pure.
 
 use std::fmt;
 
-/// Text that prints as nothing: a password, a key.
+/// A password or a private key. `Debug` prints a placeholder instead of the text.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub String);
+pub struct Secret(pub(crate) String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -12,13 +12,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Who we say we are.
+/// The user and the password with which we log in to etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// Name of the user.
-    pub user: String,
-    /// The user's password.
-    pub password: Secret,
+    pub(crate) user: String,
+    pub(crate) password: Secret,
 }
 
 #[cfg(test)]
@@ -26,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn does_not_show() {
+    fn debug_output_does_not_contain_the_password() {
         let credentials = Credentials {
             user: "flannel".to_owned(),
             password: Secret("hunter2".to_owned()),
