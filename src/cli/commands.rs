@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser};
 
 use crate::cli::flags::Flags;
 use crate::cli::{CleanupOptions, DockerOptions, SUBNET_FILE, StatusOptions};
-use crate::files::docker_opts::{COMBINED, Form};
+use crate::files::docker_opts::Form;
 use crate::files::subnet_env::{docker_opts_path, socket_path};
 use crate::model::addr::Vni;
 use crate::peers::snapshot::file_name;
@@ -113,7 +113,7 @@ pub(super) struct DockerFlags {
     #[arg(short, long)]
     combined: bool,
     /// Name of that variable
-    #[arg(short = 'k', long, value_name = "NAME", default_value = COMBINED, value_parser = variable_name)]
+    #[arg(short = 'k', long, value_name = "NAME", default_value = "DOCKER_OPTS", value_parser = variable_name)]
     combined_key: String,
     /// Leave --ip-masq out
     #[arg(short = 'm', long)]

@@ -1,97 +1,95 @@
-//! Owns the options for Docker: what subnet.env says, as variables for systemd and shells, or as keys of daemon.json.
-//! Pure.
+//! Turns subnet.env into options for Docker: variables for systemd and shells, or keys of daemon.json. Pure: commands and
+//! adapters read and write the files.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
-/// How Docker shall treat its bridge.
+use crate::files::subnet_env::value;
+
+/// How Docker sets up its bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DockerSettings {
-    /// Address and length of the bridge.
-    pub bip: String,
-    /// MTU of the bridge and of the containers.
-    pub mtu: u32,
-    /// Whether Docker masquerades; `None` leaves it to Docker.
-    pub ip_masq: Option<bool>,
-    /// Options of somebody else, to stand before ours where all are in one variable.
-    pub earlier: Vec<String>,
+pub(crate) struct DockerSettings {
+    /// The address of the bridge, with the length of its network.
+    pub(crate) bip: String,
+    /// The MTU of the bridge and of the containers, in bytes.
+    pub(crate) mtu: u32,
+    /// Whether Docker masquerades; `None` leaves the decision to Docker.
+    pub(crate) ip_masq: Option<bool>,
+    /// Options that the combined variable holds already. They stay in front of ours.
+    pub(crate) earlier: Vec<String>,
 }
 
-/// In which form the options are wanted.
+/// How the options are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
-    /// Lines such as `DOCKER_OPT_MTU="--mtu=1450"`, and all options in one variable.
+    /// As lines such as `DOCKER_OPT_MTU="--mtu=1450"`.
     Variables {
-        /// One variable for each option.
+        /// Whether each option gets a variable.
         individual: bool,
-        /// The name of the variable that holds all options, if it is wanted.
+        /// The name of the variable that holds all options, if there is to be one.
         combined: Option<String>,
     },
-    /// Keys of daemon.json.
+    /// As keys of daemon.json.
     Json,
 }
 
-/// The name that people know for all options together.
-pub const COMBINED: &str = "DOCKER_OPTS";
-
 impl Form {
-    /// What Docker's units and the script of flannel expect.
-    pub fn usual() -> Self {
+    /// Returns what Docker's units and flannel's script use: a variable for each option, and `DOCKER_OPTS` with all of
+    /// them.
+    pub(crate) fn usual() -> Self {
         Self::Variables {
             individual: true,
-            combined: Some(COMBINED.to_owned()),
+            combined: Some("DOCKER_OPTS".to_owned()),
         }
     }
 }
 
-/// A subnet.env that does not say what Docker needs.
+/// subnet.env lacks something that Docker needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, got {}", got.as_ref().map_or("no such line".to_owned(), |got| format!("{got:?}")))]
-pub struct Error {
+pub(crate) struct SubnetEnvError {
     expected: &'static str,
     got: Option<String>,
 }
 
 impl DockerSettings {
-    /// Reads a subnet.env, of this daemon or of Go flannel. Docker must not masquerade when flannel does.
+    /// Reads a subnet.env of this daemon or of Go flannel. Docker masquerades only if flannel does not.
     ///
     /// # Errors
-    /// The subnet or the MTU is missing or odd: half of the options would let Docker choose a bridge of its own.
-    pub fn read(subnet_env: &str) -> Result<Self, Error> {
-        let subnet: Ipv4Network = parsed(
+    /// The subnet or the MTU is missing or malformed. With half of the options Docker would choose a bridge network of
+    /// its own.
+    pub(crate) fn read(subnet_env: &str) -> Result<Self, SubnetEnvError> {
+        let subnet: Ipv4Network = required(
             subnet_env,
             "FLANNEL_SUBNET",
             "FLANNEL_SUBNET=ADDRESS/LENGTH",
         )?;
-        let mtu = parsed(subnet_env, "FLANNEL_MTU", "FLANNEL_MTU=BYTES")?;
-        let ip_masq = value(subnet_env, "FLANNEL_IPMASQ").map(|masquerades| masquerades != "true");
+        let mtu = required(subnet_env, "FLANNEL_MTU", "FLANNEL_MTU=BYTES")?;
+        let flannel_masquerades = value(subnet_env, "FLANNEL_IPMASQ").map(|value| value == "true");
         Ok(Self {
             bip: subnet.to_string(),
             mtu,
-            ip_masq,
+            ip_masq: flannel_masquerades.map(|masquerades| !masquerades),
             earlier: Vec::new(),
         })
     }
 
-    /// With options that were there before, but for those that are ours: dockerd takes none of them twice.
+    /// Adds the options that the combined variable holds already, except those that we set: dockerd refuses to start if it
+    /// gets an option twice.
     #[must_use]
-    pub fn after(self, earlier: &str) -> Self {
-        let ours = |word: &str| {
-            ["--bip=", "--mtu=", "--ip-masq="]
-                .iter()
-                .any(|option| word.starts_with(option))
-        };
+    pub(crate) fn after(self, earlier: &str) -> Self {
         let earlier = earlier
             .split_whitespace()
-            .filter(|word| !ours(word))
+            .filter(|option| !is_set_by_us(option))
             .map(str::to_owned)
             .collect();
         Self { earlier, ..self }
     }
 
-    /// The options as text.
-    pub fn render(&self, form: &Form) -> String {
+    /// Returns the options as text.
+    pub(crate) fn render(&self, form: &Form) -> String {
         match form {
             Form::Variables {
                 individual,
@@ -104,17 +102,15 @@ impl DockerSettings {
     fn variables(&self, individual: bool, combined: Option<&str>) -> String {
         let options = self.options();
         let mut text = String::new();
-        for (name, option) in options.iter().filter(|_| individual) {
-            _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
+        if individual {
+            for (name, option) in &options {
+                _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
+            }
         }
         if let Some(key) = combined {
-            let ours = options.iter().map(|(_, option)| option);
-            let all: Vec<&str> = self
-                .earlier
-                .iter()
-                .chain(ours)
-                .map(String::as_str)
-                .collect();
+            let ours = options.iter().map(|(_, option)| option.as_str());
+            let earlier = self.earlier.iter().map(String::as_str);
+            let all: Vec<&str> = earlier.chain(ours).collect();
             _ = writeln!(text, "{key}=\"{}\"", all.join(" "));
         }
         text
@@ -125,10 +121,9 @@ impl DockerSettings {
             ("BIP", format!("--bip={}", self.bip)),
             ("MTU", format!("--mtu={}", self.mtu)),
         ];
-        options.extend(
-            self.ip_masq
-                .map(|masquerade| ("IPMASQ", format!("--ip-masq={masquerade}"))),
-        );
+        if let Some(masquerade) = self.ip_masq {
+            options.push(("IPMASQ", format!("--ip-masq={masquerade}")));
+        }
         options
     }
 
@@ -137,35 +132,31 @@ impl DockerSettings {
             format!("  \"bip\": \"{}\"", self.bip),
             format!("  \"mtu\": {}", self.mtu),
         ];
-        lines.extend(
-            self.ip_masq
-                .map(|masquerade| format!("  \"ip-masq\": {masquerade}")),
-        );
+        if let Some(masquerade) = self.ip_masq {
+            lines.push(format!("  \"ip-masq\": {masquerade}"));
+        }
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 }
 
-fn parsed<T: std::str::FromStr>(
+fn is_set_by_us(option: &str) -> bool {
+    ["--bip=", "--mtu=", "--ip-masq="]
+        .iter()
+        .any(|ours| option.starts_with(ours))
+}
+
+fn required<T: FromStr>(
     subnet_env: &str,
     key: &str,
     expected: &'static str,
-) -> Result<T, Error> {
+) -> Result<T, SubnetEnvError> {
     let value = value(subnet_env, key);
-    let error = || Error {
-        expected,
-        got: value.map(str::to_owned),
-    };
-    value.and_then(|value| value.parse().ok()).ok_or_else(error)
-}
-
-/// One value of a subnet.env; the last counts, as for a shell that reads it.
-pub(super) fn value<'a>(subnet_env: &'a str, key: &str) -> Option<&'a str> {
-    let of_line = |line: &'a str| line.trim().strip_prefix(key)?.strip_prefix('=');
-    subnet_env
-        .lines()
-        .filter_map(of_line)
-        .next_back()
-        .map(|value| value.trim_matches(['"', '\'']))
+    value
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| SubnetEnvError {
+            expected,
+            got: value.map(str::to_owned),
+        })
 }
 
 #[cfg(test)]
@@ -187,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_what_the_script_of_flannel_writes() {
+    fn writes_what_flannels_script_writes() {
         let individual = "DOCKER_OPT_BIP=\"--bip=172.16.99.1/24\"\nDOCKER_OPT_MTU=\"--mtu=1450\"\n\
                           DOCKER_OPT_IPMASQ=\"--ip-masq=false\"\n";
         let all = "\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
@@ -230,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn options_of_others_stay_in_front_and_ours_are_there_once() {
+    fn earlier_options_stay_in_front_and_ours_appear_once() {
         let settings = DockerSettings::read(SUBNET_ENV)
             .expect("a subnet.env")
             .after(" --debug --bip=10.1.1.1/24 -H fd://");
@@ -239,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_a_subnet_env_lacks() {
+    fn names_what_subnet_env_lacks() {
         let error = |text: &str| {
             DockerSettings::read(text)
                 .expect_err("a subnet.env that is refused")

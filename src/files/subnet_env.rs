@@ -1,89 +1,79 @@
-//! Owns the text of the files for other programs: subnet.env, and the options for Docker. Pure; `write` alone
-//! touches the disk.
+//! Writes and reads subnet.env, in which this daemon tells other programs which subnet the host has, and names the files
+//! that stand beside it. Pure: adapters read and write the files.
+
+mod parse;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::Ipv4Network;
 
-/// What other programs need to know of our part of the overlay.
+use crate::files::docker_opts::{DockerSettings, Form};
+pub(in crate::files) use crate::files::subnet_env::parse::value;
+
+/// What other programs need to know about this host's part of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Env {
+pub(crate) struct Env {
     /// The whole overlay.
-    pub network: Ipv4Network,
-    /// Our subnet.
-    pub subnet: Ipv4Network,
-    /// MTU of the overlay in bytes.
-    pub mtu: u32,
-    /// Whether we masquerade, so that nobody else needs to.
-    pub ip_masq: bool,
+    pub(crate) network: Ipv4Network,
+    /// This host's subnet.
+    pub(crate) subnet: Ipv4Network,
+    /// The MTU of the overlay in bytes.
+    pub(crate) mtu: u32,
+    /// Whether flannel masquerades, so that Docker must not.
+    pub(crate) ip_masq: bool,
 }
 
 impl Env {
-    /// The first usable address of our subnet with the subnet's length: that of the pods' bridge.
+    /// Returns the address of the pods' bridge: the first usable address of the subnet, with the subnet's length.
     fn gateway(&self) -> String {
         let first = u32::from(self.subnet.ip()).saturating_add(1);
         format!("{}/{}", Ipv4Addr::from(first), self.subnet.prefix())
     }
 
-    /// The text of subnet.env, in flannel's order of lines.
-    pub fn subnet_env(&self) -> String {
-        let Self {
-            network,
-            mtu,
-            ip_masq,
-            ..
-        } = self;
-        let gateway = self.gateway();
+    /// Returns the text of subnet.env, with flannel's lines in flannel's order.
+    pub(crate) fn subnet_env(&self) -> String {
         format!(
-            "FLANNEL_NETWORK={network}\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU={mtu}\nFLANNEL_IPMASQ={ip_masq}\n"
+            "FLANNEL_NETWORK={}\nFLANNEL_SUBNET={}\nFLANNEL_MTU={}\nFLANNEL_IPMASQ={}\n",
+            self.network,
+            self.gateway(),
+            self.mtu,
+            self.ip_masq
         )
     }
 
-    /// The options for dockerd, for systemd's `EnvironmentFile=`, as flannel's `mk-docker-opts.sh` writes them.
-    /// Docker must not masquerade when we do.
-    pub fn docker_opts(&self) -> String {
-        let (bip, mtu, ip_masq) = (self.gateway(), self.mtu, Some(!self.ip_masq));
-        let settings = crate::files::docker_opts::DockerSettings {
-            bip,
-            mtu,
-            ip_masq,
+    /// Returns the options for dockerd as flannel's `mk-docker-opts.sh` writes them, for systemd's `EnvironmentFile=`.
+    pub(crate) fn docker_opts(&self) -> String {
+        let settings = DockerSettings {
+            bip: self.gateway(),
+            mtu: self.mtu,
+            ip_masq: Some(!self.ip_masq),
             earlier: Vec::new(),
         };
-        settings.render(&crate::files::docker_opts::Form::usual())
+        settings.render(&Form::usual())
     }
 }
 
-/// The subnet that an earlier run wrote into subnet.env, if it belonged to the same kind of network. The file may
-/// be of another flanneld, half written by an old one, or edited: anything odd counts as no subnet.
-pub fn previous_subnet(subnet_env: &str) -> Option<Ipv4Network> {
-    let value = |key: &str| {
-        subnet_env
-            .lines()
-            .find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='))
-    };
-    let gateway: Ipv4Network = value("FLANNEL_SUBNET")?
-        .trim_matches(['"', '\''])
-        .parse()
-        .ok()?;
+/// Returns the subnet that an earlier run wrote into subnet.env. The file may come from Go flannel, be half written, or be
+/// edited by hand: a value that is not a subnet counts as absent.
+pub(crate) fn previous_subnet(subnet_env: &str) -> Option<Ipv4Network> {
+    let gateway: Ipv4Network = value(subnet_env, "FLANNEL_SUBNET")?.parse().ok()?;
     Ipv4Network::new(gateway.network(), gateway.prefix()).ok()
 }
 
-/// The whole overlay, as an earlier run wrote it into subnet.env.
-pub fn network(subnet_env: &str) -> Option<Ipv4Network> {
-    subnet_env
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("FLANNEL_NETWORK=")?.parse().ok())
+/// Returns the whole overlay, as an earlier run wrote it into subnet.env.
+pub(crate) fn network(subnet_env: &str) -> Option<Ipv4Network> {
+    value(subnet_env, "FLANNEL_NETWORK")?.parse().ok()
 }
 
-/// Where the options for Docker go when nothing is said: beside subnet.env, under a name of their own for each
-/// instance on a host.
-pub fn docker_opts_path(subnet_file: &Path) -> PathBuf {
+/// Returns where the options for Docker go unless the operator says otherwise: beside subnet.env, with a name of its own
+/// for each instance on this host.
+pub(crate) fn docker_opts_path(subnet_file: &Path) -> PathBuf {
     beside(subnet_file, "docker_opts.env")
 }
 
-/// The socket on which the daemon with this subnet.env says how it is.
-pub fn socket_path(subnet_file: &Path) -> PathBuf {
+/// Returns the socket on which the daemon with this subnet.env answers `flanneld status`.
+pub(crate) fn socket_path(subnet_file: &Path) -> PathBuf {
     beside(subnet_file, "flanneld.sock")
 }
 
@@ -118,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_docker_options_as_the_script_of_flannel_does() {
+    fn writes_docker_options_as_flannels_script_does() {
         let expected = concat!(
             "DOCKER_OPT_BIP=\"--bip=172.16.99.1/24\"\n",
             "DOCKER_OPT_MTU=\"--mtu=1450\"\n",
@@ -130,7 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn reads_back_the_subnet_it_wrote() {
+    fn reads_back_what_it_wrote() {
+        assert_eq!(network(&env(true).subnet_env()), Some(env(true).network));
         assert_eq!(
             previous_subnet(&env(true).subnet_env()),
             Some(env(true).subnet)
@@ -138,9 +129,11 @@ mod tests {
     }
 
     #[test]
-    fn takes_anything_odd_for_no_subnet() {
+    fn a_value_that_is_not_a_subnet_counts_as_absent() {
         for text in [
             "",
+            "FLANNEL_SUBNET=\"10.5.1.1/24",
+            "FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_SUBNET=",
             "FLANNEL_SUBNET=",
             "FLANNEL_SUBNET=x",
             "FLANNEL_SUBNETS=10.5.1.1/24",
@@ -156,7 +149,21 @@ mod tests {
     }
 
     #[test]
-    fn each_instance_has_docker_options_of_its_own() {
+    fn all_readers_read_the_file_as_a_shell_does() {
+        let edited = "FLANNEL_NETWORK=10.4.0.0/16\nFLANNEL_SUBNET=10.4.1.1/24\nFLANNEL_MTU=1400\n\
+                      FLANNEL_NETWORK='10.5.0.0/16'\nFLANNEL_SUBNET=\"10.5.1.1/24\"\nFLANNEL_MTU='1450'\n";
+        let written = |net: Option<Ipv4Network>| net.map(|net| net.to_string());
+        assert_eq!(written(network(edited)).as_deref(), Some("10.5.0.0/16"));
+        assert_eq!(
+            written(previous_subnet(edited)).as_deref(),
+            Some("10.5.1.0/24")
+        );
+        let docker = DockerSettings::read(edited).expect("a complete subnet.env");
+        assert_eq!((docker.bip.as_str(), docker.mtu), ("10.5.1.1/24", 1450));
+    }
+
+    #[test]
+    fn each_instance_has_its_own_docker_options() {
         let path = |text: &str| docker_opts_path(Path::new(text)).display().to_string();
         assert_eq!(
             path("/run/flannel/subnet.env"),
