@@ -3,6 +3,7 @@
 
 mod access;
 mod certificate;
+mod check;
 mod connect;
 mod diagnose;
 mod endpoints;
@@ -18,10 +19,11 @@ use etcd_client::{
     Txn, TxnOp, TxnOpResponse, TxnResponse,
 };
 
-pub use crate::adapters::etcd::access::{Access, Files, Source, Tls, Unusable};
+pub(crate) use crate::adapters::etcd::access::{AccessFiles, AccessSource, EtcdAccess, EtcdTls};
+pub(crate) use crate::adapters::etcd::check::check;
 use crate::adapters::etcd::endpoints::Endpoints;
 use crate::adapters::etcd::failure::{Cause, Failure};
-pub use crate::adapters::etcd::watch::EtcdWatch;
+pub(crate) use crate::adapters::etcd::watch::EtcdWatch;
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryError, TimeToLive, WriteOutcome,
 };
@@ -33,7 +35,7 @@ const LARGEST_ANSWER: usize = 16 << 20;
 const LONGEST_KEPT: usize = 64 << 10;
 
 /// The leases of one network, in etcd.
-pub struct Etcd {
+pub(crate) struct Etcd {
     endpoints: Endpoints,
     keys: Keys,
 }
@@ -86,7 +88,7 @@ impl Keys {
 
 impl Etcd {
     /// Prepares to talk to etcd; nothing is sent yet. `source` tells what `access` has become when it is refused.
-    pub fn new(access: Access, source: Source, prefix: &str) -> Self {
+    pub(crate) fn new(access: EtcdAccess, source: AccessSource, prefix: &str) -> Self {
         let keys = Keys::new(prefix);
         Self {
             endpoints: Endpoints::new(access, source, &keys.all),

@@ -1,100 +1,101 @@
-//! Owns reading what opens etcd to us from the disk: certificates, keys, passwords. What is wrong with them is for
-//! [`Access::check`] to say.
+//! Reads the files for etcd from the disk: certificates, keys, passwords. Whether they can be used is for the etcd
+//! adapter's [`etcd::check`] to say.
 #![expect(
     clippy::disallowed_methods,
-    reason = "the files that open etcd to us are read here, and the time of day with them"
+    reason = "the files for etcd are read here, and the adapter gets the time of day from here"
 )]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context as _, bail};
 
-use crate::adapters::etcd::{Access, Files, Source, Tls};
+use crate::adapters::etcd;
+use crate::adapters::etcd::{AccessFiles, AccessSource, EtcdAccess, EtcdTls};
 use crate::cli::{EtcdOptions, Password};
 use crate::model::secret::{Credentials, Secret};
 
-/// Reads the files as they are now.
-pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<Access> {
-    let identity = match (&options.certfile, &options.keyfile) {
-        (Some(certificate), Some(key)) => Some((pem(certificate)?.into_bytes(), Secret(pem(key)?))),
-        (None, _) | (_, None) => None,
-    };
-    let ca = options
-        .cafile
-        .as_deref()
-        .map(pem)
-        .transpose()?
-        .map(String::into_bytes);
+/// Reads the files as they are now, and checks them.
+///
+/// # Errors
+/// Returns which file cannot be read or cannot be used, and why.
+pub(super) fn load(options: &EtcdOptions) -> anyhow::Result<EtcdAccess> {
+    let tls = tls(options)?;
     let (credentials, password) = credentials(options)?;
-    let files = Files {
-        ca: options.cafile.clone(),
-        certificate: options.certfile.clone(),
-        key: options.keyfile.clone(),
-        password,
-    };
-    let access = Access {
+    let access = EtcdAccess {
         endpoints: options.endpoints.clone(),
-        tls: Tls { ca, identity },
+        tls,
         credentials,
-        files,
+        files: AccessFiles {
+            ca: options.cafile.clone(),
+            certificate: options.certfile.clone(),
+            key: options.keyfile.clone(),
+            password,
+        },
     };
-    access.check()?;
+    etcd::check(&access)?;
     Ok(access)
 }
 
-/// Reads them again, whenever they may have been renewed.
-pub(super) fn source(options: &EtcdOptions) -> Source {
+/// Returns what the adapter uses to read the files again: they may be renewed at any time.
+pub(super) fn source(options: &EtcdOptions) -> AccessSource {
     let options = options.clone();
-    let read = Box::new(move || load(&options).map_err(|error| format!("{error:#}")));
-    Source {
-        read,
+    AccessSource {
+        read: Box::new(move || load(&options).map_err(|error| format!("{error:#}"))),
         now: SystemTime::now,
         random: super::random,
     }
 }
 
-/// With the file of the password, if it comes from one.
-fn credentials(
-    options: &EtcdOptions,
-) -> anyhow::Result<(Option<Credentials>, Option<std::path::PathBuf>)> {
+fn tls(options: &EtcdOptions) -> anyhow::Result<EtcdTls> {
+    let identity = match (&options.certfile, &options.keyfile) {
+        (Some(certificate), Some(key)) => {
+            Some((read_pem(certificate)?.into_bytes(), Secret(read_pem(key)?)))
+        }
+        (None, _) | (_, None) => None,
+    };
+    let ca = options.cafile.as_deref().map(read_pem).transpose()?;
+    Ok(EtcdTls {
+        ca: ca.map(String::into_bytes),
+        identity,
+    })
+}
+
+/// Returns the credentials, and the file of the password if it comes from one.
+fn credentials(options: &EtcdOptions) -> anyhow::Result<(Option<Credentials>, Option<PathBuf>)> {
     let Some(login) = &options.login else {
         return Ok((None, None));
     };
     let (password, file) = match &login.password {
         Password::Given(password) => (password.clone(), None),
-        Password::File(file) => (password(file)?, Some(file.clone())),
+        Password::File(file) => (read_password(file)?, Some(file.clone())),
     };
-    Ok((
-        Some(Credentials {
-            user: login.user.clone(),
-            password,
-        }),
-        file,
-    ))
+    let user = login.user.clone();
+    Ok((Some(Credentials { user, password }), file))
 }
 
-fn password(path: &Path) -> anyhow::Result<Secret> {
+fn read_password(path: &Path) -> anyhow::Result<Secret> {
     let text = read(path)?;
-    // Editors and `echo` end a file with a newline that nobody means.
-    match text.trim_end_matches(['\r', '\n']) {
-        "" => bail!("\"{}\" is empty: expected a password", path.display()),
-        password => Ok(Secret(password.to_owned())),
+    // Editors and `echo` end a file with a newline that is not part of the password.
+    let password = text.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        bail!("\"{}\" is empty: expected a password", path.display());
     }
+    Ok(Secret(password.to_owned()))
 }
 
-fn pem(path: &Path) -> anyhow::Result<String> {
+fn read_pem(path: &Path) -> anyhow::Result<String> {
     let text = read(path)?;
-    match text.contains("-----BEGIN ") {
-        true => Ok(text),
-        false => bail!(
+    if !text.contains("-----BEGIN ") {
+        bail!(
             "\"{}\" is not PEM: expected a line such as -----BEGIN CERTIFICATE-----",
             path.display()
-        ),
+        );
     }
+    Ok(text)
 }
 
-/// Bytes that are no text are left for the caller to refuse, in its own words.
+/// Reads a file as text. The caller refuses bytes that are no text, in its own words.
 fn read(path: &Path) -> anyhow::Result<String> {
     let bytes =
         std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;

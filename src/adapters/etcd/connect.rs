@@ -1,7 +1,9 @@
-//! Owns how a connection to one member of etcd is made: which time limits it has, and what it shows and demands in TLS.
+//! Makes the client for one endpoint of etcd, with its time limits and its TLS settings. Never decides which endpoint to
+//! use or when to connect.
 //!
-//! Of a connection on which nothing comes, three things can be the cause, and each has its own probe: a member that is
-//! frozen, found by HTTP/2; a network that carries nothing, found by TCP, sooner; and a member that is not there at all.
+//! When a connection goes silent, there are three possible causes, and each has its own probe: a frozen etcd, which
+//! HTTP/2 notices; a network that drops packets, which TCP notices, sooner; an etcd that is not there, which the
+//! connection attempt notices.
 
 use std::time::Duration;
 
@@ -9,31 +11,34 @@ use etcd_client::{Channel, Client, ConnectOptions, Error as EtcdError};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tonic::transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use crate::adapters::etcd::access::{Access, Tls};
-use crate::model::secret::{Credentials, Secret};
+use crate::adapters::etcd::access::{EtcdAccess, EtcdTls};
+use crate::model::secret::Credentials;
 
 /// How long one address may take to accept a TCP connection. The kernel repeats a lost SYN after 1, 3 and 7 seconds: a
 /// new connection is quicker than the third. TLS and the first answer have the deadline of the request.
-const CONNECT: Duration = Duration::from_secs(1);
-/// An idle connection is probed by HTTP/2 after this time, so that a watch on a frozen member ends. etcd hangs up on
-/// those who ask more often.
-const PROBE: Duration = Duration::from_secs(5);
-/// How long such a probe may take.
-const PROBE_ANSWER: Duration = Duration::from_secs(3);
-/// An idle connection is probed by the kernel after this time, and then each second: nobody's program sees that.
-const TCP_PROBE: Duration = Duration::from_secs(2);
-const TCP_PROBE_AGAIN: Duration = Duration::from_secs(1);
-/// A connection is dead when nothing that the kernel sent was acknowledged for so long. etcd's kernel repeats what it
-/// has lost after 0.2, 0.6, 1.4, 3.0 and 6.2 seconds: when we would have to wait for the last, a new connection is
-/// quicker.
-const TCP_DEAD: Duration = Duration::from_secs(3);
+const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// After this idle time HTTP/2 probes the connection, so that a watch on a frozen etcd ends. etcd hangs up on clients
+/// that probe more often.
+const HTTP2_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const HTTP2_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// After this idle time the kernel probes the connection, and then each second. Only the other kernel sees that, so
+/// etcd cannot object.
+const TCP_PROBE_IDLE: Duration = Duration::from_secs(2);
+const TCP_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// The kernel closes a connection when what it sent is not acknowledged for this time. etcd's kernel repeats lost
+/// packets after 0.2, 0.6, 1.4, 3.0 and 6.2 seconds: a new connection is quicker than the last of these.
+const TCP_UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes a client of one member. Nothing is sent, except to get a token where a user is named.
-pub(super) async fn client(url: &str, access: &Access) -> Result<Client, EtcdError> {
-    let channel = Channel::Tonic(endpoint(url, &access.tls)?.connect_with_connector_lazy(tcp()));
+/// Makes a client for one endpoint. Sends nothing, except to get a token when there are credentials.
+///
+/// # Errors
+/// Returns what is wrong with the URL or the TLS settings, or why etcd gave no token.
+pub(super) async fn client(url: &str, access: &EtcdAccess) -> Result<Client, EtcdError> {
+    let channel =
+        Channel::Tonic(endpoint(url, &access.tls)?.connect_with_connector_lazy(tcp_connector()));
     let mut options = ConnectOptions::new().with_require_leader(true);
     if let Some(Credentials { user, password }) = &access.credentials {
-        // Tokens expire; the library asks for a new one when etcd refuses the old.
+        // Tokens expire; the library asks for a new one when etcd refuses the old one.
         options = options
             .with_user(user, &password.0)
             .with_auto_token_refresh(true);
@@ -41,26 +46,19 @@ pub(super) async fn client(url: &str, access: &Access) -> Result<Client, EtcdErr
     Client::from_channel(channel, Some(options)).await
 }
 
-/// Whether a certificate and a key can be used together.
-pub(super) fn try_identity(certificate: &[u8], key: &Secret) -> Result<(), transport::Error> {
-    let tls = ClientTlsConfig::new().identity(Identity::from_pem(certificate, &key.0));
-    Endpoint::from_static("https://etcd")
-        .tls_config(tls)
-        .map(drop)
-}
-
-fn endpoint(url: &str, tls: &Tls) -> Result<Endpoint, transport::Error> {
+fn endpoint(url: &str, tls: &EtcdTls) -> Result<Endpoint, transport::Error> {
     let endpoint = Endpoint::from_shared(url.to_owned())?
-        .http2_keep_alive_interval(PROBE)
-        .keep_alive_timeout(PROBE_ANSWER)
+        .http2_keep_alive_interval(HTTP2_PROBE_INTERVAL)
+        .keep_alive_timeout(HTTP2_PROBE_TIMEOUT)
         .keep_alive_while_idle(true);
-    match url.starts_with("https://") {
-        true => endpoint.tls_config(tls_config(tls)),
-        false => Ok(endpoint),
+    if url.starts_with("https://") {
+        endpoint.tls_config(tls_config(tls))
+    } else {
+        Ok(endpoint)
     }
 }
 
-fn tls_config(tls: &Tls) -> ClientTlsConfig {
+fn tls_config(tls: &EtcdTls) -> ClientTlsConfig {
     let config = match &tls.ca {
         Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)),
         None => ClientTlsConfig::new().with_native_roots(),
@@ -71,14 +69,14 @@ fn tls_config(tls: &Tls) -> ClientTlsConfig {
     }
 }
 
-fn tcp() -> HttpConnector {
+fn tcp_connector() -> HttpConnector {
     let mut tcp = HttpConnector::new();
-    // TLS is made on top of it.
+    // Otherwise it refuses https://; tonic puts TLS on top of this connection.
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT));
-    tcp.set_keepalive(Some(TCP_PROBE));
-    tcp.set_keepalive_interval(Some(TCP_PROBE_AGAIN));
-    tcp.set_tcp_user_timeout(Some(TCP_DEAD));
+    tcp.set_connect_timeout(Some(TCP_CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(TCP_PROBE_IDLE));
+    tcp.set_keepalive_interval(Some(TCP_PROBE_INTERVAL));
+    tcp.set_tcp_user_timeout(Some(TCP_UNACKNOWLEDGED_TIMEOUT));
     tcp
 }

@@ -1,13 +1,14 @@
-//! Owns what we make of an error of etcd: its words, held against what we know of our own files, give a cause and a remedy.
-//! TLS tells its client little, least of all why its own certificate was refused. Pure.
+//! Turns an error of etcd into a hint: the probable cause and what to do, from etcd's words and what we know of our own
+//! files. TLS tells a client little, least of all why its own certificate was refused. Pure; never asks anything.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::SystemTime;
 
-use crate::adapters::etcd::access::Access;
+use crate::adapters::etcd::access::EtcdAccess;
 
-/// What the way to etcd says when somebody hangs up on us: reasons are not given to those who are not let in.
-const HUNG_UP: [&str; 7] = [
+/// The words of an error when the other side only closes the connection: TLS gives no reason to a client that it
+/// refuses.
+const HANG_UP_WORDS: [&str; 7] = [
     "connection closed",
     "connection reset",
     "broken pipe",
@@ -17,10 +18,10 @@ const HUNG_UP: [&str; 7] = [
     "operation was canceled",
 ];
 
-/// What an error is held against.
-pub(super) struct Known<'a> {
+/// What we know about the connection on which an error came.
+pub(super) struct ErrorContext<'a> {
     pub(super) endpoint: &'a str,
-    pub(super) access: &'a Access,
+    pub(super) access: &'a EtcdAccess,
     /// `PREFIX/`
     pub(super) prefix: &'a str,
     /// Whether this connection has brought an answer before.
@@ -28,303 +29,162 @@ pub(super) struct Known<'a> {
     pub(super) now: SystemTime,
 }
 
-/// The probable cause of an error and what to do, if there is something to say beyond its words.
-pub(super) fn hint(words: &str, known: &Known<'_>) -> Option<String> {
-    let says = |part: &str| words.contains(part);
-    match () {
-        () if says("invalid peer certificate") => Some(their_certificate(words, known)),
-        () if says("InvalidContentType") => {
-            Some("etcd does not speak TLS there: use http://".to_owned())
-        }
-        () if says("permission denied") => Some(permission(known)),
-        () if says("invalid user ID or password") => Some(password(known)),
-        () if says("user name is empty") => Some(
-            "etcd has authentication on: give --etcd-username and --etcd-password-file".to_owned(),
-        ),
-        () if says("authentication is not enabled") => {
-            Some("leave --etcd-username out, or turn it on: etcdctl auth enable".to_owned())
-        }
-        // A member that ends hangs up as well, but on connections that were good until then.
-        () if known.proven || says("refused") => None,
-        () if words == "transport error" || HUNG_UP.iter().any(|part| says(part)) => {
-            Some(hung_up(known))
-        }
-        () => None,
-    }
+/// Returns the probable cause of an error and what to do, unless its words say it all.
+pub(super) fn hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
+    tls_hint(words, context)
+        .or_else(|| auth_hint(words, context))
+        .or_else(|| hang_up_hint(words, context))
 }
 
-/// Our own certificate is not good now, or not yet.
-pub(super) fn expired(access: &Access, now: SystemTime) -> Option<String> {
+/// Returns a text if our own client certificate is not valid at this time.
+pub(super) fn invalid_now(access: &EtcdAccess, now: SystemTime) -> Option<String> {
     let certificate = access.certificate()?;
-    let file = quoted(access.files.certificate.as_ref());
-    match () {
-        () if certificate.not_after.time < now => Some(format!(
-            "our certificate {file} expired at {}: renew the file",
-            certificate.not_after.text
-        )),
-        () if certificate.not_before.time > now => Some(format!(
-            "our certificate {file} is good from {} on: check the clock",
-            certificate.not_before.text
-        )),
-        () => None,
+    let file = quoted(access.files.certificate.as_deref());
+    if certificate.not_after.time < now {
+        let expiry = certificate.not_after.text;
+        Some(format!(
+            "our certificate {file} expired at {expiry}: renew the file"
+        ))
+    } else if certificate.not_before.time > now {
+        let start = certificate.not_before.text;
+        Some(format!(
+            "our certificate {file} is not valid before {start}: check this host's clock"
+        ))
+    } else {
+        None
     }
 }
 
-fn their_certificate(words: &str, known: &Known<'_>) -> String {
-    let says = |part: &str| words.contains(part);
-    let endpoint = known.endpoint;
-    match &known.access.files.ca {
-        _ if says("expired") || says("Expired") => {
-            format!("the certificate of etcd at {endpoint} has expired: renew it there, or check this host's clock")
-        }
-        _ if says("not valid yet") || says("NotValidYet") => {
-            format!("the certificate of etcd at {endpoint} is not good yet: check this host's clock")
-        }
-        _ if says("not valid for name") || says("NotValidForName") => format!(
-            "the certificate of etcd does not name the host in {endpoint}: use a name that it holds, or add this one to it"
-        ),
+fn tls_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
+    let endpoint = context.endpoint;
+    if words.contains("invalid peer certificate") {
+        Some(server_certificate_hint(words, context))
+    } else if words.contains("InvalidContentType") {
+        Some(format!(
+            "etcd does not use TLS at {endpoint}: use http:// in --etcd-endpoints"
+        ))
+    } else {
+        None
+    }
+}
+
+fn server_certificate_hint(words: &str, context: &ErrorContext<'_>) -> String {
+    let endpoint = context.endpoint;
+    if contains_any(words, &["expired", "Expired"]) {
+        format!(
+            "the certificate of etcd at {endpoint} has expired: renew it there, or check this host's clock"
+        )
+    } else if contains_any(words, &["not valid yet", "NotValidYet"]) {
+        format!("the certificate of etcd at {endpoint} is not valid yet: check this host's clock")
+    } else if contains_any(words, &["not valid for name", "NotValidForName"]) {
+        format!(
+            "the certificate of etcd does not name the host in {endpoint}: use a name that it contains, or add this one to it"
+        )
+    } else {
+        wrong_ca_hint(context.access.files.ca.as_deref())
+    }
+}
+
+fn wrong_ca_hint(ca: Option<&Path>) -> String {
+    match ca {
         Some(ca) => format!(
-            "etcd's certificate is not signed by an authority in \"{}\" (--etcd-cafile): put the right one there",
+            "etcd's certificate is not signed by an authority in \"{}\": put the CA that signed it into this file (--etcd-cafile)",
             ca.display()
         ),
-        None => "etcd's certificate is not signed by an authority of this system: name its own with --etcd-cafile"
+        None => "etcd's certificate is not signed by an authority that this system trusts: set --etcd-cafile to the CA that signed it"
             .to_owned(),
     }
 }
 
-fn permission(known: &Known<'_>) -> String {
-    let prefix = known.prefix;
+fn auth_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
+    if words.contains("permission denied") {
+        Some(permission_hint(context))
+    } else if words.contains("invalid user ID or password") {
+        Some(password_hint(context.access))
+    } else if words.contains("user name is empty") {
+        Some(
+            "etcd has authentication enabled: set --etcd-username and --etcd-password-file"
+                .to_owned(),
+        )
+    } else if words.contains("authentication is not enabled") {
+        Some(
+            "etcd has authentication disabled: remove --etcd-username, or enable it: etcdctl auth enable"
+                .to_owned(),
+        )
+    } else {
+        None
+    }
+}
+
+fn permission_hint(context: &ErrorContext<'_>) -> String {
+    let (user, prefix) = (user(context.access), context.prefix);
     format!(
-        "{} needs to read \"{prefix}\" and write \"{prefix}subnets/\", see docs/etcd.md",
-        user(known.access)
+        "{user} needs to read \"{prefix}\" and write \"{prefix}subnets/\": grant both as in docs/etcd.md"
     )
 }
 
-/// Who etcd takes us for.
-fn user(access: &Access) -> String {
+/// Returns the user that etcd sees: the one we log in as, or else the common name of our certificate.
+fn user(access: &EtcdAccess) -> String {
     if let Some(credentials) = &access.credentials {
         return format!("user {:?}", credentials.user);
     }
-    match access
-        .certificate()
-        .and_then(|certificate| certificate.name)
-    {
-        Some(name) => format!(
-            "user {name:?}, the name in {},",
-            quoted(access.files.certificate.as_ref())
-        ),
-        None => "a user, who is named by --etcd-username,".to_owned(),
+    let certificate = access.certificate();
+    match certificate.and_then(|certificate| certificate.common_name) {
+        Some(name) => {
+            let file = quoted(access.files.certificate.as_deref());
+            format!("user {name:?} (the common name in {file})")
+        }
+        None => "the user, to be set by --etcd-username,".to_owned(),
     }
 }
 
-fn password(known: &Known<'_>) -> String {
-    let from = match &known.access.files.password {
+fn password_hint(access: &EtcdAccess) -> String {
+    let user = user(access);
+    let password = match &access.files.password {
         Some(file) => format!("the password in \"{}\"", file.display()),
         None => "the password of --etcd-password".to_owned(),
     };
-    format!(
-        "{}: {from} is not the right one, or etcd knows no such user",
-        user(known.access)
-    )
+    format!("{user}: {password} is wrong, or etcd has no such user")
 }
 
-fn hung_up(known: &Known<'_>) -> String {
-    if !known.endpoint.starts_with("https://") {
-        return "if etcd is up, it may expect TLS: use https://".to_owned();
+fn hang_up_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
+    // An etcd that shuts down hangs up as well, but on connections that worked until then.
+    if context.proven || words.contains("refused") || !is_hang_up(words) {
+        return None;
     }
-    if let Some(expired) = expired(known.access, known.now) {
-        return expired;
+    if !context.endpoint.starts_with("https://") {
+        return Some(
+            "if etcd is running, it may require TLS: use https:// in --etcd-endpoints".to_owned(),
+        );
     }
-    match &known.access.files.certificate {
+    let access = context.access;
+    invalid_now(access, context.now)
+        .or_else(|| Some(refused_client_hint(access.files.certificate.as_deref())))
+}
+
+fn is_hang_up(words: &str) -> bool {
+    words == "transport error" || contains_any(words, &HANG_UP_WORDS)
+}
+
+fn refused_client_hint(certificate: Option<&Path>) -> String {
+    match certificate {
         Some(file) => format!(
-            "if etcd is up, it does not trust our certificate \"{}\": its --trusted-ca-file must hold who signed it",
+            "if etcd is running, it does not trust our certificate \"{}\": add the CA that signed it to etcd's --trusted-ca-file",
             file.display()
         ),
-        None => {
-            "if etcd is up, it demands a certificate of us: give --etcd-certfile and --etcd-keyfile"
-                .to_owned()
-        }
+        None => "if etcd is running, it requires a client certificate: set --etcd-certfile and --etcd-keyfile"
+            .to_owned(),
     }
 }
 
-fn quoted(file: Option<&PathBuf>) -> String {
+fn contains_any(words: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| words.contains(part))
+}
+
+fn quoted(file: Option<&Path>) -> String {
     file.map(|file| format!("\"{}\"", file.display()))
         .unwrap_or_default()
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::adapters::etcd::access::{Files, Tls};
-    use crate::adapters::etcd::certificate::tests::identity;
-    use crate::model::secret::{Credentials, Secret};
-
-    /// While the certificate of the tests is good.
-    const NOW: SystemTime = SystemTime::UNIX_EPOCH;
-
-    fn with_certificate() -> Access {
-        let (certificate, key) = identity();
-        let identity = Some((certificate.into_bytes(), Secret(key)));
-        let files = Files {
-            ca: Some("ca.pem".into()),
-            certificate: Some("cert.pem".into()),
-            ..Files::default()
-        };
-        Access {
-            tls: Tls { ca: None, identity },
-            files,
-            ..Access::default()
-        }
-    }
-
-    fn check(words: &str, access: &Access, days: u64, expected: &str) {
-        let good = access
-            .certificate()
-            .map_or(NOW, |certificate| certificate.not_before.time);
-        let now = good + Duration::from_secs(days * 86_400);
-        let known = Known {
-            endpoint: "https://a:2379",
-            access,
-            prefix: "/net/",
-            proven: false,
-            now,
-        };
-        let hint = hint(words, &known).unwrap_or_default();
-        assert!(
-            hint.contains(expected),
-            "{words}: {hint:?} lacks {expected:?}"
-        );
-    }
-
-    #[test]
-    fn names_the_file_behind_an_error_of_tls() {
-        let ours = with_certificate();
-        check(
-            "invalid peer certificate: UnknownIssuer",
-            &ours,
-            1,
-            "in \"ca.pem\"",
-        );
-        check(
-            "invalid peer certificate: BadSignature",
-            &ours,
-            1,
-            "in \"ca.pem\"",
-        );
-        check(
-            "invalid peer certificate: UnknownIssuer",
-            &Access::default(),
-            1,
-            "name its own with --etcd-cafile",
-        );
-        check(
-            "invalid peer certificate: certificate expired: verified",
-            &ours,
-            1,
-            "of etcd at https://a:2379 has expired",
-        );
-        check(
-            "invalid peer certificate: certificate not valid for name \"a\"",
-            &ours,
-            1,
-            "host in https://a:2379",
-        );
-        check(
-            "connection closed",
-            &ours,
-            1,
-            "does not trust our certificate \"cert.pem\"",
-        );
-        check(
-            "connection closed",
-            &ours,
-            11,
-            "our certificate \"cert.pem\" expired at 20",
-        );
-        check(
-            "connection closed",
-            &Access::default(),
-            1,
-            "give --etcd-certfile",
-        );
-    }
-
-    #[test]
-    fn names_user_and_keys_behind_an_error_of_authentication() {
-        let credentials = Some(Credentials {
-            user: "flannel".to_owned(),
-            password: Secret("hunter2".to_owned()),
-        });
-        let files = Files {
-            password: Some("pw".into()),
-            ..Files::default()
-        };
-        let user = Access {
-            credentials,
-            files,
-            ..Access::default()
-        };
-        check(
-            "etcdserver: permission denied",
-            &user,
-            1,
-            "user \"flannel\" needs to read \"/net/\"",
-        );
-        check(
-            "etcdserver: permission denied",
-            &with_certificate(),
-            1,
-            "user \"flannel\", the name in \"cert.pem\",",
-        );
-        check(
-            "etcdserver: permission denied",
-            &Access::default(),
-            1,
-            "named by --etcd-username",
-        );
-        check(
-            "etcdserver: authentication failed, invalid user ID or password",
-            &user,
-            1,
-            "the password in \"pw\"",
-        );
-        check(
-            "etcdserver: user name is empty",
-            &Access::default(),
-            1,
-            "give --etcd-username",
-        );
-    }
-
-    #[test]
-    fn keeps_silent_where_the_words_say_it_all() {
-        let access = &Access::default();
-        let known = Known {
-            endpoint: "http://a:2379",
-            access,
-            prefix: "/net/",
-            proven: false,
-            now: NOW,
-        };
-        for words in [
-            "no answer within 5 s",
-            "tcp connect error: Connection refused (os error 111)",
-            "no leader",
-        ] {
-            assert_eq!(hint(words, &known), None, "{words}");
-        }
-        assert_eq!(
-            hint(
-                "connection closed",
-                &Known {
-                    proven: true,
-                    ..known
-                }
-            ),
-            None,
-            "etcd was restarted"
-        );
-    }
-}
+mod tests;

@@ -12,10 +12,10 @@ use etcd_client::{Client, Error as EtcdError};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use crate::adapters::etcd::access::{Access, Source};
+use crate::adapters::etcd::access::{AccessSource, EtcdAccess};
 use crate::adapters::etcd::connect;
 use crate::adapters::etcd::diagnose;
-use crate::adapters::etcd::diagnose::Known;
+use crate::adapters::etcd::diagnose::ErrorContext;
 use crate::adapters::etcd::failure::{Cause, DEADLINE, Failure};
 use crate::adapters::etcd::login::Login;
 use crate::lease::port;
@@ -23,8 +23,8 @@ use crate::reconcile::log_once::LogOnce;
 
 /// See the module.
 pub(super) struct Endpoints {
-    source: Source,
-    access: RefCell<Rc<Access>>,
+    source: AccessSource,
+    access: RefCell<Rc<EtcdAccess>>,
     /// `PREFIX/`, for what is said about permissions.
     prefix: String,
     /// Made when first used: with a user, making one asks etcd for a token.
@@ -43,7 +43,7 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    pub(super) fn new(access: Access, source: Source, prefix: &str) -> Self {
+    pub(super) fn new(access: EtcdAccess, source: AccessSource, prefix: &str) -> Self {
         let clients = RefCell::new(access.endpoints.iter().map(|_| None).collect());
         warn_if_expired(&access, &source);
         let access = RefCell::new(Rc::new(access));
@@ -137,7 +137,7 @@ impl Endpoints {
             return false;
         }
         info!(
-            what = read.renewed_since(&before),
+            what = read.changes_since(&before),
             "files for etcd were renewed; using the new ones"
         );
         warn_if_expired(&read, &self.source);
@@ -197,7 +197,7 @@ impl Endpoints {
         let (proven, now) = (self.proven.get(), (self.source.now)());
         diagnose::hint(
             words,
-            &Known {
+            &ErrorContext {
                 endpoint: &endpoint,
                 access: &access,
                 prefix: &self.prefix,
@@ -261,9 +261,9 @@ impl Endpoints {
     }
 }
 
-fn warn_if_expired(access: &Access, source: &Source) {
-    if let Some(expired) = diagnose::expired(access, (source.now)()) {
-        warn!("{expired}");
+fn warn_if_expired(access: &EtcdAccess, source: &AccessSource) {
+    if let Some(reason) = diagnose::invalid_now(access, (source.now)()) {
+        warn!("{reason}");
     }
 }
 
@@ -273,24 +273,24 @@ mod tests {
     use crate::model::secret::{Credentials, Secret};
     use std::time::SystemTime;
 
-    fn with_password(password: &str) -> Access {
+    fn with_password(password: &str) -> EtcdAccess {
         let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
         let credentials = Some(Credentials {
             user: "flannel".to_owned(),
             password: Secret(password.to_owned()),
         });
-        Access {
+        EtcdAccess {
             endpoints,
             credentials,
-            ..Access::default()
+            ..EtcdAccess::default()
         }
     }
 
     /// Endpoints whose files hold what `disk` says.
-    fn endpoints(disk: &Rc<RefCell<Result<Access, String>>>) -> Endpoints {
+    fn endpoints(disk: &Rc<RefCell<Result<EtcdAccess, String>>>) -> Endpoints {
         let disk = disk.clone();
         let read = Box::new(move || disk.borrow().clone());
-        let source = Source {
+        let source = AccessSource {
             read,
             now: || SystemTime::UNIX_EPOCH,
             random: || 0.0,

@@ -11,7 +11,7 @@ use crate::adapters::etcd::{Keys, LARGEST_ANSWER};
 use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch};
 
 /// A running watch.
-pub struct EtcdWatch {
+pub(crate) struct EtcdWatch {
     stream: WatchStream,
     keys: Keys,
 }
