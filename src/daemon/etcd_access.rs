@@ -1,5 +1,5 @@
-//! Reads the files for etcd from the disk: certificates, keys, passwords. Whether they can be used is for the etcd
-//! adapter's [`etcd::check`] to say.
+//! Reads the files for etcd from the disk: certificates, keys, passwords. Whether they can be used
+//! is for the etcd adapter's [`etcd::check`] to say.
 #![expect(
     clippy::disallowed_methods,
     reason = "the files for etcd are read here, and the adapter gets the time of day from here"
@@ -100,4 +100,42 @@ fn read(path: &Path) -> anyhow::Result<String> {
     let bytes =
         std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(content: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), content).expect("the file is ours");
+        file
+    }
+
+    #[test]
+    fn a_password_may_end_with_newlines_but_not_be_empty() {
+        for (content, expected) in [("hunter2", "hunter2"), (" two words\r\n\n", " two words")] {
+            let password = read_password(file(content).path()).expect("a password");
+            assert_eq!(password.0, expected, "{content:?}");
+        }
+        let empty = file("\n");
+        let error = read_password(empty.path()).expect_err("no password");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "\"{}\" is empty: expected a password",
+                empty.path().display()
+            )
+        );
+    }
+
+    #[test]
+    fn names_a_file_that_is_not_pem_or_not_there() {
+        let der = file("0\u{82}");
+        let error = read_pem(der.path()).expect_err("not PEM");
+        let start = format!("\"{}\" is not PEM", der.path().display());
+        assert!(error.to_string().starts_with(&start), "{error}");
+        let error = read_pem(Path::new("/nowhere.pem")).expect_err("no file");
+        assert_eq!(error.to_string(), "failed to read \"/nowhere.pem\"");
+    }
 }

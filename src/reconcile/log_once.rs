@@ -1,5 +1,5 @@
-//! Tells a failure that is reported for the first time from one that only repeats, so that a task that retries warns
-//! once and logs the rest at debug level. Never logs itself. Pure.
+//! Tells a failure that is reported for the first time from one that only repeats, so that a task
+//! that retries warns once and logs the rest at debug level. Never logs itself. Pure.
 
 /// The reason that was reported last, for one thing that can fail.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +17,8 @@ impl LogOnce {
         true
     }
 
-    /// Forgets the reason after a success. Returns whether a failure had been reported: then its end is worth a line.
+    /// Forgets the reason after a success. Returns whether a failure had been reported: then its
+    /// end is worth a line.
     pub(crate) fn clear(&mut self) -> bool {
         self.last.take().is_some()
     }

@@ -1,5 +1,6 @@
-//! What lets us in to etcd: certificates, key, user and password, with the names of the files they come from. Pure:
-//! whoever makes an [`AccessSource`] reads the files; [`check`](super::check::check) judges them.
+//! What lets us in to etcd: certificates, key, user and password, with the names of the files they
+//! come from. Pure: whoever makes an [`AccessSource`] reads the files;
+//! [`check`](super::check::check) judges them.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

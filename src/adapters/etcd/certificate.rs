@@ -1,8 +1,8 @@
-//! Reads two things in our own certificate: how long it is valid and whose it is, so that an error can name the cause.
-//! Never decides whether a certificate is genuine: the TLS library does. Pure.
+//! Reads two things in our own certificate: how long it is valid and whose it is, so that an error
+//! can name the cause. Never decides whether a certificate is genuine: the TLS library does. Pure.
 //!
-//! A certificate is DER: nested elements of tag, length, content (RFC 5280, section 4.1). The walk over it is short and
-//! total; a crate for X.509 would add 18 others to the process, for two hints.
+//! A certificate is DER: nested elements of tag, length, content (RFC 5280, section 4.1). The walk
+//! over it is short and total; a crate for X.509 would add 18 others to the process, for two hints.
 
 use std::time::SystemTime;
 

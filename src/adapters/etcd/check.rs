@@ -1,4 +1,5 @@
-//! Checks the certificates and the key as far as that works without asking etcd. Pure; never reads a file.
+//! Checks the certificates and the key as far as that works without asking etcd. Pure; never reads
+//! a file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +16,16 @@ const KEY_MISMATCH: &str = "KeyMismatch";
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnusableFile {
     /// The file holds something else, or is only half written.
-    #[error("\"{}\" contains no readable certificate: expected a block -----BEGIN CERTIFICATE-----", .0.display())]
+    #[error(
+        "\"{}\" contains no readable certificate: expected a block -----BEGIN CERTIFICATE-----",
+        .0.display()
+    )]
     NoCertificate(PathBuf),
-    #[error("the key in \"{}\" cannot be used with the certificate in \"{}\": {reason}", key.display(), certificate.display())]
+    #[error(
+        "the key in \"{}\" cannot be used with the certificate in \"{}\": {reason}",
+        key.display(),
+        certificate.display()
+    )]
     Key {
         key: PathBuf,
         certificate: PathBuf,

@@ -1,9 +1,9 @@
-//! Makes the client for one endpoint of etcd, with its time limits and its TLS settings. Never decides which endpoint to
-//! use or when to connect.
+//! Makes the client for one endpoint of etcd, with its time limits and its TLS settings. Never
+//! decides which endpoint to use or when to connect.
 //!
-//! When a connection goes silent, there are three possible causes, and each has its own probe: a frozen etcd, which
-//! HTTP/2 notices; a network that drops packets, which TCP notices, sooner; an etcd that is not there, which the
-//! connection attempt notices.
+//! When a connection goes silent, there are three possible causes, and each has its own probe: a
+//! frozen etcd, which HTTP/2 notices; a network that drops packets, which TCP notices, sooner; an
+//! etcd that is not there, which the connection attempt notices.
 
 use std::time::Duration;
 
@@ -14,22 +14,25 @@ use tonic::transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity};
 use crate::adapters::etcd::access::{EtcdAccess, EtcdTls};
 use crate::model::secret::Credentials;
 
-/// How long one address may take to accept a TCP connection. The kernel repeats a lost SYN after 1, 3 and 7 seconds: a
-/// new connection is quicker than the third. TLS and the first answer have the deadline of the request.
+/// How long one address may take to accept a TCP connection. The kernel repeats a lost SYN after 1,
+/// 3 and 7 seconds: a new connection is quicker than the third. TLS and the first answer have the
+/// deadline of the request.
 const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// After this idle time HTTP/2 probes the connection, so that a watch on a frozen etcd ends. etcd hangs up on clients
-/// that probe more often.
+/// After this idle time HTTP/2 probes the connection, so that a watch on a frozen etcd ends. etcd
+/// hangs up on clients that probe more often.
 const HTTP2_PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const HTTP2_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
-/// After this idle time the kernel probes the connection, and then each second. Only the other kernel sees that, so
-/// etcd cannot object.
+/// After this idle time the kernel probes the connection, and then each second. Only the other
+/// kernel sees that, so etcd cannot object.
 const TCP_PROBE_IDLE: Duration = Duration::from_secs(2);
 const TCP_PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// The kernel closes a connection when what it sent is not acknowledged for this time. etcd's kernel repeats lost
-/// packets after 0.2, 0.6, 1.4, 3.0 and 6.2 seconds: a new connection is quicker than the last of these.
+/// The kernel closes a connection when what it sent is not acknowledged for this time. etcd's
+/// kernel repeats lost packets after 0.2, 0.6, 1.4, 3.0 and 6.2 seconds: a new connection is
+/// quicker than the last of these.
 const TCP_UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Makes a client for one endpoint. Sends nothing, except to get a token when there are credentials.
+/// Makes a client for one endpoint. Sends nothing, except to get a token when there are
+/// credentials.
 ///
 /// # Errors
 /// Returns what is wrong with the URL or the TLS settings, or why etcd gave no token.

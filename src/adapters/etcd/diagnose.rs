@@ -1,13 +1,14 @@
-//! Turns an error of etcd into a hint: the probable cause and what to do, from etcd's words and what we know of our own
-//! files. TLS tells a client little, least of all why its own certificate was refused. Pure; never asks anything.
+//! Turns an error of etcd into a hint: the probable cause and what to do, from etcd's words and
+//! what we know of our own files. TLS tells a client little, least of all why its own certificate
+//! was refused. Pure; never asks anything.
 
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::adapters::etcd::access::EtcdAccess;
 
-/// The words of an error when the other side only closes the connection: TLS gives no reason to a client that it
-/// refuses.
+/// The words of an error when the other side only closes the connection: TLS gives no reason to a
+/// client that it refuses.
 const HANG_UP_WORDS: [&str; 7] = [
     "connection closed",
     "connection reset",
@@ -72,13 +73,18 @@ fn server_certificate_hint(words: &str, context: &ErrorContext<'_>) -> String {
     let endpoint = context.endpoint;
     if contains_any(words, &["expired", "Expired"]) {
         format!(
-            "the certificate of etcd at {endpoint} has expired: renew it there, or check this host's clock"
+            "the certificate of etcd at {endpoint} has expired: \
+            renew it there, or check this host's clock"
         )
     } else if contains_any(words, &["not valid yet", "NotValidYet"]) {
-        format!("the certificate of etcd at {endpoint} is not valid yet: check this host's clock")
+        format!(
+            "the certificate of etcd at {endpoint} is not valid yet: \
+            check this host's clock"
+        )
     } else if contains_any(words, &["not valid for name", "NotValidForName"]) {
         format!(
-            "the certificate of etcd does not name the host in {endpoint}: use a name that it contains, or add this one to it"
+            "the certificate of etcd does not name the host in {endpoint}: \
+            use a name that it contains, or add this one to it"
         )
     } else {
         wrong_ca_hint(context.access.files.ca.as_deref())
@@ -88,10 +94,12 @@ fn server_certificate_hint(words: &str, context: &ErrorContext<'_>) -> String {
 fn wrong_ca_hint(ca: Option<&Path>) -> String {
     match ca {
         Some(ca) => format!(
-            "etcd's certificate is not signed by an authority in \"{}\": put the CA that signed it into this file (--etcd-cafile)",
+            "etcd's certificate is not signed by an authority in \"{}\": \
+            put the CA that signed it into this file (--etcd-cafile)",
             ca.display()
         ),
-        None => "etcd's certificate is not signed by an authority that this system trusts: set --etcd-cafile to the CA that signed it"
+        None => "etcd's certificate is not signed by an authority that this system trusts: \
+            set --etcd-cafile to the CA that signed it"
             .to_owned(),
     }
 }
@@ -103,12 +111,14 @@ fn auth_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
         Some(password_hint(context.access))
     } else if words.contains("user name is empty") {
         Some(
-            "etcd has authentication enabled: set --etcd-username and --etcd-password-file"
+            "etcd has authentication enabled: \
+            set --etcd-username and --etcd-password-file"
                 .to_owned(),
         )
     } else if words.contains("authentication is not enabled") {
         Some(
-            "etcd has authentication disabled: remove --etcd-username, or enable it: etcdctl auth enable"
+            "etcd has authentication disabled: \
+            remove --etcd-username, or enable it: etcdctl auth enable"
                 .to_owned(),
         )
     } else {
@@ -119,11 +129,13 @@ fn auth_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
 fn permission_hint(context: &ErrorContext<'_>) -> String {
     let (user, prefix) = (user(context.access), context.prefix);
     format!(
-        "{user} needs to read \"{prefix}\" and write \"{prefix}subnets/\": grant both as in docs/etcd.md"
+        "{user} needs to read \"{prefix}\" and write \"{prefix}subnets/\": \
+            grant both as in docs/etcd.md"
     )
 }
 
-/// Returns the user that etcd sees: the one we log in as, or else the common name of our certificate.
+/// Returns the user that etcd sees: the one we log in as, or else the common name of our
+/// certificate.
 fn user(access: &EtcdAccess) -> String {
     if let Some(credentials) = &access.credentials {
         return format!("user {:?}", credentials.user);
@@ -154,7 +166,9 @@ fn hang_up_hint(words: &str, context: &ErrorContext<'_>) -> Option<String> {
     }
     if !context.endpoint.starts_with("https://") {
         return Some(
-            "if etcd is running, it may require TLS: use https:// in --etcd-endpoints".to_owned(),
+            "if etcd is running, it may require TLS: \
+            use https:// in --etcd-endpoints"
+                .to_owned(),
         );
     }
     let access = context.access;
@@ -169,10 +183,12 @@ fn is_hang_up(words: &str) -> bool {
 fn refused_client_hint(certificate: Option<&Path>) -> String {
     match certificate {
         Some(file) => format!(
-            "if etcd is running, it does not trust our certificate \"{}\": add the CA that signed it to etcd's --trusted-ca-file",
+            "if etcd is running, it does not trust our certificate \"{}\": \
+            add the CA that signed it to etcd's --trusted-ca-file",
             file.display()
         ),
-        None => "if etcd is running, it requires a client certificate: set --etcd-certfile and --etcd-keyfile"
+        None => "if etcd is running, it requires a client certificate: \
+            set --etcd-certfile and --etcd-keyfile"
             .to_owned(),
     }
 }

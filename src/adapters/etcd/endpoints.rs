@@ -13,11 +13,11 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::adapters::etcd::access::{AccessSource, EtcdAccess};
+use crate::adapters::etcd::call_error::{CallCause, CallError, REQUEST_DEADLINE};
 use crate::adapters::etcd::connect;
 use crate::adapters::etcd::diagnose;
 use crate::adapters::etcd::diagnose::ErrorContext;
-use crate::adapters::etcd::failure::{Cause, DEADLINE, Failure};
-use crate::adapters::etcd::login::Login;
+use crate::adapters::etcd::login_backoff::LoginBackoff;
 use crate::lease::port;
 use crate::reconcile::log_once::LogOnce;
 
@@ -39,7 +39,7 @@ pub(super) struct Endpoints {
     /// later: at first it is but a connection that ended.
     said: RefCell<BTreeSet<String>>,
     /// One for all members: they have the same users.
-    login: RefCell<Login>,
+    login: RefCell<LoginBackoff>,
 }
 
 impl Endpoints {
@@ -51,7 +51,7 @@ impl Endpoints {
         let (unreadable, said, login) = (
             RefCell::default(),
             RefCell::default(),
-            RefCell::new(Login::new()),
+            RefCell::new(LoginBackoff::new()),
         );
         Self {
             source,
@@ -81,7 +81,7 @@ impl Endpoints {
     pub(super) async fn try_call<T>(
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, CallError> {
         let mut members = self.clients.borrow().len();
         let mut may_mend = true;
         loop {
@@ -97,7 +97,7 @@ impl Endpoints {
             }
             self.say_cause(&failure);
             members = members.saturating_sub(1);
-            if !failure.cause.is_of_member() {
+            if !failure.cause.is_endpoint_fault() {
                 return Err(failure);
             }
             self.rotate();
@@ -110,7 +110,7 @@ impl Endpoints {
 
     /// All that is asked of etcd has worked, in its turn: what fails from now on is new. One answer is not enough, since
     /// others may be refused each time.
-    pub(super) fn settled(&self) {
+    pub(super) fn forget_reports(&self) {
         self.said.take();
     }
 
@@ -123,7 +123,7 @@ impl Endpoints {
     }
 
     /// Reads the files again. Answers whether they hold something new, which is then used from now on.
-    pub(super) fn renew(&self) -> bool {
+    pub(super) fn reload_files(&self) -> bool {
         let read = match (self.source.read)() {
             Ok(read) => read,
             Err(reason) => {
@@ -159,7 +159,7 @@ impl Endpoints {
         }
     }
 
-    fn say_cause(&self, failure: &Failure) {
+    fn say_cause(&self, failure: &CallError) {
         let Some(hint) = &failure.hint else { return };
         if self.said.borrow_mut().insert(hint.clone()) {
             warn!(etcd = failure.endpoint, "{hint}");
@@ -167,12 +167,12 @@ impl Endpoints {
     }
 
     /// Whether something is different now, so that the same member may do better.
-    fn mend(&self, cause: &Cause) -> bool {
-        if cause.is_old_token() {
+    fn mend(&self, cause: &CallCause) -> bool {
+        if cause.is_outdated_token() {
             self.forget_current();
             return true;
         }
-        cause.new_files_may_help() && self.renew()
+        cause.may_need_new_files() && self.reload_files()
     }
 
     fn forget_current(&self) {
@@ -182,9 +182,9 @@ impl Endpoints {
     }
 
     /// What went wrong outside a call, on the current member.
-    fn failure(&self, cause: Cause) -> Failure {
+    fn failure(&self, cause: CallCause) -> CallError {
         let hint = self.hint(&cause.words());
-        Failure {
+        CallError {
             endpoint: self.url(),
             cause,
             hint,
@@ -219,9 +219,11 @@ impl Endpoints {
     async fn ask_current<T>(
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
-    ) -> Result<T, Failure> {
-        let answer = async { request(self.client().await?).await.map_err(Cause::Etcd) };
-        let answer = timeout(DEADLINE, answer).await.unwrap_or(Err(Cause::Late));
+    ) -> Result<T, CallError> {
+        let answer = async { request(self.client().await?).await.map_err(CallCause::Etcd) };
+        let answer = timeout(REQUEST_DEADLINE, answer)
+            .await
+            .unwrap_or(Err(CallCause::TimedOut));
         answer.map_err(|cause| {
             self.note_refusal(&cause);
             self.failure(cause)
@@ -229,7 +231,7 @@ impl Endpoints {
     }
 
     /// A client that etcd has let in before asks for a token by itself when it is refused, each time: so it goes.
-    fn note_refusal(&self, cause: &Cause) {
+    fn note_refusal(&self, cause: &CallCause) {
         if cause.is_refused_login() {
             self.forget_current();
             self.login
@@ -238,21 +240,21 @@ impl Endpoints {
         }
     }
 
-    async fn client(&self) -> Result<Client, Cause> {
+    async fn client(&self) -> Result<Client, CallCause> {
         let current = self.current.get();
         let made = self.clients.borrow().get(current).cloned().flatten();
         if let Some(client) = made {
             return Ok(client);
         }
-        self.renew();
+        self.reload_files();
         self.proven.set(false);
-        if let Some(words) = self.login.borrow().refusal(Instant::now()) {
-            return Err(Cause::StillRefused(words.to_owned()));
+        if let Some(words) = self.login.borrow().on_hold(Instant::now()) {
+            return Err(CallCause::LoginOnHold(words.to_owned()));
         }
         let access = self.access.borrow().clone();
         let client = connect::client(&self.url(), &access)
             .await
-            .map_err(Cause::Etcd)?;
+            .map_err(CallCause::Etcd)?;
         self.login.borrow_mut().reset();
         if let Some(place) = self.clients.borrow_mut().get_mut(current) {
             *place = Some(client.clone());
@@ -303,7 +305,7 @@ mod tests {
         let endpoints = endpoints(&Rc::new(RefCell::new(Ok(with_password("old")))));
         let mut seen = Vec::new();
         for _ in 0..3 {
-            seen.push(endpoints.failure(Cause::Late).to_string());
+            seen.push(endpoints.failure(CallCause::TimedOut).to_string());
             endpoints.rotate();
         }
         assert_eq!(seen[0], "http://a:1: no answer within 5 s");
@@ -315,13 +317,13 @@ mod tests {
     fn takes_up_what_was_renewed_once_and_keeps_what_it_had_while_files_are_broken() {
         let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
         let endpoints = endpoints(&disk);
-        assert!(!endpoints.renew());
+        assert!(!endpoints.reload_files());
         *disk.borrow_mut() = Err("half written".to_owned());
-        assert!(!endpoints.renew());
+        assert!(!endpoints.reload_files());
         assert_eq!(**endpoints.access.borrow(), with_password("old"));
         *disk.borrow_mut() = Ok(with_password("new"));
-        assert!(endpoints.renew());
-        assert!(!endpoints.renew());
+        assert!(endpoints.reload_files());
+        assert!(!endpoints.reload_files());
         assert_eq!(**endpoints.access.borrow(), with_password("new"));
     }
 
@@ -331,14 +333,14 @@ mod tests {
         let endpoints = endpoints(&disk);
         let status =
             tonic::Status::invalid_argument("authentication failed, invalid user ID or password");
-        endpoints.note_refusal(&Cause::Etcd(EtcdError::GRpcStatus(status)));
+        endpoints.note_refusal(&CallCause::Etcd(EtcdError::GRpcStatus(status)));
         let again = endpoints
             .client()
             .await
             .map(drop)
             .expect_err("etcd is not asked again");
         assert!(
-            matches!(&again, Cause::StillRefused(words) if words.contains("invalid user ID")),
+            matches!(&again, CallCause::LoginOnHold(words) if words.contains("invalid user ID")),
             "{again:?}"
         );
         endpoints.note_refusal(&again);
@@ -348,6 +350,6 @@ mod tests {
             .await
             .map(drop)
             .expect_err("nobody is there");
-        assert!(matches!(asked, Cause::Etcd(_)), "{asked:?}");
+        assert!(matches!(asked, CallCause::Etcd(_)), "{asked:?}");
     }
 }

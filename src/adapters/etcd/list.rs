@@ -1,133 +1,152 @@
-//! Owns the list of all keys of a network: in pages, of one revision, and of a size that gets through. Strangers may have
-//! written values of any length, and none of them may keep us from those of our peers.
+//! Lists all keys of a network: in pages, all of one revision, and of a size that can be received.
+//! Strangers may have written values of any length, and these must not keep us from the leases of
+//! our peers. Never judges a value.
 
-use etcd_client::{GetOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{GetOptions, GetResponse, Txn, TxnOp, TxnOpResponse};
 use tracing::debug;
 
-use crate::adapters::etcd::failure::Failure;
-use crate::adapters::etcd::{Etcd, after, end_of_prefix, revision};
+use crate::adapters::etcd::call_error::CallError;
+use crate::adapters::etcd::endpoints::Endpoints;
+use crate::adapters::etcd::keys::{NetworkKeys, after, end_of_prefix};
+use crate::adapters::etcd::requests;
 use crate::lease::port::{Listing, RegistryError};
 
 /// Most keys in one page. A lease has 200 bytes: such a page is 1 MB.
-const MOST: i64 = 5000;
+const MAX_KEYS_PER_PAGE: i64 = 5000;
 /// How much smaller a page becomes when its answer is too large, and larger when it is not.
-const STEP: i64 = 10;
+const PAGE_STEP: i64 = 10;
 
-/// How much is asked for at once.
+/// How much one request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Page {
-    /// So many keys.
+enum PageSize {
+    /// At most this number of keys.
     Keys(i64),
-    /// One key without its value, which is too large by itself.
-    Name,
+    /// One key without its value: the value alone is too large.
+    NameOnly,
 }
 
-/// Where the next page starts, if there is one.
-type Next = Option<Vec<u8>>;
+/// The key with which the next page starts, if there is one.
+type NextPage = Option<Vec<u8>>;
 
-impl Page {
-    const FIRST: Self = Self::Keys(MOST);
+impl PageSize {
+    const MAX: Self = Self::Keys(MAX_KEYS_PER_PAGE);
 
     fn smaller(self) -> Option<Self> {
         match self {
-            Self::Keys(1) => Some(Self::Name),
-            Self::Keys(keys) => Some(Self::Keys((keys / STEP).max(1))),
-            Self::Name => None,
+            Self::Keys(1) => Some(Self::NameOnly),
+            Self::Keys(keys) => Some(Self::Keys((keys / PAGE_STEP).max(1))),
+            Self::NameOnly => None,
         }
     }
 
     fn larger(self) -> Self {
         match self {
-            Self::Keys(keys) => Self::Keys((keys * STEP).min(MOST)),
-            Self::Name => Self::Keys(1),
+            Self::Keys(keys) => Self::Keys((keys * PAGE_STEP).min(MAX_KEYS_PER_PAGE)),
+            Self::NameOnly => Self::Keys(1),
         }
     }
 
     fn options(self) -> GetOptions {
         match self {
             Self::Keys(keys) => GetOptions::new().with_limit(keys),
-            Self::Name => GetOptions::new().with_limit(1).with_keys_only(),
+            Self::NameOnly => GetOptions::new().with_limit(1).with_keys_only(),
         }
     }
 }
 
-/// Everything, at one revision.
-pub(super) async fn all(etcd: &Etcd) -> Result<Listing, RegistryError> {
+/// Lists everything, at one revision.
+///
+/// # Errors
+/// Returns why etcd did not answer, or what it refused.
+pub(super) async fn all(
+    endpoints: &Endpoints,
+    keys: &NetworkKeys,
+) -> Result<Listing, RegistryError> {
     let mut listing = Listing {
         revision: 0,
         config: None,
         entries: Vec::new(),
     };
-    let mut page = Page::FIRST;
-    let mut from: Next = None;
+    let mut size = PageSize::MAX;
+    let mut from: NextPage = None;
     loop {
-        let asked = match &from {
-            None => first(etcd, page, &mut listing).await,
-            Some(from) => more(etcd, page, &mut listing, from).await,
+        let page = match &from {
+            None => first_page(endpoints, keys, size, &mut listing).await,
+            Some(from) => next_page(endpoints, keys, size, from, &mut listing).await,
         };
-        match asked {
+        match page {
             Ok(None) => return Ok(listing),
-            Ok(next) => (from, page) = (next, page.larger()),
-            Err(failure) => match page.smaller().filter(|_| failure.cause.is_too_large()) {
-                Some(smaller) => {
-                    debug!(%failure, ?smaller, "asking for less at once");
-                    page = smaller;
-                }
-                None => return Err(failure.during(&format!("list \"{}\"", etcd.keys.all))),
-            },
+            Ok(next) => (from, size) = (next, size.larger()),
+            Err(error) => size = smaller_after(size, error, keys)?,
         }
     }
 }
 
-/// The configuration and the first page of leases, in one transaction.
-async fn first(etcd: &Etcd, page: Page, listing: &mut Listing) -> Result<Next, Failure> {
-    let config = TxnOp::get(etcd.keys.config.clone(), None);
-    let subnets = TxnOp::get(
-        etcd.keys.subnets.clone(),
-        Some(page.options().with_prefix()),
-    );
-    let answer = etcd.txn(Txn::new().and_then([config, subnets])).await?;
-    listing.revision = revision(&answer);
+fn smaller_after(
+    size: PageSize,
+    error: CallError,
+    keys: &NetworkKeys,
+) -> Result<PageSize, RegistryError> {
+    match size.smaller() {
+        Some(smaller) if error.cause.is_too_large() => {
+            debug!(%error, ?smaller, "the answer is too large; asking for a smaller page");
+            Ok(smaller)
+        }
+        Some(_) | None => Err(error.during(&format!("list \"{}\"", keys.all))),
+    }
+}
+
+/// Reads the configuration and the first page of leases, in one transaction.
+async fn first_page(
+    endpoints: &Endpoints,
+    keys: &NetworkKeys,
+    size: PageSize,
+    listing: &mut Listing,
+) -> Result<NextPage, CallError> {
+    let config = TxnOp::get(keys.config.clone(), None);
+    let subnets = TxnOp::get(keys.subnets.clone(), Some(size.options().with_prefix()));
+    let answer = requests::txn(endpoints, Txn::new().and_then([config, subnets])).await?;
+    listing.revision = requests::revision(&answer);
     let mut next = None;
     for response in answer.op_responses() {
-        let TxnOpResponse::Get(found) = response else {
-            continue;
-        };
-        for kv in found.kvs() {
-            match etcd.keys.entry(kv) {
-                Some(entry) => listing.entries.push(entry),
-                None => listing.config = Some(kv.value().to_vec()),
-            }
+        if let TxnOpResponse::Get(found) = response {
+            take_keys(&found, keys, listing);
+            // The leases are the second answer, and the config never has a next page.
+            next = next_start(&found);
         }
-        next = if found.more() {
-            found.kvs().last().map(|kv| after(kv.key()))
-        } else {
-            None
-        };
     }
     Ok(next)
 }
 
-/// One more page of the same revision.
-async fn more(
-    etcd: &Etcd,
-    page: Page,
-    listing: &mut Listing,
+/// Reads one more page of the same revision.
+async fn next_page(
+    endpoints: &Endpoints,
+    keys: &NetworkKeys,
+    size: PageSize,
     from: &[u8],
-) -> Result<Next, Failure> {
-    let options = page
+    listing: &mut Listing,
+) -> Result<NextPage, CallError> {
+    let options = size
         .options()
-        .with_range(end_of_prefix(&etcd.keys.subnets))
+        .with_range(end_of_prefix(&keys.subnets))
         .with_revision(listing.revision);
-    let found = etcd.range(from, options).await?;
-    listing
-        .entries
-        .extend(found.kvs().iter().filter_map(|kv| etcd.keys.entry(kv)));
-    Ok(if found.more() {
-        found.kvs().last().map(|kv| after(kv.key()))
-    } else {
-        None
-    })
+    let found = requests::range(endpoints, from, options).await?;
+    take_keys(&found, keys, listing);
+    Ok(next_start(&found))
+}
+
+fn take_keys(found: &GetResponse, keys: &NetworkKeys, listing: &mut Listing) {
+    for kv in found.kvs() {
+        match keys.entry(kv) {
+            Some(entry) => listing.entries.push(entry),
+            None => listing.config = Some(kv.value().to_vec()),
+        }
+    }
+}
+
+fn next_start(found: &GetResponse) -> NextPage {
+    let last = found.kvs().last().filter(|_| found.more())?;
+    Some(after(last.key()))
 }
 
 #[cfg(test)]
@@ -136,22 +155,22 @@ mod tests {
 
     #[test]
     fn a_page_shrinks_to_one_name_and_grows_again() {
-        let mut sizes = vec![Page::FIRST];
-        while let Some(smaller) = sizes.last().and_then(|page| page.smaller()) {
+        let mut sizes = vec![PageSize::MAX];
+        while let Some(smaller) = sizes.last().and_then(|size| size.smaller()) {
             sizes.push(smaller);
         }
         assert_eq!(
             sizes,
             [5000, 500, 50, 5, 1]
-                .map(Page::Keys)
+                .map(PageSize::Keys)
                 .into_iter()
-                .chain([Page::Name])
+                .chain([PageSize::NameOnly])
                 .collect::<Vec<_>>()
         );
-        let mut page = Page::Name;
+        let mut size = PageSize::NameOnly;
         for keys in [1, 10, 100, 1000, 5000, 5000] {
-            page = page.larger();
-            assert_eq!(page, Page::Keys(keys));
+            size = size.larger();
+            assert_eq!(size, PageSize::Keys(keys));
         }
     }
 }

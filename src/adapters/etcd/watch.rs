@@ -1,49 +1,51 @@
-//! Owns a watch on all keys of one network: turns etcd's events into changes, and every way in which a watch can end into
-//! an error. The library does not resume a broken watch, and says nothing of its own when etcd cancels one.
+//! A watch on all keys of one network: turns etcd's events into changes, and each way in which a
+//! watch can end into an error. Never resumes a watch: whoever owns it lists again. The library
+//! does not resume one either, and does not report that etcd has cancelled one.
 
 use etcd_client::{
-    Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
+    Client, Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
 };
 
+use crate::adapters::etcd::call_error::in_parentheses;
 use crate::adapters::etcd::endpoints::Endpoints;
-use crate::adapters::etcd::failure::in_parentheses;
-use crate::adapters::etcd::{Keys, LARGEST_ANSWER};
+use crate::adapters::etcd::keys::NetworkKeys;
+use crate::adapters::etcd::requests::MAX_ANSWER_BYTES;
 use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch};
 
 /// A running watch.
 pub(crate) struct EtcdWatch {
     stream: WatchStream,
-    keys: Keys,
+    keys: NetworkKeys,
 }
 
 /// Why a watch has ended.
 #[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("revisions before {0} are compacted")]
+enum WatchError {
+    #[error("etcd has compacted the revisions before {0}")]
     Compacted(i64),
-    #[error("etcd cancelled it: {reason:?}{}", in_parentheses(hint.as_deref()))]
+    #[error("etcd cancelled the watch: {reason:?}{}", in_parentheses(hint.as_deref()))]
     Cancelled {
         reason: String,
         hint: Option<String>,
     },
-    #[error("the stream ended")]
+    #[error("etcd closed the watch")]
     Closed,
     #[error("{}", crate::error::chain(.0))]
     Etcd(EtcdError),
 }
 
-impl Ended {
-    /// Whether another member may do better. All of them know the same permissions, and a new connection costs each
-    /// time that etcd checks our password.
-    fn is_of_member(&self) -> bool {
+impl WatchError {
+    /// Returns whether another endpoint may do better. All members of etcd know the same
+    /// permissions, and with each new connection etcd checks our password.
+    fn is_endpoint_fault(&self) -> bool {
         match self {
             Self::Cancelled { reason, .. } => !reason.contains("permission denied"),
             Self::Compacted(_) | Self::Closed | Self::Etcd(_) => true,
         }
     }
 
-    /// With what an error of the member probably means.
-    fn explained(self, endpoints: &Endpoints) -> Self {
+    /// Adds what the words of etcd probably mean.
+    fn with_hint(self, endpoints: &Endpoints) -> Self {
         match self {
             Self::Cancelled { reason, .. } => Self::Cancelled {
                 hint: endpoints.hint(&reason),
@@ -55,53 +57,66 @@ impl Ended {
 }
 
 /// Starts a watch that sees everything from revision `from` on.
+///
+/// # Errors
+/// Returns why no endpoint started it, or why etcd ended it at once.
 pub(super) async fn start(
     endpoints: &Endpoints,
-    keys: Keys,
+    keys: NetworkKeys,
     from: i64,
 ) -> Result<EtcdWatch, RegistryError> {
-    // A watch is what keeps a connection for long: the latest certificate is good for longest.
-    endpoints.renew();
-    // Not in fragments: etcd 3.4 measures the whole fragment for each event that it adds, and took 9 s for 60,000. What is
-    // too large to be received ends the watch, and the list that follows copes with it.
-    let options = WatchOptions::new().with_prefix().with_start_revision(from);
-    let request = async |client: etcd_client::Client| {
-        let mut client = client
-            .watch_client()
-            .max_decoding_message_size(LARGEST_ANSWER);
-        let mut stream = client
-            .watch(keys.all.clone(), Some(options.clone()))
-            .await?;
-        // The first answer says that the watch exists; a dead or leaderless member fails here, inside the deadline.
-        stream.message().await.map(|answer| (stream, answer))
-    };
+    // A watch keeps its connection for long, and the latest certificate is valid for longest.
+    endpoints.reload_files();
     let operation = format!("watch \"{}\"", keys.all);
-    let (stream, answer) = endpoints.call(&operation, request).await?;
-    match answer.map_or(Err(Ended::Closed), |answer| check(&answer)) {
+    let request = async |client: Client| open(client, &keys, from).await;
+    let (stream, first) = endpoints.call(&operation, request).await?;
+    match first.map_or(Err(WatchError::Closed), |answer| check(&answer)) {
         Ok(()) => {
-            // It is asked for last.
-            endpoints.settled();
+            // The watch is the last of the requests that a host needs: list, lease and write worked
+            // before.
+            endpoints.forget_reports();
             Ok(EtcdWatch { stream, keys })
         }
-        Err(ended) => {
-            let ended = ended.explained(endpoints);
-            if ended.is_of_member() {
-                endpoints.rotate();
-            }
-            Err(RegistryError {
-                operation,
-                source: Box::new(ended),
-            })
-        }
+        Err(error) => Err(refused(endpoints, operation, error)),
+    }
+}
+
+/// Opens the stream and waits for its first answer, which says that the watch exists: an etcd that
+/// is down or has no leader fails here, within the deadline.
+async fn open(
+    client: Client,
+    keys: &NetworkKeys,
+    from: i64,
+) -> Result<(WatchStream, Option<WatchResponse>), EtcdError> {
+    let mut client = client
+        .watch_client()
+        .max_decoding_message_size(MAX_ANSWER_BYTES);
+    // No fragments: etcd 3.4 measures the whole fragment for each event that it adds, and took 9 s
+    // for 60,000 events. An answer that is too large to be received ends the watch, and the list
+    // that follows copes with it.
+    let options = WatchOptions::new().with_prefix().with_start_revision(from);
+    let mut stream = client.watch(keys.all.clone(), Some(options)).await?;
+    let first = stream.message().await?;
+    Ok((stream, first))
+}
+
+fn refused(endpoints: &Endpoints, operation: String, error: WatchError) -> RegistryError {
+    let error = error.with_hint(endpoints);
+    if error.is_endpoint_fault() {
+        endpoints.rotate();
+    }
+    RegistryError {
+        operation,
+        source: Box::new(error),
     }
 }
 
 impl RegistryWatch for EtcdWatch {
     async fn next(&mut self) -> Result<Vec<RegistryChange>, RegistryError> {
         loop {
-            let changes = self.answer().await.map_err(|ended| RegistryError {
-                operation: format!("go on watching \"{}\"", self.keys.all),
-                source: Box::new(ended),
+            let changes = self.changes().await.map_err(|error| RegistryError {
+                operation: format!("continue to watch \"{}\"", self.keys.all),
+                source: Box::new(error),
             })?;
             if !changes.is_empty() {
                 return Ok(changes);
@@ -111,45 +126,71 @@ impl RegistryWatch for EtcdWatch {
 }
 
 impl EtcdWatch {
-    async fn answer(&mut self) -> Result<Vec<RegistryChange>, Ended> {
+    async fn changes(&mut self) -> Result<Vec<RegistryChange>, WatchError> {
         let answer = self
             .stream
             .message()
             .await
-            .map_err(Ended::Etcd)?
-            .ok_or(Ended::Closed)?;
+            .map_err(WatchError::Etcd)?
+            .ok_or(WatchError::Closed)?;
         check(&answer)?;
         let changes = answer
             .events()
             .iter()
-            .filter_map(|event| self.change(event.event_type(), event.kv()?));
+            .filter_map(|event| change(&self.keys, event.event_type(), event.kv()?));
         Ok(changes.collect())
-    }
-
-    fn change(&self, kind: EventType, kv: &KeyValue) -> Option<RegistryChange> {
-        let deleted = kind == EventType::Delete;
-        if kv.key() == self.keys.config.as_bytes() {
-            return Some(RegistryChange::Config(
-                (!deleted).then(|| kv.value().to_vec()),
-            ));
-        }
-        match deleted {
-            true => self.keys.name(kv.key()).map(RegistryChange::Delete),
-            false => self.keys.entry(kv).map(RegistryChange::Put),
-        }
     }
 }
 
-/// After a compaction etcd answers with `canceled`, an empty reason, and leaves the stream open and silent.
-fn check(answer: &WatchResponse) -> Result<(), Ended> {
+/// Returns what an event means, or `None` for a key that is neither the config nor a lease.
+fn change(keys: &NetworkKeys, kind: EventType, kv: &KeyValue) -> Option<RegistryChange> {
+    let deleted = kind == EventType::Delete;
+    if kv.key() == keys.config.as_bytes() {
+        let value = (!deleted).then(|| kv.value().to_vec());
+        return Some(RegistryChange::Config(value));
+    }
+    if deleted {
+        keys.name(kv.key()).map(RegistryChange::Delete)
+    } else {
+        keys.entry(kv).map(RegistryChange::Put)
+    }
+}
+
+/// Finds an end that the stream itself does not show: after a compaction, etcd answers with
+/// `canceled` and an empty reason, and leaves the stream open and silent.
+fn check(answer: &WatchResponse) -> Result<(), WatchError> {
     if answer.compact_revision() > 0 {
-        return Err(Ended::Compacted(answer.compact_revision()));
+        return Err(WatchError::Compacted(answer.compact_revision()));
     }
     if answer.canceled() {
-        return Err(Ended::Cancelled {
+        return Err(WatchError::Cancelled {
             reason: answer.cancel_reason().to_owned(),
             hint: None,
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cancelled(reason: &str) -> WatchError {
+        WatchError::Cancelled {
+            reason: reason.to_owned(),
+            hint: None,
+        }
+    }
+
+    #[test]
+    fn only_a_missing_permission_is_the_same_on_every_endpoint() {
+        for (error, expected) in [
+            (cancelled("etcdserver: permission denied"), false),
+            (cancelled("etcdserver: no leader"), true),
+            (WatchError::Compacted(7), true),
+            (WatchError::Closed, true),
+        ] {
+            assert_eq!(error.is_endpoint_fault(), expected, "{error}");
+        }
+    }
 }

@@ -70,9 +70,15 @@ fn reads_times_in_both_forms() {
 
 proptest! {
     #[test]
-    fn never_panics_on_damaged_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..400, to: u8) {
+    fn never_panics_on_damaged_bytes(
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        at in 0usize..400,
+        to: u8,
+    ) {
         _ = read(&bytes);
-        let mut damaged = CertificateDer::from_pem_slice(identity().0.as_bytes()).expect("a certificate").to_vec();
+        let mut damaged = CertificateDer::from_pem_slice(identity().0.as_bytes())
+            .expect("a certificate")
+            .to_vec();
         if let Some(byte) = damaged.get_mut(at) {
             *byte = to;
         }

@@ -53,7 +53,8 @@ fn context<'a>(endpoint: &'a str, access: &'a EtcdAccess) -> ErrorContext<'a> {
     }
 }
 
-/// Checks the hint for an error that comes from an https endpoint, on the first day of our certificate.
+/// Checks the hint for an error that comes from an https endpoint, on the first day of our
+/// certificate.
 fn check(words: &str, access: &EtcdAccess, expected: &str) {
     check_in(words, &context("https://a:2379", access), expected);
 }

@@ -1,0 +1,183 @@
+//! How a request to etcd fails: what came back, on which endpoint, and what may help. Pure; never
+//! asks again itself.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use etcd_client::Error as EtcdError;
+
+use crate::lease::port::RegistryError;
+
+/// How long one request may take, connecting included.
+pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
+/// gRPC codes of a connection that broke or an etcd that is unwell: cancelled, unknown, deadline
+/// exceeded, internal, unavailable (<https://grpc.io/docs/guides/status-codes>).
+const ENDPOINT_FAULTS: [i32; 5] = [1, 2, 4, 13, 14];
+/// gRPC codes of an etcd that does not let us in, or not far enough: invalid argument, permission
+/// denied, failed precondition, unauthenticated.
+const ACCESS_REFUSALS: [i32; 4] = [3, 7, 9, 16];
+/// etcd's words for a token from before users or roles changed. The library only notices expired
+/// tokens.
+const OUTDATED_TOKEN: &str = "revision of auth store is old";
+/// etcd's words for a wrong password, and for a user that it does not know.
+const REFUSED_LOGIN: &str = "invalid user ID or password";
+/// etcd's words for an etcd lease whose number is taken.
+const LEASE_EXISTS: &str = "lease already exists";
+/// The library's words for an answer above our limit. The gRPC code does not tell: etcd uses it for
+/// a compacted revision too.
+const TOO_LARGE: &str = "message length too large";
+
+/// A request that failed, with the endpoint that was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{endpoint}: {}{}", self.cause.words(), in_parentheses(hint.as_deref()))]
+pub(super) struct CallError {
+    pub(super) endpoint: String,
+    pub(super) cause: CallCause,
+    /// The probable cause, and what to do.
+    pub(super) hint: Option<String>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(super) enum CallCause {
+    /// An error of etcd, or of the connection to it.
+    Etcd(EtcdError),
+    /// No answer within [`REQUEST_DEADLINE`].
+    TimedOut,
+    /// The request was not sent: etcd refused user and password in these words a short time ago.
+    /// The words are shown again as they are, so that the status does not alternate.
+    LoginOnHold(String),
+}
+
+impl CallError {
+    /// Returns the error that the lease slice sees: what was tried, and what came back.
+    pub(super) fn during(self, operation: &str) -> RegistryError {
+        RegistryError {
+            operation: operation.to_owned(),
+            source: Box::new(self),
+        }
+    }
+}
+
+impl CallCause {
+    /// Returns whether another endpoint may do better. The connection to this one is then not worth
+    /// keeping.
+    pub(super) fn is_endpoint_fault(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::Etcd(EtcdError::TransportError(_) | EtcdError::IoError(_)) => {
+                true
+            }
+            Self::Etcd(EtcdError::GRpcStatus(_)) => self.has_code_of(&ENDPOINT_FAULTS),
+            Self::Etcd(_) | Self::LoginOnHold(_) => false,
+        }
+    }
+
+    /// Returns whether other certificates or another password may help.
+    pub(super) fn may_need_new_files(&self) -> bool {
+        match self {
+            // The files are read before a login is put on hold.
+            Self::TimedOut | Self::LoginOnHold(_) => false,
+            Self::Etcd(_) => self.is_endpoint_fault() || self.has_code_of(&ACCESS_REFUSALS),
+        }
+    }
+
+    /// Returns whether etcd wants a new token.
+    pub(super) fn is_outdated_token(&self) -> bool {
+        self.etcd_says(OUTDATED_TOKEN)
+    }
+
+    /// Returns whether etcd has checked our user and password just now, and refused them.
+    pub(super) fn is_refused_login(&self) -> bool {
+        self.etcd_says(REFUSED_LOGIN)
+    }
+
+    /// Returns whether the answer was refused for its size.
+    pub(super) fn is_too_large(&self) -> bool {
+        self.etcd_says(TOO_LARGE)
+    }
+
+    /// Returns whether an etcd lease of the wanted number exists already.
+    pub(super) fn is_granted_already(&self) -> bool {
+        self.etcd_says(LEASE_EXISTS)
+    }
+
+    /// Returns whether the etcd lease that was to be renewed does not exist.
+    pub(super) fn is_missing_lease(&self) -> bool {
+        matches!(self, Self::Etcd(EtcdError::LeaseKeepAliveError(_)))
+    }
+
+    /// Returns the words of etcd, without what the libraries in between add.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::TimedOut => format!("no answer within {} s", REQUEST_DEADLINE.as_secs()),
+            Self::LoginOnHold(words) => words.clone(),
+            Self::Etcd(EtcdError::GRpcStatus(status)) => status_words(status),
+            // The library's own text hides the causes.
+            Self::Etcd(EtcdError::TransportError(error)) => crate::error::chain(error),
+            Self::Etcd(error) => crate::error::chain(error),
+        }
+    }
+
+    fn etcd_says(&self, words: &str) -> bool {
+        self.status()
+            .is_some_and(|status| status.message().contains(words))
+    }
+
+    fn has_code_of(&self, codes: &[i32]) -> bool {
+        self.status()
+            .is_some_and(|status| codes.contains(&i32::from(status.code())))
+    }
+
+    fn status(&self) -> Option<&tonic::Status> {
+        match self {
+            Self::Etcd(EtcdError::GRpcStatus(status)) => Some(status),
+            Self::Etcd(_) | Self::TimedOut | Self::LoginOnHold(_) => None,
+        }
+    }
+}
+
+fn status_words(status: &tonic::Status) -> String {
+    let causes = status.source().map(crate::error::chain).unwrap_or_default();
+    // The message often is the innermost cause already.
+    if causes.is_empty() || causes.contains(status.message()) {
+        status.message().to_owned()
+    } else {
+        format!("{}: {causes}", status.message())
+    }
+}
+
+/// Returns the hint as the end of an error's text.
+pub(super) fn in_parentheses(hint: Option<&str>) -> String {
+    hint.map(|hint| format!(" ({hint})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An error that came from etcd itself.
+    pub(in crate::adapters::etcd) fn from_etcd(code: tonic::Code, words: &str) -> CallCause {
+        CallCause::Etcd(EtcdError::GRpcStatus(tonic::Status::new(code, words)))
+    }
+
+    #[test]
+    fn a_lease_whose_number_is_taken_is_granted_already() {
+        let says = |words| from_etcd(tonic::Code::FailedPrecondition, words);
+        assert!(says("etcdserver: lease already exists").is_granted_already());
+        assert!(!says("etcdserver: requested lease not found").is_granted_already());
+        assert!(!CallCause::TimedOut.is_granted_already());
+    }
+
+    #[test]
+    fn the_text_names_endpoint_words_and_hint() {
+        let error = CallError {
+            endpoint: "http://a:2379".to_owned(),
+            cause: CallCause::TimedOut,
+            hint: Some("start etcd".to_owned()),
+        };
+        assert_eq!(
+            crate::error::chain(&error.during("list \"/net/\"")),
+            "failed to list \"/net/\": http://a:2379: no answer within 5 s (start etcd)"
+        );
+    }
+}
