@@ -2,14 +2,16 @@
 //! only place that knows etcd. Decides which endpoint to ask, and decides nothing about leases.
 //!
 //! Arrows run down: [`Registry`]'s requests (`list`, `write`, `etcd_lease`, `watch`) -> `requests`
-//! -> `endpoints` -> its pure parts (`call_error`, `diagnose`,
+//! -> `endpoints` -> its pure parts (`connection`, `attempts`, `call_error`, `diagnose`,
 //! `login_backoff`) -> `access` -> `certificate`.
 
 mod access;
+mod attempts;
 mod call_error;
 mod certificate;
 mod check;
 mod connect;
+mod connection;
 mod diagnose;
 mod endpoints;
 mod etcd_lease;

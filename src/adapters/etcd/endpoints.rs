@@ -1,355 +1,250 @@
-//! Owns the connections to the members of etcd: stays with one that works, goes on to the next when it fails, gives every
-//! request a time limit, and takes up files that were renewed.
+//! Sends requests to the endpoints of etcd: stays with one that works, goes on to the next when it
+//! fails, limits the time of each request, and takes up renewed files. What follows a failure is
+//! decided in [`attempts`](super::attempts) and [`connection`](super::connection).
 //!
-//! One client for each endpoint: the library balances over several, and then asks dead ones as well. A client connects
-//! again by itself, but shows for ever the certificate it was made with; so it is thrown away when it fails.
+//! There is one client, for the current endpoint: a client of the library for several endpoints
+//! balances over them, and then asks dead ones as well.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 
 use etcd_client::{Client, Error as EtcdError};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use crate::adapters::etcd::access::{AccessSource, EtcdAccess};
+use crate::adapters::etcd::attempts::{Attempts, NextStep, Remedy};
 use crate::adapters::etcd::call_error::{CallCause, CallError, REQUEST_DEADLINE};
 use crate::adapters::etcd::connect;
+use crate::adapters::etcd::connection::ConnectionState;
 use crate::adapters::etcd::diagnose;
 use crate::adapters::etcd::diagnose::ErrorContext;
-use crate::adapters::etcd::login_backoff::LoginBackoff;
-use crate::lease::port;
+use crate::lease::port::RegistryError;
 use crate::reconcile::log_once::LogOnce;
 
-/// See the module.
+/// The endpoints of one etcd.
 pub(super) struct Endpoints {
     source: AccessSource,
-    access: RefCell<Rc<EtcdAccess>>,
-    /// `PREFIX/`, for what is said about permissions.
+    /// `PREFIX/`, for hints about permissions.
     prefix: String,
-    /// Made when first used: with a user, making one asks etcd for a token.
-    clients: RefCell<Vec<Option<Client>>>,
-    /// The one that worked last.
-    current: Cell<usize>,
-    /// Whether the current client has had an answer: then its certificates are not what is wrong.
-    proven: Cell<bool>,
-    /// Why the files could not be read again, so that it is said once.
-    unreadable: RefCell<LogOnce>,
-    /// What was said of failures since all was well. The caller says once that etcd is away, and the cause may show
-    /// later: at first it is but a connection that ended.
-    said: RefCell<BTreeSet<String>>,
-    /// One for all members: they have the same users.
-    login: RefCell<LoginBackoff>,
+    /// Never borrowed across an `await`.
+    state: RefCell<EndpointsState>,
+}
+
+/// All that changes while we talk to etcd.
+struct EndpointsState {
+    connection: ConnectionState<Client>,
+    reports: Reports,
+}
+
+/// What was logged already.
+#[derive(Default)]
+struct Reports {
+    unreadable_files: LogOnce,
+    /// The hints since everything last worked. The lease manager reports once that etcd is
+    /// unreachable, and the cause may show later: at first it is only a connection that ended.
+    /// Several, since endpoints may fail in different ways.
+    hints: BTreeSet<String>,
 }
 
 impl Endpoints {
+    /// Starts with the first endpoint and the files in `access`; sends nothing yet.
     pub(super) fn new(access: EtcdAccess, source: AccessSource, prefix: &str) -> Self {
-        let clients = RefCell::new(access.endpoints.iter().map(|_| None).collect());
-        warn_if_expired(&access, &source);
-        let access = RefCell::new(Rc::new(access));
-        let (current, proven) = (Cell::new(0), Cell::new(false));
-        let (unreadable, said, login) = (
-            RefCell::default(),
-            RefCell::default(),
-            RefCell::new(LoginBackoff::new()),
-        );
+        warn_if_invalid_now(&access, &source);
+        let state = EndpointsState {
+            connection: ConnectionState::new(access),
+            reports: Reports::default(),
+        };
         Self {
             source,
-            access,
             prefix: prefix.to_owned(),
-            clients,
-            current,
-            proven,
-            unreadable,
-            said,
-            login,
+            state: RefCell::new(state),
         }
     }
 
-    /// Makes a request, on each member once at most. It must be one that may be made twice.
+    /// Sends a request that does no harm when it is sent twice.
+    ///
+    /// # Errors
+    /// Returns that `operation` failed, on which endpoint, what came back, and a hint.
     pub(super) async fn call<T>(
         &self,
         operation: &str,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
-    ) -> Result<T, port::RegistryError> {
+    ) -> Result<T, RegistryError> {
         self.try_call(request)
             .await
-            .map_err(|failure| failure.during(operation))
+            .map_err(|error| error.during(operation))
     }
 
-    /// Like `call`, with the failure as it came.
+    /// Does the same as [`call`](Self::call), for a caller that looks at the cause.
+    ///
+    /// # Errors
+    /// Returns the error of the endpoint that was asked last.
     pub(super) async fn try_call<T>(
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
     ) -> Result<T, CallError> {
-        let mut members = self.clients.borrow().len();
-        let mut may_mend = true;
+        let mut attempts = Attempts::new(self.state.borrow().connection.endpoint_count());
         loop {
-            let failure = match self.ask_current(&request).await {
-                Ok(answer) => {
-                    self.proven.set(true);
-                    return Ok(answer);
-                }
-                Err(failure) => failure,
+            let error = match self.ask_current(&request).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
             };
-            if std::mem::take(&mut may_mend) && self.mend(&failure.cause) {
+            if let Some(remedy) = attempts.remedy(&error.cause)
+                && self.apply(remedy)
+            {
                 continue;
             }
-            self.say_cause(&failure);
-            members = members.saturating_sub(1);
-            if !failure.cause.is_endpoint_fault() {
-                return Err(failure);
+            self.warn_of_new_hint(&error);
+            match attempts.next_step(&error.cause) {
+                NextStep::AskNext => self.rotate(),
+                NextStep::RotateAndGiveUp => {
+                    self.rotate();
+                    return Err(error);
+                }
+                NextStep::GiveUp => return Err(error),
             }
-            self.rotate();
-            if members == 0 {
-                return Err(failure);
-            }
-            debug!(%failure, "asking another member of etcd");
+            debug!(%error, "asking the next endpoint of etcd");
         }
     }
 
-    /// All that is asked of etcd has worked, in its turn: what fails from now on is new. One answer is not enough, since
-    /// others may be refused each time.
+    /// Forgets which hints were logged, once every request that a host needs has worked: a failure
+    /// is news from now on. A single answer is not enough, since other requests may still be
+    /// refused each time.
     pub(super) fn forget_reports(&self) {
-        self.said.take();
+        self.state.borrow_mut().reports.hints.clear();
     }
 
-    /// Turns to the next member, after one has failed. The connection that has failed is not used again.
+    /// Turns to the next endpoint, after the current one has failed.
     pub(super) fn rotate(&self) {
-        self.forget_current();
-        self.proven.set(false);
-        self.current
-            .set((self.current.get() + 1) % self.clients.borrow().len().max(1));
+        self.state.borrow_mut().connection.rotate();
     }
 
-    /// Reads the files again. Answers whether they hold something new, which is then used from now on.
+    /// Reads the files again. Returns whether they have changed; then they are in use from now on.
     pub(super) fn reload_files(&self) -> bool {
-        let read = match (self.source.read)() {
-            Ok(read) => read,
+        match (self.source.read)() {
+            Ok(access) => self.use_files(access),
             Err(reason) => {
-                self.say_unreadable(&reason);
-                return false;
+                self.log_unreadable(&reason);
+                false
             }
-        };
-        self.unreadable.borrow_mut().clear();
-        let before = self.access.borrow().clone();
-        if read == *before {
-            return false;
         }
-        info!(
-            what = read.changes_since(&before),
-            "files for etcd were renewed; using the new ones"
-        );
-        warn_if_expired(&read, &self.source);
-        self.access.replace(Rc::new(read));
-        self.clients.borrow_mut().fill(None);
-        self.login.borrow_mut().reset();
+    }
+
+    /// Returns what an error of the current endpoint probably means.
+    pub(super) fn hint(&self, words: &str) -> Option<String> {
+        let connection = &self.state.borrow().connection;
+        let context = ErrorContext {
+            endpoint: &connection.url(),
+            access: &connection.access(),
+            prefix: &self.prefix,
+            proven: connection.is_proven(),
+            now: (self.source.now)(),
+        };
+        diagnose::hint(words, &context)
+    }
+
+    fn use_files(&self, access: EtcdAccess) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.reports.unreadable_files.clear();
+        let Some(what) = state.connection.replace_access(access) else {
+            return false;
+        };
+        info!(what, "files for etcd were renewed; using the new ones");
+        warn_if_invalid_now(&state.connection.access(), &self.source);
         true
     }
 
-    /// Files may be half written at this moment: those that were read before stay in use.
-    fn say_unreadable(&self, reason: &str) {
-        if self.unreadable.borrow_mut().is_new(reason) {
+    fn log_unreadable(&self, reason: &str) {
+        let reports = &mut self.state.borrow_mut().reports;
+        // The files may be half written at this moment.
+        if reports.unreadable_files.is_new(reason) {
             warn!(
                 reason,
-                "files for etcd cannot be used as they are now; going on with what they held before"
+                "files for etcd cannot be used; keeping what was read before"
             );
         } else {
             debug!(reason, "files for etcd still cannot be used");
         }
     }
 
-    fn say_cause(&self, failure: &CallError) {
-        let Some(hint) = &failure.hint else { return };
-        if self.said.borrow_mut().insert(hint.clone()) {
-            warn!(etcd = failure.endpoint, "{hint}");
+    fn warn_of_new_hint(&self, error: &CallError) {
+        let Some(hint) = &error.hint else { return };
+        if self.state.borrow_mut().reports.hints.insert(hint.clone()) {
+            warn!(etcd = error.endpoint, "{hint}");
         }
     }
 
-    /// Whether something is different now, so that the same member may do better.
-    fn mend(&self, cause: &CallCause) -> bool {
-        if cause.is_outdated_token() {
-            self.forget_current();
-            return true;
+    /// Applies a remedy. Returns whether the same endpoint may do better now.
+    fn apply(&self, remedy: Remedy) -> bool {
+        match remedy {
+            Remedy::NewToken => {
+                self.state.borrow_mut().connection.forget_client();
+                true
+            }
+            Remedy::NewFiles => self.reload_files(),
         }
-        cause.may_need_new_files() && self.reload_files()
-    }
-
-    fn forget_current(&self) {
-        if let Some(place) = self.clients.borrow_mut().get_mut(self.current.get()) {
-            *place = None;
-        }
-    }
-
-    /// What went wrong outside a call, on the current member.
-    fn failure(&self, cause: CallCause) -> CallError {
-        let hint = self.hint(&cause.words());
-        CallError {
-            endpoint: self.url(),
-            cause,
-            hint,
-        }
-    }
-
-    /// What an error of the current member probably means.
-    pub(super) fn hint(&self, words: &str) -> Option<String> {
-        let (endpoint, access) = (self.url(), self.access.borrow().clone());
-        let (proven, now) = (self.proven.get(), (self.source.now)());
-        diagnose::hint(
-            words,
-            &ErrorContext {
-                endpoint: &endpoint,
-                access: &access,
-                prefix: &self.prefix,
-                proven,
-                now,
-            },
-        )
-    }
-
-    fn url(&self) -> String {
-        self.access
-            .borrow()
-            .endpoints
-            .get(self.current.get())
-            .cloned()
-            .unwrap_or_default()
     }
 
     async fn ask_current<T>(
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
     ) -> Result<T, CallError> {
-        let answer = async { request(self.client().await?).await.map_err(CallCause::Etcd) };
+        let answer = async {
+            let client = self.client().await?;
+            request(client).await.map_err(CallCause::Etcd)
+        };
         let answer = timeout(REQUEST_DEADLINE, answer)
             .await
             .unwrap_or(Err(CallCause::TimedOut));
-        answer.map_err(|cause| {
-            self.note_refusal(&cause);
-            self.failure(cause)
-        })
+        match answer {
+            Ok(answer) => {
+                self.state.borrow_mut().connection.answered();
+                Ok(answer)
+            }
+            Err(cause) => Err(self.failed(cause)),
+        }
     }
 
-    /// A client that etcd has let in before asks for a token by itself when it is refused, each time: so it goes.
-    fn note_refusal(&self, cause: &CallCause) {
+    fn failed(&self, cause: CallCause) -> CallError {
         if cause.is_refused_login() {
-            self.forget_current();
-            self.login
-                .borrow_mut()
-                .refuse(cause.words(), Instant::now(), (self.source.random)());
+            let (now, random) = (Instant::now(), (self.source.random)());
+            let connection = &mut self.state.borrow_mut().connection;
+            connection.refuse_login(cause.words(), now, random);
+        }
+        CallError {
+            endpoint: self.state.borrow().connection.url(),
+            hint: self.hint(&cause.words()),
+            cause,
         }
     }
 
     async fn client(&self) -> Result<Client, CallCause> {
-        let current = self.current.get();
-        let made = self.clients.borrow().get(current).cloned().flatten();
-        if let Some(client) = made {
+        let client = self.state.borrow().connection.client();
+        if let Some(client) = client {
             return Ok(client);
         }
         self.reload_files();
-        self.proven.set(false);
-        if let Some(words) = self.login.borrow().on_hold(Instant::now()) {
-            return Err(CallCause::LoginOnHold(words.to_owned()));
-        }
-        let access = self.access.borrow().clone();
-        let client = connect::client(&self.url(), &access)
+        let target = self
+            .state
+            .borrow()
+            .connection
+            .connect_target(Instant::now())?;
+        // Connecting includes the login: with a user, etcd is asked for a token here.
+        let client = connect::client(&target.url, &target.access)
             .await
             .map_err(CallCause::Etcd)?;
-        self.login.borrow_mut().reset();
-        if let Some(place) = self.clients.borrow_mut().get_mut(current) {
-            *place = Some(client.clone());
-        }
+        let connection = &mut self.state.borrow_mut().connection;
+        connection.connected(&target, client.clone());
         Ok(client)
     }
 }
 
-fn warn_if_expired(access: &EtcdAccess, source: &AccessSource) {
+fn warn_if_invalid_now(access: &EtcdAccess, source: &AccessSource) {
     if let Some(reason) = diagnose::invalid_now(access, (source.now)()) {
         warn!("{reason}");
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::secret::{Credentials, Secret};
-    use std::time::SystemTime;
-
-    fn with_password(password: &str) -> EtcdAccess {
-        let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
-        let credentials = Some(Credentials {
-            user: "flannel".to_owned(),
-            password: Secret(password.to_owned()),
-        });
-        EtcdAccess {
-            endpoints,
-            credentials,
-            ..EtcdAccess::default()
-        }
-    }
-
-    /// Endpoints whose files hold what `disk` says.
-    fn endpoints(disk: &Rc<RefCell<Result<EtcdAccess, String>>>) -> Endpoints {
-        let disk = disk.clone();
-        let read = Box::new(move || disk.borrow().clone());
-        let source = AccessSource {
-            read,
-            now: || SystemTime::UNIX_EPOCH,
-            random: || 0.0,
-        };
-        Endpoints::new(with_password("old"), source, "/net/")
-    }
-
-    #[test]
-    fn goes_round_the_members() {
-        let endpoints = endpoints(&Rc::new(RefCell::new(Ok(with_password("old")))));
-        let mut seen = Vec::new();
-        for _ in 0..3 {
-            seen.push(endpoints.failure(CallCause::TimedOut).to_string());
-            endpoints.rotate();
-        }
-        assert_eq!(seen[0], "http://a:1: no answer within 5 s");
-        assert_eq!(seen[1], "http://b:1: no answer within 5 s");
-        assert_eq!(seen[2], seen[0]);
-    }
-
-    #[test]
-    fn takes_up_what_was_renewed_once_and_keeps_what_it_had_while_files_are_broken() {
-        let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
-        let endpoints = endpoints(&disk);
-        assert!(!endpoints.reload_files());
-        *disk.borrow_mut() = Err("half written".to_owned());
-        assert!(!endpoints.reload_files());
-        assert_eq!(**endpoints.access.borrow(), with_password("old"));
-        *disk.borrow_mut() = Ok(with_password("new"));
-        assert!(endpoints.reload_files());
-        assert!(!endpoints.reload_files());
-        assert_eq!(**endpoints.access.borrow(), with_password("new"));
-    }
-
-    #[tokio::test]
-    async fn credentials_that_were_refused_are_shown_again_when_the_files_hold_others() {
-        let disk = Rc::new(RefCell::new(Ok(with_password("old"))));
-        let endpoints = endpoints(&disk);
-        let status =
-            tonic::Status::invalid_argument("authentication failed, invalid user ID or password");
-        endpoints.note_refusal(&CallCause::Etcd(EtcdError::GRpcStatus(status)));
-        let again = endpoints
-            .client()
-            .await
-            .map(drop)
-            .expect_err("etcd is not asked again");
-        assert!(
-            matches!(&again, CallCause::LoginOnHold(words) if words.contains("invalid user ID")),
-            "{again:?}"
-        );
-        endpoints.note_refusal(&again);
-        *disk.borrow_mut() = Ok(with_password("new"));
-        let asked = endpoints
-            .client()
-            .await
-            .map(drop)
-            .expect_err("nobody is there");
-        assert!(matches!(asked, CallCause::Etcd(_)), "{asked:?}");
-    }
-}
+mod tests;

@@ -1,0 +1,96 @@
+//! The endpoints with files that a test changes; nothing listens at their addresses.
+
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use super::*;
+use crate::adapters::etcd::call_error::tests::from_etcd;
+use crate::model::secret::{Credentials, Secret};
+
+/// What the files hold, or why they cannot be read.
+type Disk = Rc<RefCell<Result<EtcdAccess, String>>>;
+
+fn with_password(password: &str) -> EtcdAccess {
+    let endpoints = vec!["http://a:1".to_owned(), "http://b:1".to_owned()];
+    let credentials = Some(Credentials {
+        user: "flannel".to_owned(),
+        password: Secret(password.to_owned()),
+    });
+    EtcdAccess {
+        endpoints,
+        credentials,
+        ..EtcdAccess::default()
+    }
+}
+
+fn disk() -> Disk {
+    Rc::new(RefCell::new(Ok(with_password("old"))))
+}
+
+fn endpoints(disk: &Disk) -> Endpoints {
+    let disk = disk.clone();
+    let source = AccessSource {
+        read: Box::new(move || disk.borrow().clone()),
+        now: || SystemTime::UNIX_EPOCH,
+        random: || 0.0,
+    };
+    Endpoints::new(with_password("old"), source, "/net/")
+}
+
+fn access(endpoints: &Endpoints) -> EtcdAccess {
+    (*endpoints.state.borrow().connection.access()).clone()
+}
+
+#[test]
+fn names_the_endpoint_that_failed_and_goes_on_to_the_next() {
+    let endpoints = endpoints(&disk());
+    let mut errors = Vec::new();
+    for _ in 0..3 {
+        errors.push(endpoints.failed(CallCause::TimedOut).to_string());
+        endpoints.rotate();
+    }
+    assert_eq!(errors[0], "http://a:1: no answer within 5 s");
+    assert_eq!(errors[1], "http://b:1: no answer within 5 s");
+    assert_eq!(errors[2], errors[0]);
+}
+
+#[test]
+fn takes_up_renewed_files_once_and_keeps_the_old_ones_while_files_are_broken() {
+    let disk = disk();
+    let endpoints = endpoints(&disk);
+    assert!(!endpoints.reload_files());
+    *disk.borrow_mut() = Err("half written".to_owned());
+    assert!(!endpoints.reload_files());
+    assert_eq!(access(&endpoints), with_password("old"));
+    *disk.borrow_mut() = Ok(with_password("new"));
+    assert!(endpoints.reload_files());
+    assert!(!endpoints.reload_files());
+    assert_eq!(access(&endpoints), with_password("new"));
+}
+
+#[tokio::test]
+async fn refused_credentials_are_sent_again_when_the_files_hold_others() {
+    let disk = disk();
+    let endpoints = endpoints(&disk);
+    endpoints.failed(from_etcd(
+        tonic::Code::InvalidArgument,
+        "authentication failed, invalid user ID or password",
+    ));
+    let on_hold = endpoints
+        .client()
+        .await
+        .map(drop)
+        .expect_err("etcd is not asked again");
+    assert!(
+        matches!(&on_hold, CallCause::LoginOnHold(words) if words.contains("invalid user ID")),
+        "{on_hold:?}"
+    );
+    endpoints.failed(on_hold);
+    *disk.borrow_mut() = Ok(with_password("new"));
+    let asked = endpoints
+        .client()
+        .await
+        .map(drop)
+        .expect_err("nothing listens there");
+    assert!(matches!(asked, CallCause::Etcd(_)), "{asked:?}");
+}
