@@ -1,7 +1,7 @@
 //! Reads the network config, the JSON value of `PREFIX/config`: which keys it has, their defaults, and which values are
 //! refused and why. An operator writes it, so everything in it is checked here, once. Pure.
 //!
-//! Source: flannel v0.28 `pkg/subnet/config.go` and `pkg/backend/vxlan/vxlan.go`; `docs/config.md` lists what this daemon
+//! Source: flannel v0.28 `pkg/subnet/config.go` and `pkg/backend/vxlan/vxlan.go`; `docs/reference/network-config.md` lists what this daemon
 //! accepts.
 
 mod backend;

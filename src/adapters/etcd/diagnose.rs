@@ -130,7 +130,7 @@ fn permission_hint(context: &ErrorContext<'_>) -> String {
     let (user, prefix) = (user(context.access), context.prefix);
     format!(
         "{user} needs to read \"{prefix}\" and write \"{prefix}subnets/\": \
-            grant both as in docs/etcd.md"
+            grant both as in docs/how-to/etcd-tls-and-auth.md"
     )
 }
 
