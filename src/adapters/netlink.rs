@@ -341,7 +341,9 @@ impl Netlink {
             .filter(|op| matches!(op, Op::PutFdb(..) | Op::DelFdb(..)))
             .count();
         let answers = match fdb > MANY {
-            true => self.monitor.deaf_to_fdb(|| self.bulk.execute(requests)),
+            true => self
+                .monitor
+                .with_fdb_events_muted(|| self.bulk.execute(requests)),
             false => self.bulk.execute(requests),
         };
         for (op, answer) in sent.into_iter().zip(answers) {

@@ -1,113 +1,115 @@
-//! Owns the sockets on which the kernel asks for addresses: one for L3, one for L2. They hear nothing else, above all not
-//! the echoes of our own changes, which would overrun them.
+//! The sockets on which the kernel asks for addresses: one for L3 misses (no neighbour), one for L2 misses (no FDB
+//! entry). They receive nothing else: events of our own changes would overrun them.
 //!
-//! Two, because a flood of packets to an unknown Ethernet address makes a question for each packet, 100,000 in a second:
-//! it must not stand before the questions for IP addresses, which come once a second each and hold packets that wait.
-//! Of such a flood only a sample is heard; the packets after those that were dropped ask again.
+//! They are two because a flood of packets to an unknown Ethernet address makes an L2 miss for each packet, 100,000 in
+//! a second. These must not stand in line before L3 misses, which come once a second for each address and each hold a
+//! packet that waits. Of L2 misses only a sample is received: each later packet makes another one.
 
 use std::io;
 use std::time::Duration;
 
+use nix::libc::{RTM_GETNEIGH, RTNLGRP_NEIGH};
 use tokio::time::{Instant, sleep_until};
 
 use crate::adapters::netlink::decode;
-use crate::adapters::netlink::listen::{Listener, Only};
+use crate::adapters::netlink::listen::{Filter, Listener};
 use crate::overlay::port::{Event, Miss};
 
-/// `RTNLGRP_NEIGH` of linux/rtnetlink.h.
-const NEIGHBOUR_GROUP: u32 = 3;
-/// `RTM_GETNEIGH` of linux/rtnetlink.h.
-pub(super) const RTM_GETNEIGH: u16 = 30;
-/// Flags of questions of the neighbour table (`neigh_app_ns`): `NLM_F_REQUEST`.
-const ASKED_BY_NEIGHBOURS: u16 = 1;
-/// Flags of questions of the vxlan driver (`vxlan_fdb_notify`): none.
-const ASKED_BY_VXLAN: u16 = 0;
-/// Room for questions of the neighbour table, in bytes: 10,000 of them.
-const L3_BUFFER: usize = 8 << 20;
-/// Room for questions of the driver: a sample.
-const L2_BUFFER: usize = 64 << 10;
-/// Questions of the driver that are heard in one slice of time.
-const L2_SAMPLE: u32 = 32;
-/// A slice of time.
-const SLICE: Duration = Duration::from_millis(10);
+/// Header flags of an L3 miss: `NLM_F_REQUEST` (`neigh_app_ns`, net/core/neighbour.c).
+const L3_MISS_FLAGS: u16 = 1;
+/// Header flags of an L2 miss: none (`vxlan_fdb_notify`, drivers/net/vxlan/vxlan_core.c).
+const L2_MISS_FLAGS: u16 = 0;
+/// Room for L3 misses that wait, in bytes: 10,000 of them.
+const L3_BUFFER_BYTES: usize = 8 << 20;
+/// Room for L2 misses that wait, in bytes: some 75 of them.
+const L2_BUFFER_BYTES: usize = 64 << 10;
+/// L2 misses that are received in one interval.
+const MAX_L2_MISSES_PER_INTERVAL: u32 = 32;
+/// The interval for which L2 misses are counted.
+const L2_INTERVAL: Duration = Duration::from_millis(10);
 
-/// See the module.
+/// The kernel's questions for addresses.
 pub(super) struct Misses {
     l3: Listener,
-    l2: Listener,
-    /// Questions of the driver heard in this slice, and its end.
-    heard: u32,
-    slice_end: Instant,
+    l2: L2Sample,
+}
+
+/// Receives a limited number of L2 misses in each interval.
+struct L2Sample {
+    listener: Listener,
+    /// L2 misses received in this interval.
+    received: u32,
+    interval_end: Instant,
 }
 
 impl Misses {
-    /// Opens the sockets; must be called inside a runtime.
+    /// Opens the sockets; must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.
     pub(super) fn open() -> io::Result<Self> {
-        let listen = |flags, buffer| {
-            Listener::open(
-                &[NEIGHBOUR_GROUP],
-                Only::TypeAndFlags(RTM_GETNEIGH, flags),
-                buffer,
-            )
-        };
-        let l3 = listen(ASKED_BY_NEIGHBOURS, L3_BUFFER)?;
-        let l2 = listen(ASKED_BY_VXLAN, L2_BUFFER)?;
         Ok(Self {
-            l3,
-            l2,
-            heard: 0,
-            slice_end: Instant::now() + SLICE,
+            l3: open(L3_MISS_FLAGS, L3_BUFFER_BYTES)?,
+            l2: L2Sample {
+                listener: open(L2_MISS_FLAGS, L2_BUFFER_BYTES)?,
+                received: 0,
+                interval_end: Instant::now() + L2_INTERVAL,
+            },
         })
     }
 
-    /// The next question about the device with this index. Cancel-safe.
+    /// Waits for the next miss on the device with this index, or the news that L3 misses were lost. Cancel-safe.
+    ///
+    /// # Errors
+    /// A socket is broken.
     pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
-        let Self {
-            l3,
-            l2,
-            heard,
-            slice_end,
-        } = self;
         loop {
-            // Both arms are cancel-safe; L3 goes first, packets wait for it.
+            // Both arms are cancel-safe. L3 goes first, because packets wait for the answer.
             let datagram = tokio::select! {
                 biased;
-                datagram = l3.next() => match datagram? {
+                datagram = self.l3.next() => match datagram? {
                     Some(datagram) => datagram,
                     None => return Ok(Event::MissesLost),
                 },
-                datagram = sample(l2, heard, slice_end) => match datagram? {
+                datagram = self.l2.next() => match datagram? {
                     Some(datagram) => datagram,
+                    // The next packet asks again.
                     None => continue,
                 },
             };
-            if let Some(miss) = question(&datagram, device) {
+            if let Some(miss) = miss_on(&datagram, device) {
                 return Ok(Event::Miss(miss));
             }
         }
     }
 }
 
-/// The next question of the driver, at most [`L2_SAMPLE`] in a slice of time.
-async fn sample(
-    l2: &mut Listener,
-    heard: &mut u32,
-    slice_end: &mut Instant,
-) -> io::Result<Option<Vec<u8>>> {
-    if *heard >= L2_SAMPLE {
-        sleep_until(*slice_end).await;
+impl L2Sample {
+    /// Waits for the next L2 miss; `None` if some were lost. Cancel-safe: counts only what it returns.
+    async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        if self.received >= MAX_L2_MISSES_PER_INTERVAL {
+            sleep_until(self.interval_end).await;
+        }
+        let datagram = self.listener.next().await;
+        let now = Instant::now();
+        if now >= self.interval_end {
+            self.received = 0;
+            self.interval_end = now + L2_INTERVAL;
+        }
+        self.received += 1;
+        datagram
     }
-    let datagram = l2.next().await;
-    let now = Instant::now();
-    if now >= *slice_end {
-        *heard = 0;
-        *slice_end = now + SLICE;
-    }
-    *heard += 1;
-    datagram
 }
 
-fn question(datagram: &[u8], device: Option<u32>) -> Option<Miss> {
+fn open(flags: u16, buffer: usize) -> io::Result<Listener> {
+    let filter = Filter::Only {
+        kind: RTM_GETNEIGH,
+        flags,
+    };
+    Listener::open(&[RTNLGRP_NEIGH], filter, buffer)
+}
+
+fn miss_on(datagram: &[u8], device: Option<u32>) -> Option<Miss> {
     let (index, miss) = decode::miss(datagram)?;
     (Some(index) == device).then_some(miss)
 }

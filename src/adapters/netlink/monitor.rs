@@ -1,72 +1,81 @@
-//! Owns the socket on which the kernel tells of changes that others make: to the device, its addresses, FDB, neighbours
-//! and routes. Our own changes are filtered out in the kernel, but for FDB entries, for which it does not say who made
-//! them.
+//! The socket on which the kernel announces changes by other programs: of the device, its addresses, FDB, neighbours and
+//! routes. The kernel filters out what we change ourselves, except FDB entries, for which it does not say who made them.
 
 use std::io;
 use std::time::Duration;
 
+use nix::libc::{
+    RTM_GETNEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_LINK, RTNLGRP_NEIGH,
+};
 use tokio::time::{Instant, sleep_until};
 
 use crate::adapters::netlink::decode;
-use crate::adapters::netlink::listen::{Listener, Only};
-use crate::adapters::netlink::misses::RTM_GETNEIGH;
+use crate::adapters::netlink::listen::{Filter, Listener};
 use crate::overlay::port::Event;
 
-/// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE` of linux/rtnetlink.h.
-const GROUPS: [u32; 4] = [1, 3, 5, 7];
-/// `AF_BRIDGE` of linux/socket.h, the family of FDB entries.
+const GROUPS: [u32; 4] = [
+    RTNLGRP_LINK,
+    RTNLGRP_NEIGH,
+    RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_ROUTE,
+];
+/// Family of FDB entries (linux/socket.h).
 const AF_BRIDGE: u8 = 7;
-/// Work that is done in many pieces is over when none came for this long.
-const QUIET: Duration = Duration::from_secs(1);
+/// How long after the last muted batch the loss is reported: one report for work in many batches.
+const LOST_REPORT_DELAY: Duration = Duration::from_secs(1);
 /// Room for changes that wait, in bytes: some thousands.
-const BUFFER: usize = 4 << 20;
+const BUFFER_BYTES: usize = 4 << 20;
 
-/// See the module.
+/// The changes that other programs make.
 pub(super) struct Monitor {
     listener: Listener,
-    own: u32,
-    /// When to say that changes went unheard, if they did.
-    confess_at: Option<Instant>,
+    own_port: u32,
+    /// When to report that FDB changes were not received, if any may have been missed.
+    report_lost_at: Option<Instant>,
 }
 
 impl Monitor {
-    /// Opens the socket; must be called inside a runtime. `own` is the port of the socket on which we change things.
-    pub(super) fn open(own: u32) -> io::Result<Self> {
-        let listener =
-            Listener::open(&GROUPS, Only::NeitherTypeNorPort(RTM_GETNEIGH, own), BUFFER)?;
+    /// Opens the socket; must be called inside a tokio runtime. `own_port` is the port of the socket on which we change
+    /// the kernel.
+    ///
+    /// # Errors
+    /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.
+    pub(super) fn open(own_port: u32) -> io::Result<Self> {
         Ok(Self {
-            listener,
-            own,
-            confess_at: None,
+            listener: Listener::open(&GROUPS, by_others(own_port, None), BUFFER_BYTES)?,
+            own_port,
+            report_lost_at: None,
         })
     }
 
-    /// Does something while no change of an FDB entry is heard: the echoes of many of our own would take as long as they
-    /// themselves. What others change meanwhile is made up for by saying that changes were lost.
-    pub(super) fn deaf_to_fdb<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        let deaf = Only::NeitherTypeNorPortNorFamily(RTM_GETNEIGH, self.own, AF_BRIDGE);
-        if self.listener.filter(deaf).is_ok() {
-            self.confess_at = Some(Instant::now() + QUIET);
+    /// Runs `work` while no event of an FDB entry is received: to read the events of many entries of our own takes as long
+    /// as to make them. What others change meanwhile is covered by a report that changes were lost.
+    pub(super) fn with_fdb_events_muted<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let muted = by_others(self.own_port, Some(AF_BRIDGE));
+        if self.listener.set_filter(muted).is_ok() {
+            self.report_lost_at = Some(Instant::now() + LOST_REPORT_DELAY);
         }
         let done = work();
-        if let Err(error) = self
-            .listener
-            .filter(Only::NeitherTypeNorPort(RTM_GETNEIGH, self.own))
-        {
-            // Then the audit has to find what others do to the FDB.
-            tracing::debug!(%error, "failed to listen to the FDB again");
+        if let Err(error) = self.listener.set_filter(by_others(self.own_port, None)) {
+            // The audit finds later what others do to the FDB.
+            tracing::debug!(%error, "failed to receive FDB events again");
         }
         done
     }
 
-    /// The next change that concerns the device with this index, or any link. Cancel-safe.
+    /// Waits for the next change of any link or of the device with this index, or the news that changes were lost.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// The socket is broken.
     pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
         loop {
-            // Both arms are cancel-safe: a datagram stays in its queue, a time is a time.
+            let report_lost_at = self.report_lost_at;
+            // Both arms are cancel-safe: a datagram stays in the socket, a point in time stays the same.
             let datagram = tokio::select! {
                 datagram = self.listener.next() => datagram?,
-                () = sleep_until(self.confess_at.unwrap_or_else(Instant::now)), if self.confess_at.is_some() => {
-                    self.confess_at = None;
+                () = sleep_until(report_lost_at.unwrap_or_else(Instant::now)), if report_lost_at.is_some() => {
+                    self.report_lost_at = None;
                     None
                 }
             };
@@ -77,5 +86,14 @@ impl Monitor {
                 return Ok(Event::Changed(change));
             }
         }
+    }
+}
+
+/// Passes changes by other programs, but not the questions for addresses that the group of neighbours has too.
+fn by_others(own_port: u32, muted_family: Option<u8>) -> Filter {
+    Filter::Except {
+        kind: RTM_GETNEIGH,
+        port: own_port,
+        family: muted_family,
     }
 }

@@ -1,5 +1,9 @@
-//! Owns reading and writing kernel settings below `/proc/sys`, and its lists of UDP sockets: those of our network namespace.
-#![expect(clippy::disallowed_methods, reason = "/proc is this adapter's outside")]
+//! Reads and writes kernel settings below `/proc/sys`, and reads the lists of UDP sockets in `/proc/net`. Both are those
+//! of our network namespace.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this adapter is the one that reads and writes /proc"
+)]
 
 use std::fs;
 use std::io;
@@ -7,12 +11,15 @@ use std::path::PathBuf;
 
 use crate::host::checks;
 
-/// The value of a setting, or `None` if this kernel does not have it.
+/// Returns the value of a setting, `net/ipv4/ip_forward` for example; `None` if this kernel does not have it.
 pub(super) fn read(path: &str) -> Option<i32> {
     fs::read_to_string(full(path)).ok()?.trim().parse().ok()
 }
 
-/// Sets it. A setting that this kernel does not have (IPv6 is off, say) needs no value.
+/// Sets a setting. One that this kernel does not have, because IPv6 is off for example, needs no value.
+///
+/// # Errors
+/// The kernel refuses the value, or `/proc/sys` is read-only.
 pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
     match fs::write(full(path), value.to_string()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -20,13 +27,17 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
     }
 }
 
-/// UDP ports that somebody has, for IPv4 and for IPv6.
+/// Returns the UDP ports in use for IPv4, and those in use for IPv6 that may also be in use for IPv4.
 pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
     (
-        checks::udp_ports(&read("/proc/net/udp")),
-        checks::udp6_ports(&read("/proc/net/udp6")),
+        checks::udp_ports(&text("/proc/net/udp")),
+        checks::udp6_ports(&text("/proc/net/udp6")),
     )
+}
+
+/// A file that is missing, because IPv6 is off for example, lists nothing.
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
 }
 
 fn full(path: &str) -> PathBuf {
