@@ -1,6 +1,7 @@
 //! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
 
 mod etcd_access;
+pub(crate) mod settings;
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -31,7 +32,6 @@ use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 use crate::overlay::reconciler::OverlayReconciler;
-use crate::overlay::{OWNER, OverlaySettings};
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
 use crate::peers::snapshot_file;
 use crate::peers::task;
@@ -66,7 +66,8 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         &options.etcd.prefix,
     );
     let health_listener = http::bind(options.healthz).await?;
-    let control_listener = control_socket::bind(&options.socket).await?;
+    let control_listener =
+        control_socket::bind(&settings::socket_path(&options.subnet_file)).await?;
     let (netlink, driver) = netlink::open()?;
     let mut tasks = JoinSet::new();
     let (reload_sender, reload) = mpsc::channel(1);
@@ -94,7 +95,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let found = crate::host::run::of_host(&netlink, &external).await;
     tasks.spawn_local(said(crate::host::run::of_network(
         found,
-        local(&options, &external),
+        settings::overlay(&options, &external),
         vitals.membership.clone(),
     )));
     let last = start(
@@ -207,7 +208,7 @@ fn start(
 
     let mut runner = OverlayReconciler::new(
         netlink,
-        local(options, &external),
+        settings::overlay(options, &external),
         tell.condition(ConditionType::KernelInSync),
         ask,
         random,
@@ -224,7 +225,7 @@ fn start(
     );
     let files_settings = FilesSettings {
         subnet_file: options.subnet_file.clone(),
-        docker_opts_file: options.docker_opts_file.clone(),
+        docker_opts_file: settings::docker_opts_file(options),
         ip_masq: options.ip_masq,
         external,
     };
@@ -364,18 +365,4 @@ fn boot_time() -> Duration {
 )]
 fn wall_time() -> SystemTime {
     SystemTime::now()
-}
-
-fn local(options: &Options, external: &ExternalInterface) -> OverlaySettings {
-    let alias = format!("{OWNER}{}", options.etcd.prefix);
-    let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
-    let checksums_in_software = options.checksums_in_software;
-    OverlaySettings {
-        external: external.clone(),
-        alias,
-        blackhole,
-        checksums_in_software,
-        peering,
-        idle,
-    }
 }

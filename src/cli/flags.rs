@@ -1,44 +1,50 @@
-//! Owns the spelling of the options and the words of `--help`. What they mean together is `cli`'s. Pure.
+//! Declares the options of the daemon and the words of its `--help`. What options mean together is decided in `checks`.
+//! Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 use regex::Regex;
 
-use crate::cli::{ANYWHERE, SUBNET_FILE};
+use crate::cli::values::{
+    address, go_bool, ipv4_address, ipv6_address, node_id, port, positive_seconds, renew_margin,
+    seconds, verbosity,
+};
+use crate::cli::{FirewallOption, OffloadOption, PeersOption, STATE_DIR, SUBNET_FILE};
 
-const EXAMPLES: &str = "\
+const GUIDE: &str = "\
 Commands:
-  flanneld status         how the daemon on this host is, and which leases it does not use
-  flanneld cleanup        removes what a daemon that was stopped has left on this host
-  flanneld docker-opts    options for dockerd from subnet.env, as mk-docker-opts.sh writes them
+  flanneld status         show the state of the daemon on this host
+  flanneld cleanup        remove what a stopped daemon has left on this host
+  flanneld docker-opts    write options for dockerd from subnet.env, like mk-docker-opts.sh
 
-Every option can also be set in the environment: FLANNELD_ and the option in capitals, with _ for -,
-as in FLANNELD_ETCD_ENDPOINTS. The command line wins. Go's spellings work too: -iface=eth0, --ip-masq=true.
+Each option has an environment variable: the name in capitals with _ for -, after FLANNELD_. For example,
+FLANNELD_ETCD_ENDPOINTS sets --etcd-endpoints. The command line takes precedence. flanneld also accepts
+Go's spellings: -iface=eth0, --ip-masq=true.
 
-The network is described by one key in etcd, which the daemon waits for:
+One key in etcd describes the network. flanneld waits until it exists:
   etcdctl put /coreos.com/network/config '{\"Network\": \"10.5.0.0/16\", \"Backend\": {\"Type\": \"vxlan\"}}'
 
 Examples:
-  flanneld                                          etcd on this host, interface of the default route
+  flanneld                          use the etcd on this host and the interface of the default route
+  flanneld --iface=192.168.56.11    use the interface with this address, for example in a Vagrant machine
   flanneld --etcd-endpoints=http://10.0.0.1:2379,http://10.0.0.2:2379 --iface=eth1 --ip-masq
-  flanneld --iface=192.168.56.11                    a Vagrant machine whose first interface is NAT
 
-What it does can be seen with:
+See what flanneld has set up on this host:
   cat /run/flannel/subnet.env; ip -d link show flannel.1; ip route; ip neigh; bridge fdb show dev flannel.1
   etcdctl get --prefix /coreos.com/network";
 
-/// Gives this host a subnet of an overlay network and carries packets between the hosts in VXLAN.
+/// Gives this host a subnet of an overlay network and carries packets between the hosts over VXLAN.
 #[derive(Debug, Parser)]
-#[command(name = "flanneld", version, about, after_long_help = EXAMPLES)]
+#[command(name = "flanneld", version, about, after_long_help = GUIDE)]
 #[command(
     args_override_self = true,
     disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub(super) struct Flags {
-    /// URLs of etcd's members, parted by commas
+    /// URLs of the etcd members, separated by commas
     #[arg(
         long,
         value_name = "URL,...",
@@ -47,7 +53,7 @@ pub(super) struct Flags {
         help_heading = "etcd"
     )]
     pub(super) etcd_endpoints: Vec<String>,
-    /// Prefix of all keys of this network
+    /// Prefix of all keys of this overlay in etcd
     #[arg(
         long,
         value_name = "KEY",
@@ -55,30 +61,31 @@ pub(super) struct Flags {
         help_heading = "etcd"
     )]
     pub(super) etcd_prefix: String,
-    /// Our key for TLS (PEM)
+    /// Private key of the client certificate (PEM). It requires --etcd-certfile
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_keyfile: Option<PathBuf>,
-    /// Our certificate for TLS (PEM)
+    /// Client certificate that flanneld presents to etcd (PEM). It requires --etcd-keyfile
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_certfile: Option<PathBuf>,
-    /// Authorities whose certificates we accept from etcd (PEM); those of the system if not given
+    /// Certificates of the authorities that may sign etcd's certificate (PEM). By default flanneld accepts
+    /// those that the system trusts
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_cafile: Option<PathBuf>,
-    /// User, where etcd has authentication turned on
+    /// User that logs in to etcd. You need it if etcd has authentication enabled
     #[arg(long, value_name = "NAME", help_heading = "etcd")]
     pub(super) etcd_username: Option<String>,
-    /// The user's password; better in a file or in the environment, where other users do not see it
+    /// Password of the user. Other users of this host can read a command line: prefer --etcd-password-file
     #[arg(long, value_name = "TEXT", help_heading = "etcd")]
     pub(super) etcd_password: Option<String>,
-    /// File that holds the user's password; read again when etcd refuses it
+    /// File that contains the password of the user. flanneld reads it again when etcd refuses the password
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_password_file: Option<PathBuf>,
 
-    /// Name of this host among the members; without it, one that is derived from /etc/machine-id
+    /// Name of this host in the overlay. Each host needs a different one. By default flanneld derives it
+    /// from /etc/machine-id
     #[arg(long, value_name = "NAME", value_parser = node_id, help_heading = "This host")]
     pub(super) node_id: Option<String>,
-    /// When the entries for other hosts are made: all as soon as their leases are known, or those for pod addresses when
-    /// a packet needs them, for overlays whose hosts talk to few others
+    /// When to create the kernel entries for other hosts
     #[arg(
         long,
         value_enum,
@@ -86,25 +93,28 @@ pub(super) struct Flags {
         default_value = "eager",
         help_heading = "This host"
     )]
-    pub(super) peers: Peers,
-    /// With --peers=on-demand: the time after which the entry for an address that is not used goes
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = clap::value_parser!(u32).range(1..), help_heading = "This host")]
+    pub(super) peers: PeersOption,
+    /// With --peers=on-demand, remove the entry of an address that no packet has used for this long
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = positive_seconds, help_heading = "This host")]
     pub(super) peers_idle: u32,
-    /// Interface that carries the overlay, by name or address; may be given several times, the first that is there is
-    /// taken. Without any of the --iface options: the way to etcd, else the default route
+    /// Interface that carries the overlay, by name or IPv4 address. You can repeat the option: flanneld
+    /// takes the first interface that exists. Without any --iface option it takes the interface of the
+    /// route to etcd, or else of the default route
     #[arg(long, value_name = "NAME|ADDRESS", help_heading = "This host")]
     pub(super) iface: Vec<String>,
-    /// Pattern for the interface's name or address, tried after --iface; may be given several times
+    /// Regular expression that matches the interface's name or address. flanneld tries it after --iface.
+    /// You can repeat the option
     #[arg(long, value_name = "REGEX", help_heading = "This host")]
     pub(super) iface_regex: Vec<Regex>,
-    /// Take the interface through which this address is reached, tried after --iface-regex
-    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    /// Take the interface through which this host reaches the address. flanneld tries it after
+    /// --iface-regex
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
     pub(super) iface_can_reach: Option<Ipv4Addr>,
-    /// Address under which other hosts reach this one, if it is not the interface's own (behind NAT)
-    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    /// Address at which other hosts reach this one, if it is not the address of the interface, for example
+    /// behind NAT
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
     pub(super) public_ip: Option<Ipv4Addr>,
-    /// off: the kernel makes the checksums of packets between pods itself. For network cards that spoil them inside of
-    /// VXLAN (ping works, TCP does not); costs most of the throughput
+    /// Whether the kernel leaves the checksums of packets between pods to the network card
     #[arg(
         long,
         value_enum,
@@ -112,25 +122,27 @@ pub(super) struct Flags {
         default_value = "keep",
         help_heading = "This host"
     )]
-    pub(super) tx_checksum_offload: Offload,
-    /// Accepted for flannel's sake: this version carries IPv4 only
-    #[arg(long, value_name = "ADDRESS", help_heading = "This host")]
+    pub(super) tx_checksum_offload: OffloadOption,
+    /// Accepted because flannel has this option. It has no effect: this version carries IPv4 only
+    #[arg(long, value_name = "ADDRESS", value_parser = ipv6_address, help_heading = "This host")]
     pub(super) public_ipv6: Option<Ipv6Addr>,
 
-    /// Masquerade packets that leave the overlay or come into it through another host
+    /// Masquerade packets from pods to addresses outside the overlay, and packets from outside that this
+    /// host forwards to the pods of other hosts
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_masq: bool,
-    /// Masquerade without random ports
+    /// Do not randomize the source ports of masqueraded packets
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_masq_fully_random_disable: bool,
-    /// Allow forwarding from and to the overlay where the policy is to drop (Docker sets it)
+    /// Accept forwarded packets from and to the overlay, even if the policy of the FORWARD chain is to drop
+    /// (Docker sets it)
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) iptables_forward_rules: bool,
-    /// What carries the rules. auto: what EnableNFTables in the network's config says, else nftables where it works. The
-    /// rules for forwarding are in iptables in any case, beside those that might drop
+    /// Tool that holds the rules for masquerading. The rules for forwarded packets are always in iptables,
+    /// beside the rules that might drop these packets
     #[arg(
         long,
         value_enum,
@@ -138,90 +150,52 @@ pub(super) struct Flags {
         default_value = "auto",
         help_heading = "Packet filter"
     )]
-    pub(super) firewall: Firewall,
-    /// Time between two looks at rules in iptables-legacy, of whose changes the kernel does not tell
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Packet filter")]
+    pub(super) firewall: FirewallOption,
+    /// How often to check rules in iptables-legacy. The kernel reports changes of all other rules, so
+    /// flanneld repairs those at once
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = "Packet filter")]
     pub(super) iptables_resync: u32,
-    /// Drop packets to addresses of our subnet that no pod has, instead of sending them to the default route
+    /// Drop packets to addresses of this host's subnet that no pod has. Otherwise they follow the default
+    /// route
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_blackhole_route: bool,
 
-    /// Where to say which subnet this host has
+    /// File to which flanneld writes the subnet of this host
     #[arg(long, value_name = "FILE", default_value = SUBNET_FILE, help_heading = "Files")]
     pub(super) subnet_file: PathBuf,
-    /// Where to put the options for Docker, for systemd's EnvironmentFile=; beside subnet.env if not given
+    /// File to which flanneld writes the options for Docker, for EnvironmentFile= in a systemd unit. By
+    /// default it is beside the --subnet-file
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub(super) docker_opts_file: Option<PathBuf>,
-    /// Where to keep the last known state, from which a restart works while etcd is away
-    #[arg(
-        long,
-        value_name = "DIRECTORY",
-        default_value = "/var/lib/flannel",
-        help_heading = "Files"
-    )]
+    /// Directory in which flanneld saves its last known state. With it flanneld can restart while etcd is
+    /// unreachable
+    #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR, help_heading = "Files")]
     pub(super) state_dir: PathBuf,
 
-    /// The lease, which lasts a day, is renewed at least this long before it ends; usually much earlier
-    #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = clap::value_parser!(u16).range(1..1440), help_heading = "Operation")]
+    /// Renew the lease at least this long before it expires. A lease lasts a day, and flanneld usually
+    /// renews it much earlier
+    #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin, help_heading = "Operation")]
     pub(super) subnet_lease_renew_margin: u16,
-    /// When more than half of the peers vanish from etcd at once, as from one that was emptied or restored, they are kept
-    /// for this long; 0 removes them at once
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value = "60",
-        help_heading = "Operation"
-    )]
+    /// How long to keep peers when more than half of them vanish from etcd at once, for example because
+    /// etcd was emptied or restored. 0 removes them at once
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, help_heading = "Operation")]
     pub(super) removal_grace: u32,
-    /// Address for /healthz and /readyz
-    #[arg(long, value_name = "ADDRESS", default_value_t = ANYWHERE, help_heading = "Operation")]
+    /// Address on which flanneld serves /healthz and /readyz
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0", value_parser = address, help_heading = "Operation")]
     pub(super) healthz_ip: IpAddr,
-    /// Port for /healthz and /readyz; 0 turns them off
-    #[arg(
-        long,
-        value_name = "PORT",
-        default_value = "0",
-        help_heading = "Operation"
-    )]
+    /// Port on which flanneld serves /healthz and /readyz. 0 turns them off
+    #[arg(long, value_name = "PORT", default_value = "0", value_parser = port, help_heading = "Operation")]
     pub(super) healthz_port: u16,
-    /// How much to log: 0 changes of state, from 1 every decision, from 10 every message
-    #[arg(
-        short = 'v',
-        long = "v",
-        value_name = "LEVEL",
-        default_value = "0",
-        help_heading = "Operation"
-    )]
+    /// How much to log: 0 for changes of state, 1 to 9 for every decision, 10 for every message
+    #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value = "0", value_parser = verbosity, help_heading = "Operation")]
     pub(super) verbosity: u8,
 
     #[command(flatten)]
     pub(super) kubernetes: Kubernetes,
 }
 
-/// Values of `--peers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Peers {
-    Eager,
-    OnDemand,
-}
-
-/// Values of `--tx-checksum-offload`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Offload {
-    Keep,
-    Off,
-}
-
-/// Values of `--firewall`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Firewall {
-    Auto,
-    Nftables,
-    Iptables,
-}
-
-/// Options of flannel that belong to its Kubernetes mode: known so that they can be refused with a sentence.
+/// The options of flannel's Kubernetes mode. They exist here only to be refused with a sentence.
 #[derive(Debug, Args)]
 pub(super) struct Kubernetes {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -241,6 +215,7 @@ pub(super) struct Kubernetes {
 }
 
 impl Kubernetes {
+    /// Returns the first option that is given and not false.
     pub(super) fn first_given(&self) -> Option<&'static str> {
         let options = [
             ("kube-subnet-mgr", &self.kube_subnet_mgr),
@@ -254,32 +229,13 @@ impl Kubernetes {
             ),
             ("use-multi-cluster-cidr", &self.use_multi_cluster_cidr),
         ];
-        let given = |value: &Option<String>| {
-            value
-                .as_deref()
-                .is_some_and(|value| go_bool(value) != Ok(false))
-        };
         options
             .into_iter()
-            .find(|(_, value)| given(value))
+            .find(|(_, value)| is_given(value.as_deref()))
             .map(|(name, _)| name)
     }
 }
 
-/// A name that can be a value in etcd, in logs and on the command line without quoting.
-fn node_id(text: &str) -> Result<String, String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
-    match !text.is_empty() && text.len() <= 128 && text.chars().all(plain) {
-        true => Ok(text.to_owned()),
-        false => Err("expected up to 128 letters, digits, and -_.:".to_owned()),
-    }
-}
-
-/// The words of Go's `strconv.ParseBool`.
-fn go_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
-    }
+fn is_given(value: Option<&str>) -> bool {
+    value.is_some_and(|value| go_bool(value) != Ok(false))
 }

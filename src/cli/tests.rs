@@ -36,10 +36,8 @@ fn has_the_defaults_of_the_contract() {
         options.subnet_file,
         PathBuf::from("/run/flannel/subnet.env")
     );
-    assert_eq!(
-        options.docker_opts_file,
-        PathBuf::from("/run/flannel/docker_opts.env")
-    );
+    assert_eq!(options.docker_opts_file, None);
+    assert_eq!(options.state_dir, PathBuf::from("/var/lib/flannel"));
     assert_eq!(options.renew_margin, Duration::from_secs(3600));
     assert!(
         !options.ip_masq && options.random_fully && options.forward_rules && !options.blackhole
@@ -57,7 +55,7 @@ fn takes_the_spellings_of_go() {
     ] {
         let options = options(args);
         assert_eq!(
-            (options.selectors.ifaces, options.ip_masq, options.verbosity),
+            (options.ifaces, options.ip_masq, options.verbosity),
             (vec!["eth0".to_owned()], true, 10)
         );
     }
@@ -66,14 +64,14 @@ fn takes_the_spellings_of_go() {
 }
 
 #[test]
-fn repeats_interfaces_and_lets_the_last_word_count_elsewhere() {
+fn interfaces_add_up_and_otherwise_the_last_option_counts() {
     let options = options(&[
         "--iface=eth1",
         "--iface=10.0.0.1",
         "--etcd-prefix=/a",
         "--etcd-prefix=/b",
     ]);
-    assert_eq!(options.selectors.ifaces, ["eth1", "10.0.0.1"]);
+    assert_eq!(options.ifaces, ["eth1", "10.0.0.1"]);
     assert_eq!(options.etcd.prefix, "/b");
 }
 
@@ -94,7 +92,7 @@ fn splits_endpoints_and_completes_them() {
 }
 
 #[test]
-fn reads_the_environment_where_the_command_line_is_silent() {
+fn the_environment_supplies_what_the_command_line_lacks() {
     let env = [
         ("FLANNELD_ETCD_PREFIX", "/env"),
         ("FLANNELD_IP_MASQ", "true"),
@@ -110,11 +108,11 @@ fn reads_the_environment_where_the_command_line_is_silent() {
         ),
         ("/line", true, 2)
     );
-    assert!(options.selectors.ifaces.is_empty());
+    assert!(options.ifaces.is_empty());
 }
 
 #[test]
-fn accepts_what_flannel_accepts_and_does_not_need() {
+fn accepts_options_of_flannel_that_have_no_effect() {
     options(&[
         "--iptables-resync=5",
         "--public-ipv6=fd00::1",
@@ -148,12 +146,18 @@ fn refuses_what_cannot_be_used() {
     check_refused(&["argument"], &[], "unexpected argument");
     check_refused(&["--ip-masq=maybe"], &[], "expected true or false");
     check_refused(&["--iface-regex=("], &[], "unclosed group");
-    check_refused(&["--iface-can-reach=host"], &[], "invalid IPv4");
-    check_refused(&["--public-ip=fd00::1"], &[], "invalid IPv4");
+    check_refused(&["--iface-can-reach=host"], &[], "expected an IPv4 address");
+    check_refused(&["--public-ip=fd00::1"], &[], "expected an IPv4 address");
+    check_refused(&["--public-ipv6=10.0.0.1"], &[], "expected an IPv6 address");
+    check_refused(&["--healthz-ip=host"], &[], "expected an IP address");
+    check_refused(&["--healthz-port=65536"], &[], "from 0 to 65535");
+    check_refused(&["--removal-grace=-1"], &[], "expected a number of seconds");
+    check_refused(&["-v=many"], &[], "from 0 to 255");
+    check_refused(&["--node-id=a b"], &[], "expected up to 128 letters");
     check_refused(
         &["--subnet-lease-renew-margin=1440"],
         &[],
-        "1440 is not in 1..1440",
+        "expected a number of minutes from 1 to 1439",
     );
     check_refused(
         &["--etcd-endpoints=ftp://a:1"],
@@ -168,8 +172,8 @@ fn refuses_what_cannot_be_used() {
         "expected URLs such as",
     );
     check_refused(&["--etcd-certfile=a"], &[], "go together");
-    check_refused(&["--etcd-username=a"], &[], "goes together");
-    check_refused(&["--etcd-password-file=a"], &[], "goes together");
+    check_refused(&["--etcd-username=a"], &[], "add --etcd-password-file");
+    check_refused(&["--etcd-password-file=a"], &[], "add --etcd-username");
     let both = ["--etcd-username=a", "--etcd-password-file=b"];
     check_refused(
         &both,
@@ -184,7 +188,7 @@ fn refuses_what_cannot_be_used() {
 }
 
 #[test]
-fn teaches_when_asked() {
+fn help_and_version_are_texts_not_errors() {
     let text = |args: &[&str]| match parse_with(args, &[]) {
         Err(ParseExit::Text(text)) => text,
         other => panic!("{args:?}: {other:?}"),
@@ -209,6 +213,16 @@ fn teaches_when_asked() {
 }
 
 #[test]
+fn refusals_do_not_repeat_the_word_error() {
+    for args in [&["--nonsense"][..], &["--ip-masq=maybe"]] {
+        match parse_with(args, &[]) {
+            Err(ParseExit::Usage(text)) => assert!(!text.contains("error:"), "{text}"),
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn takes_a_password_from_a_file() {
     let options = parse_with(
         &["--etcd-username=a"],
@@ -226,13 +240,13 @@ fn takes_a_password_from_a_file() {
 }
 
 #[test]
-fn does_not_show_the_password() {
+fn debug_output_does_not_contain_the_password() {
     let options = options(&["--etcd-username=a", "--etcd-password=hunter2"]);
     assert!(!format!("{options:?}").contains("hunter2"));
 }
 
 #[test]
-fn cleanup_finds_the_files_that_the_daemon_with_the_same_options_makes() {
+fn cleanup_takes_the_options_of_the_daemon() {
     let args = [
         "cleanup",
         "--etcd-prefix=/blue",
@@ -246,14 +260,11 @@ fn cleanup_finds_the_files_that_the_daemon_with_the_same_options_makes() {
     };
     let daemon = options(&args[1..]);
     assert_eq!(
-        (cleanup.socket, cleanup.docker_opts_file),
-        (daemon.socket, daemon.docker_opts_file)
+        (cleanup.prefix, cleanup.subnet_file, cleanup.state_dir),
+        (daemon.etcd.prefix, daemon.subnet_file, daemon.state_dir)
     );
-    assert_eq!(
-        cleanup.snapshot.expect("the state goes too").parent(),
-        Some(daemon.state_dir.as_path())
-    );
-    assert!(cleanup.vni.is_none() && !cleanup.force);
+    assert_eq!(cleanup.docker_opts_file, daemon.docker_opts_file);
+    assert!(cleanup.vni.is_none() && !cleanup.force && !cleanup.keep_state);
     let bad = ["cleanup".to_owned(), "--vni=16777216".to_owned()];
     assert!(
         matches!(parse(&bad, &BTreeMap::new()), Err(ParseExit::Usage(text)) if text.contains("from 0 to 16777215"))
@@ -261,11 +272,11 @@ fn cleanup_finds_the_files_that_the_daemon_with_the_same_options_makes() {
 }
 
 #[test]
-fn rules_are_wherever_they_fit_unless_told_otherwise() {
+fn auto_chooses_the_tool_for_the_rules_unless_told_otherwise() {
     let default = options(&[]);
     assert_eq!(
         (default.firewall, default.iptables_resync),
-        (Asked::Auto, Duration::from_secs(5))
+        (FirewallOption::Auto, Duration::from_secs(5))
     );
     assert!(!default.checksums_in_software);
     let told = options(&[
@@ -275,11 +286,13 @@ fn rules_are_wherever_they_fit_unless_told_otherwise() {
     ]);
     assert_eq!(
         (told.firewall, told.iptables_resync),
-        (Asked::Iptables, Duration::from_secs(30))
+        (FirewallOption::Iptables, Duration::from_secs(30))
     );
     assert!(told.checksums_in_software);
     check_refused(&["--firewall=pf"], &[], "nftables");
-    check_refused(&["--iptables-resync=0"], &[], "0 is not in 1..");
+    for option in ["--iptables-resync=0", "--peers-idle=0", "--peers-idle=x"] {
+        check_refused(&[option], &[], "expected a number of seconds, at least 1");
+    }
 }
 
 fn docker_opts(args: &[&str]) -> DockerOptions {
@@ -295,34 +308,27 @@ fn docker_opts(args: &[&str]) -> DockerOptions {
 }
 
 #[test]
-fn docker_opts_has_the_options_of_the_script() {
+fn docker_opts_has_the_options_of_flannels_script() {
     let plain = docker_opts(&[]);
     assert_eq!(plain.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
+    assert_eq!((plain.docker_env_file, plain.ip_masq), (None, true));
+    assert!(!plain.individual && !plain.combined && !plain.json);
+    assert_eq!(plain.combined_key, "DOCKER_OPTS");
+    let both = docker_opts(&["-ic"]);
+    assert!(both.individual && both.combined);
     assert_eq!(
-        (plain.output, plain.ip_masq),
-        (Some(PathBuf::from("/run/docker_opts.env")), true)
+        docker_opts(&["-c", "-k", "NETWORK"]).combined_key,
+        "NETWORK"
     );
-    assert_eq!(plain.form, Form::usual());
-    let individual = Form::Variables {
-        individual: true,
-        combined: None,
-    };
-    assert_eq!(docker_opts(&["-i"]).form, individual);
-    let combined = Form::Variables {
-        individual: false,
-        combined: Some("NETWORK".to_owned()),
-    };
-    assert_eq!(docker_opts(&["-c", "-k", "NETWORK"]).form, combined);
-    assert_eq!(docker_opts(&["-ic"]).form, Form::usual());
     let named = docker_opts(&["-f", "/a", "-d/b", "-m"]);
     assert_eq!(
-        (named.subnet_file, named.output, named.ip_masq),
+        (named.subnet_file, named.docker_env_file, named.ip_masq),
         ("/a".into(), Some("/b".into()), false)
     );
 }
 
 #[test]
-fn docker_opts_knows_what_its_variable_holds_already() {
+fn docker_opts_keeps_what_its_variable_holds_already() {
     let env = BTreeMap::from([("NETWORK".to_owned(), "--debug".to_owned())]);
     let args = ["docker-opts", "-k", "NETWORK"].map(str::to_owned);
     let Ok(Command::DockerOpts(options)) = parse(&args, &env) else {
@@ -332,14 +338,9 @@ fn docker_opts_knows_what_its_variable_holds_already() {
 }
 
 #[test]
-fn docker_opts_prints_where_no_file_is_wanted() {
-    assert_eq!(docker_opts(&["-d", "-"]).output, None);
-    let json = docker_opts(&["--json"]);
-    assert_eq!((json.output, json.form), (None, Form::Json));
-    assert_eq!(
-        docker_opts(&["--json", "-d", "/etc/docker/daemon.json"]).output,
-        Some("/etc/docker/daemon.json".into())
-    );
+fn docker_opts_takes_a_dash_for_a_file_and_refuses_a_bad_name_of_a_variable() {
+    assert_eq!(docker_opts(&["-d", "-"]).docker_env_file, Some("-".into()));
+    assert!(docker_opts(&["--json"]).json);
     let refused = parse(
         &["docker-opts".to_owned(), "-k".to_owned(), "A B".to_owned()],
         &BTreeMap::new(),
@@ -357,7 +358,7 @@ fn the_defaults_file_lists_every_option_as_a_comment() {
         .get_arguments()
         .filter(|arg| !arg.is_hide_set())
         .filter_map(clap::Arg::get_long);
-    for variable in visible.map(variable) {
+    for variable in visible.map(arguments::variable) {
         assert!(
             DEFAULTS
                 .lines()
@@ -366,7 +367,10 @@ fn the_defaults_file_lists_every_option_as_a_comment() {
         );
     }
     for line in DEFAULTS.lines().filter(|line| !line.is_empty()) {
-        assert!(line.starts_with('#'), "a default that nobody chose: {line}");
+        assert!(
+            line.starts_with('#'),
+            "only comments, so that the program's defaults count: {line}"
+        );
         let name = line
             .strip_prefix('#')
             .and_then(|line| line.split_once('='))
@@ -374,11 +378,11 @@ fn the_defaults_file_lists_every_option_as_a_comment() {
         let known = |name: &str| {
             options
                 .get_arguments()
-                .any(|arg| arg.get_long().map(variable).as_deref() == Some(name))
+                .any(|arg| arg.get_long().map(arguments::variable).as_deref() == Some(name))
         };
         assert!(
             !name.starts_with("FLANNELD_") || known(name),
-            "{name} is no option"
+            "{name} is not an option"
         );
     }
 }

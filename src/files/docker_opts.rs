@@ -23,7 +23,7 @@ pub(crate) struct DockerSettings {
 
 /// How the options are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
+pub(crate) enum Form {
     /// As lines such as `DOCKER_OPT_MTU="--mtu=1450"`.
     Variables {
         /// Whether each option gets a variable.

@@ -68,7 +68,7 @@ impl RulesReconciler {
         }
         Self {
             external,
-            asked: options.firewall,
+            asked: crate::daemon::settings::rule_backend(options),
             ip_masq: options.ip_masq,
             random_fully: options.random_fully,
             forward: options.forward_rules,

@@ -31,10 +31,11 @@ pub(crate) async fn wait_for(
     options: &Options,
     last_known: Option<&Snapshot>,
 ) -> ExternalInterface {
+    let selectors = crate::daemon::settings::selectors(options);
     let mut said = String::new();
     let patience = Instant::now() + PATIENCE;
     loop {
-        match find(netlink, options).await {
+        match find(netlink, &selectors, options).await {
             Ok(external) => {
                 info!(interface = external.name, address = %external.address, mtu = external.mtu, "external interface");
                 return external;
@@ -50,7 +51,7 @@ pub(crate) async fn wait_for(
         }
         tokio::time::sleep(AGAIN).await;
         if let Some(snapshot) =
-            last_known.filter(|_| options.selectors.is_empty() && Instant::now() > patience)
+            last_known.filter(|_| selectors.is_empty() && Instant::now() > patience)
             && let Ok(external) = of_last_run(netlink, snapshot).await
         {
             let (interface, address) = (&external.name, external.address);
@@ -72,12 +73,16 @@ async fn of_last_run(netlink: &Netlink, snapshot: &Snapshot) -> anyhow::Result<E
     )?)
 }
 
-async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<ExternalInterface> {
-    let can_reach = match options.selectors.can_reach {
+async fn find(
+    netlink: &Netlink,
+    selectors: &Selectors,
+    options: &Options,
+) -> anyhow::Result<ExternalInterface> {
+    let can_reach = match selectors.can_reach {
         Some(address) => netlink.lookup_route(address).await?,
         None => None,
     };
-    let etcd = if options.selectors.is_empty() {
+    let etcd = if selectors.is_empty() {
         way_to_etcd(netlink, options).await?
     } else {
         None
@@ -88,7 +93,7 @@ async fn find(netlink: &Netlink, options: &Options) -> anyhow::Result<ExternalIn
         default: netlink.lookup_route(ELSEWHERE).await?,
     };
     Ok(choice::choose(
-        &options.selectors,
+        selectors,
         &netlink.interfaces().await?,
         &ways,
     )?)

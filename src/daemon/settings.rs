@@ -1,0 +1,139 @@
+//! Turns the options of the command line into the types of the slices. It is the only place in which both are known; it
+//! reads no file and decides nothing that a slice decides. Pure.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::{FirewallOption, Options, PeersOption};
+use crate::files::subnet_env;
+use crate::model::external_interface::ExternalInterface;
+use crate::overlay::desired::PeerMode;
+use crate::overlay::{OWNER, OverlaySettings};
+use crate::peers::snapshot;
+use crate::rules::choice::Asked;
+use crate::underlay::choice::Selectors;
+
+/// Returns which external interface the operator wants.
+pub(crate) fn selectors(options: &Options) -> Selectors {
+    Selectors {
+        ifaces: options.ifaces.clone(),
+        patterns: options.iface_patterns.clone(),
+        can_reach: options.iface_can_reach,
+    }
+}
+
+/// Returns when the entries for peers are made.
+pub(crate) fn peer_mode(options: &Options) -> PeerMode {
+    match options.peers {
+        PeersOption::Eager => PeerMode::Eager,
+        PeersOption::OnDemand => PeerMode::OnDemand,
+    }
+}
+
+/// Returns the tool that the operator wants for the rules.
+pub(crate) fn rule_backend(options: &Options) -> Asked {
+    match options.firewall {
+        FirewallOption::Auto => Asked::Auto,
+        FirewallOption::Nftables => Asked::Nftables,
+        FirewallOption::Iptables => Asked::Iptables,
+    }
+}
+
+/// Returns the alias that marks the vxlan device as one of the daemon with this prefix.
+pub(crate) fn device_alias(prefix: &str) -> String {
+    format!("{OWNER}{prefix}")
+}
+
+/// Returns what this host decides for itself about its overlay.
+pub(crate) fn overlay(options: &Options, external: &ExternalInterface) -> OverlaySettings {
+    OverlaySettings {
+        external: external.clone(),
+        alias: device_alias(&options.etcd.prefix),
+        blackhole: options.blackhole,
+        checksums_in_software: options.checksums_in_software,
+        peering: peer_mode(options),
+        idle: options.idle,
+    }
+}
+
+/// Returns the file with the options for Docker.
+pub(crate) fn docker_opts_file(options: &Options) -> PathBuf {
+    docker_opts_path(options.docker_opts_file.as_deref(), &options.subnet_file)
+}
+
+/// Returns the file with the options for Docker: the one that is named, or one beside subnet.env.
+pub(crate) fn docker_opts_path(named: Option<&Path>, subnet_file: &Path) -> PathBuf {
+    named.map_or_else(
+        || subnet_env::docker_opts_path(subnet_file),
+        Path::to_path_buf,
+    )
+}
+
+/// Returns the socket on which the daemon with this subnet.env answers `flanneld status`.
+pub(crate) fn socket_path(subnet_file: &Path) -> PathBuf {
+    subnet_env::socket_path(subnet_file)
+}
+
+/// Returns the file that holds the last known state of the overlay with this prefix.
+pub(crate) fn snapshot_path(state_dir: &Path, prefix: &str) -> PathBuf {
+    state_dir.join(snapshot::file_name(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{self, Command};
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+
+    fn options(args: &[&str]) -> Options {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        match cli::parse(&args, &BTreeMap::new()) {
+            Ok(Command::Run(options)) => *options,
+            other => panic!("{args:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn files_are_beside_subnet_env_unless_they_are_named() {
+        let usual = options(&[]);
+        assert_eq!(
+            docker_opts_file(&usual),
+            PathBuf::from("/run/flannel/docker_opts.env")
+        );
+        assert_eq!(
+            socket_path(&usual.subnet_file),
+            PathBuf::from("/run/flannel/flanneld.sock")
+        );
+        assert_eq!(
+            snapshot_path(&usual.state_dir, &usual.etcd.prefix).parent(),
+            Some(Path::new("/var/lib/flannel"))
+        );
+        let named = options(&["--docker-opts-file=/a/b.env"]);
+        assert_eq!(docker_opts_file(&named), PathBuf::from("/a/b.env"));
+    }
+
+    #[test]
+    fn each_option_reaches_its_slice() {
+        let eager = options(&[]);
+        assert!(selectors(&eager).is_empty());
+        assert_eq!(peer_mode(&eager), PeerMode::Eager);
+        assert_eq!(rule_backend(&eager), Asked::Auto);
+        let chosen = options(&[
+            "--iface=eth0",
+            "--iface-regex=^eth",
+            "--iface-can-reach=10.0.0.1",
+            "--peers=on-demand",
+            "--firewall=iptables",
+        ]);
+        let wanted = selectors(&chosen);
+        assert_eq!(wanted.ifaces, ["eth0"]);
+        assert_eq!(wanted.patterns.len(), 1);
+        assert_eq!(wanted.can_reach, Some(Ipv4Addr::new(10, 0, 0, 1)));
+        assert_eq!(peer_mode(&chosen), PeerMode::OnDemand);
+        assert_eq!(rule_backend(&chosen), Asked::Iptables);
+        assert_eq!(
+            rule_backend(&options(&["--firewall=nftables"])),
+            Asked::Nftables
+        );
+    }
+}
