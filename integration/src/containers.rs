@@ -17,14 +17,15 @@ const IMPORT: &str = "docker image inspect lab > /dev/null 2>&1 || {
 }";
 
 impl Node {
-    /// Starts a container that Docker also starts after a reboot; returns its address.
+    /// Starts a container that Docker also starts after a reboot; returns its address. As process 1,
+    /// busybox ignores SIGTERM: Docker would wait ten seconds for its end at each restart.
     ///
     /// # Errors
     /// When Docker does not run, or refuses.
     pub fn run_container(&self, name: &str) -> Result<Ipv4Addr> {
         self.sh_within(BOOT, IMPORT)?;
         self.sh(&format!(
-            "docker run --detach --restart=always --name={name} lab /bin/busybox sleep 100000"
+            "docker run --detach --restart=always --stop-signal=KILL --name={name} lab /bin/busybox sleep 100000"
         ))?;
         self.container_address(name)
     }

@@ -10,6 +10,7 @@ use crate::etcd::{CLIENT_PORT, Etcd, EtcdOptions};
 use crate::evidence;
 use crate::host::Host;
 use crate::scratch::Scratch;
+use crate::stopwatch::{self, Stopwatch};
 use crate::tools;
 use crate::underlay::Underlay;
 
@@ -34,8 +35,10 @@ pub struct Lab {
     pub etcd: Etcd,
     /// The network between the hosts.
     pub underlay: Arc<Underlay>,
-    // Last, so that it outlives all who write into it.
+    // After the others, so that it outlives all who write into it.
     dir: Scratch,
+    // Last: the teardown counts.
+    _stopwatch: Stopwatch,
 }
 
 impl Lab {
@@ -44,6 +47,7 @@ impl Lab {
     /// # Errors
     /// When we are not root, a tool is missing, or the kernel refuses.
     pub fn new(hosts: u8) -> Result<Self> {
+        let stopwatch = stopwatch::start_for_this_test();
         tools::check()?;
         let dir = Scratch::new()?;
         let underlay = Arc::new(Underlay::new(dir.path())?);
@@ -54,6 +58,7 @@ impl Lab {
             etcd,
             underlay,
             dir,
+            _stopwatch: stopwatch,
         };
         (0..hosts).try_for_each(|_| lab.add_host().map(drop))?;
         Ok(lab)

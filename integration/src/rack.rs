@@ -2,11 +2,13 @@
 //! owns them all, and shows their journals when a test fails.
 
 use std::net::Ipv4Addr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::netns::Netns;
 use crate::node::{BOOT, Node};
@@ -39,17 +41,85 @@ pub struct Rack {
     dir: Scratch,
 }
 
-/// Boots an etcd and `nodes` machines, runs a test with them, and shows their journals when it fails.
-///
-/// # Errors
-/// When they do not boot, or the test fails.
-pub fn in_rack(nodes: u8, test: impl FnOnce(&mut Rack) -> Result<()>) -> Result<()> {
-    let mut rack = Rack::new(nodes)?;
-    let outcome = rack.start().and_then(|()| test(&mut rack));
-    if let Err(error) = &outcome {
-        rack.print_evidence(&format!("{error:#}"));
+/// A rack that tests use one after another, because it takes long to boot. It boots when the first of
+/// them runs. A test that fails may leave anything behind: the next one gets a new rack.
+#[derive(Debug)]
+pub struct SharedRack {
+    nodes: u8,
+    prepare: fn(&Rack) -> Result<()>,
+    settled: fn(&Rack) -> Result<()>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    NotBooted,
+    Booted(Box<Rack>),
+    /// It would not boot the next time either, and each try takes minutes.
+    Broken,
+}
+
+impl SharedRack {
+    /// Describes a rack of `nodes`. `prepare` sets up what the tests share; `settled` waits until that
+    /// is in order, and runs after each test.
+    pub fn new(
+        nodes: u8,
+        prepare: fn(&Rack) -> Result<()>,
+        settled: fn(&Rack) -> Result<()>,
+    ) -> Self {
+        Self {
+            nodes,
+            prepare,
+            settled,
+            state: State::NotBooted,
+        }
     }
-    outcome
+
+    /// Runs a test, and shows the journals of all nodes when it fails or panics.
+    ///
+    /// # Errors
+    /// When the rack does not boot, or the test fails or leaves the rack in disorder.
+    pub fn run(&mut self, test: fn(&mut Rack) -> Result<()>) -> Result<()> {
+        let mut rack = match std::mem::replace(&mut self.state, State::Broken) {
+            State::Booted(rack) => rack,
+            State::NotBooted => Box::new(self.boot()?),
+            State::Broken => {
+                eprintln!("the nodes of this test did not boot: see the first failure");
+                bail!("no rack");
+            }
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            test(&mut rack)?;
+            (self.settled)(&rack).context("the test left the nodes in disorder")
+        }));
+        let outcome = outcome.unwrap_or_else(|_| Err(anyhow!("the test panicked, see above")));
+        self.state = match &outcome {
+            Ok(()) => State::Booted(rack),
+            Err(error) => {
+                rack.print_evidence(&format!("{error:#}"));
+                State::NotBooted
+            }
+        };
+        outcome
+    }
+
+    fn boot(&self) -> Result<Rack> {
+        let started = Instant::now();
+        let mut rack = Rack::new(self.nodes).inspect_err(|error| eprintln!("{error:#}"))?;
+        let booted = rack
+            .start()
+            .and_then(|()| (self.prepare)(&rack))
+            .and_then(|()| (self.settled)(&rack));
+        if let Err(error) = &booted {
+            rack.print_evidence(&format!("{error:#}"));
+        }
+        println!(
+            "figure: {} nodes and an etcd were up after {:.1} s",
+            self.nodes,
+            started.elapsed().as_secs_f64()
+        );
+        booted.map(|()| rack)
+    }
 }
 
 impl Rack {

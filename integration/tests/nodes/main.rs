@@ -1,0 +1,69 @@
+//! What users get, on machines that boot with systemd: the package, its units, Docker and its containers. Needs root, and
+//! the base image of nodes, which the first run builds. Figures are printed.
+//!
+//! All tests share one rack, since it takes long to boot; each puts back what it changes, so that each also runs alone:
+//! `cargo test -p integration --test nodes NAME`.
+
+mod disturbances;
+mod docker;
+mod firewall;
+mod life;
+mod overlay;
+mod package;
+mod recipes;
+mod support;
+mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use integration::{Rack, SharedRack, harness};
+
+type Test = fn(&mut Rack) -> Result<()>;
+
+/// Pairs each function with its name.
+macro_rules! tests {
+    ($($path:path),* $(,)?) => { [$((stringify!($path), $path as Test)),*] };
+}
+
+fn main() -> ExitCode {
+    let selection = match harness::Selection::from_args() {
+        Ok(selection) => selection,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let tests = tests![
+        overlay::the_first_ping_between_containers_of_any_two_nodes_is_answered,
+        overlay::docker_has_the_subnet_that_the_node_leased,
+        overlay::a_full_packet_passes_and_one_byte_more_does_not,
+        overlay::a_node_port_answers_through_the_node_that_was_asked,
+        unit::the_journal_of_a_start_reads_well,
+        unit::the_daemon_runs_without_root_and_with_one_capability,
+        unit::a_reload_puts_rules_and_files_back,
+        unit::the_watchdog_ends_a_daemon_that_stands_still,
+        disturbances::a_restart_loses_no_packet,
+        disturbances::kill_9_loses_no_packet,
+        disturbances::the_end_of_the_whole_control_group_loses_no_packet,
+        disturbances::a_restart_of_etcd_loses_no_packet,
+        disturbances::network_managers_leave_the_device_alone,
+        docker::an_exec_start_of_the_administrator_wins_and_is_reported,
+        docker::docker_starts_without_a_daemon_that_is_not_enabled,
+        docker::a_new_subnet_restarts_docker_once,
+        life::a_reboot_changes_nothing_for_anybody,
+        life::a_boot_without_etcd_brings_containers_up,
+        package::an_upgrade_loses_no_packet,
+        package::a_removal_leaves_containers_connected,
+        package::an_installation_after_a_removal_starts_what_is_enabled,
+        package::a_purge_leaves_nothing,
+        package::the_migration_from_another_flanneld_touches_no_docker,
+        recipes::the_cni_recipe_of_the_documentation_works,
+        firewall::iptables_legacy_works_without_root,
+    ];
+    let mut rack = SharedRack::new(3, support::prepare, support::settled);
+    let summary = harness::run(&selection, &tests, |test| rack.run(*test));
+    // All machines have ended before the result is printed.
+    drop(rack);
+    summary.report()
+}
