@@ -91,6 +91,12 @@ impl<'a> FlanneldCommand<'a> {
         self
     }
 
+    /// Adds some options, see [`FlanneldCommand::arg`].
+    #[must_use]
+    pub fn args(self, args: &[&str]) -> Self {
+        args.iter().fold(self, |command, arg| command.arg(arg))
+    }
+
     /// Leaves one of the usual options out; `name` is what stands before the `=`.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {

@@ -2,15 +2,18 @@
 //! reading of leases for tests, in a way of its own: nothing here uses the daemon's code.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::etcd::Etcd;
+use crate::flanneld::Flanneld;
 use crate::host::Host;
 use crate::lab::Lab;
-use crate::wait::{SLOW, eventually};
+use crate::pod::Pod;
+use crate::wait::{QUICK, SLOW, eventually};
 
 /// The key that describes the network.
 pub const CONFIG_KEY: &str = "/coreos.com/network/config";
@@ -48,6 +51,16 @@ impl Member {
             vtep,
             public_ip: format!("10.98.{high}.{low}"),
             mac,
+        }
+    }
+
+    /// A member that exists in etcd only, with the subnet 10.5.NUMBER.0/24 of [`CONFIG`].
+    pub fn numbered(number: u8) -> Self {
+        let vtep = Ipv4Addr::new(10, 5, number, 0);
+        Self {
+            subnet: format!("{vtep}/24"),
+            vtep,
+            ..Self::invented(number.into())
         }
     }
 
@@ -97,6 +110,18 @@ impl Etcd {
             .iter()
             .map(|kv| Member::parse(&kv.key, &kv.value))
             .collect()
+    }
+
+    /// The member with this PublicIP.
+    ///
+    /// # Errors
+    /// When it has no lease; see [`Etcd::members`].
+    pub fn member_at(&self, public_ip: impl Display) -> Result<Member> {
+        let public_ip = public_ip.to_string();
+        let mut members = self.members()?.into_iter();
+        members
+            .find(|member| member.public_ip == public_ip)
+            .with_context(|| format!("no lease of {public_ip}"))
     }
 }
 
@@ -161,7 +186,56 @@ impl Host {
     }
 }
 
+impl Host {
+    /// Waits until there is a route to a peer.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub fn wait_for_route(&self, peer: &Member) -> Result<()> {
+        eventually(QUICK, format_args!("a route to {}", peer.subnet), || {
+            let routes = self.routes("flannel.1")?;
+            ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
+            Ok(())
+        })
+    }
+}
+
 impl Lab {
+    /// Writes [`CONFIG`] and starts a daemon on each host, all at once.
+    ///
+    /// # Errors
+    /// When one of them is not ready in time.
+    pub fn start_all(&self) -> Result<Vec<Flanneld>> {
+        self.etcd.put(CONFIG_KEY, CONFIG)?;
+        let daemons: Vec<Flanneld> = self
+            .hosts()
+            .iter()
+            .map(|host| host.flanneld().start())
+            .collect::<Result<_>>()?;
+        daemons.iter().try_for_each(Flanneld::wait_ready)?;
+        Ok(daemons)
+    }
+
+    /// Makes the bridge and a pod on the first two hosts, whose daemons are ready.
+    ///
+    /// # Errors
+    /// When one of them has no subnet.
+    pub fn two_pods(&self) -> Result<(Pod, Pod)> {
+        let pod = |number| {
+            self.host(number).docker0()?;
+            self.host(number).pod()
+        };
+        Ok((pod(1)?, pod(2)?))
+    }
+
+    /// The member that a host is.
+    ///
+    /// # Errors
+    /// See [`Etcd::member_at`].
+    pub fn member(&self, number: u8) -> Result<Member> {
+        self.etcd.member_at(self.host(number).address())
+    }
+
     /// Waits until each of the hosts has programmed exactly the members that etcd has, and answers them.
     ///
     /// # Errors

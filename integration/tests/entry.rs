@@ -33,12 +33,7 @@ impl<'a> Scene<'a> {
             node.docker_rules(iptables)?;
             node.kube_proxy(iptables, &[], Mark::Cleared)?;
         }
-        let start = |node: &integration::Host| {
-            options
-                .iter()
-                .fold(node.flanneld(), |command, option| command.arg(option))
-                .start_ready()
-        };
+        let start = |node: &integration::Host| node.flanneld().args(options).start_ready();
         let daemons = nodes.into_iter().map(start).collect::<Result<Vec<_>>>()?;
         lab.wait_for_mesh(&[1, 2])?;
         nodes.into_iter().try_for_each(integration::Host::docker0)?;

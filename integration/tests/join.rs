@@ -5,18 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Ping, QUICK, SUBNETS, eventually, in_lab};
-
-fn start_all(lab: &Lab) -> Result<Vec<Flanneld>> {
-    lab.etcd.put(CONFIG_KEY, CONFIG)?;
-    let daemons = lab
-        .hosts()
-        .iter()
-        .map(|host| host.flanneld().start())
-        .collect::<Result<Vec<_>>>()?;
-    daemons.iter().try_for_each(Flanneld::wait_ready)?;
-    Ok(daemons)
-}
+use integration::{CONFIG, CONFIG_KEY, Lab, Ping, QUICK, SUBNETS, eventually, in_lab, messages};
 
 /// One answered packet from each pod to each other, and none lost: routes are there before they are needed.
 fn ping_all(lab: &Lab) -> Result<()> {
@@ -39,7 +28,7 @@ fn ping_all(lab: &Lab) -> Result<()> {
 #[test]
 fn pods_of_three_hosts_reach_each_other() -> Result<()> {
     in_lab(3, |lab| {
-        let _daemons = start_all(lab)?;
+        let _daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2, 3])?;
         ping_all(lab)
     })
@@ -48,13 +37,10 @@ fn pods_of_three_hosts_reach_each_other() -> Result<()> {
 #[test]
 fn the_kernel_holds_what_the_contract_says() -> Result<()> {
     in_lab(2, |lab| {
-        let _daemons = start_all(lab)?;
-        let members = lab.wait_for_mesh(&[1, 2])?;
+        let _daemons = lab.start_all()?;
+        lab.wait_for_mesh(&[1, 2])?;
         for host in lab.hosts() {
-            let own = members
-                .iter()
-                .find(|m| m.public_ip == host.address().to_string())
-                .context("no lease")?;
+            let own = lab.member(host.number())?;
             let link = host.link("flannel.1")?;
             ensure!(
                 link.kind == "vxlan" && link.up && link.mtu == 1450,
@@ -93,7 +79,7 @@ fn the_kernel_holds_what_the_contract_says() -> Result<()> {
 #[test]
 fn etcd_holds_what_flannel_would_write() -> Result<()> {
     in_lab(1, |lab| {
-        let _daemons = start_all(lab)?;
+        let _daemons = lab.start_all()?;
         let keys = lab.etcd.get_prefix(SUBNETS)?;
         ensure!(keys.len() == 1, "{keys:?}");
         let mac = lab.host(1).link("flannel.1")?.mac;
@@ -130,7 +116,7 @@ fn etcd_holds_what_flannel_would_write() -> Result<()> {
 #[test]
 fn files_say_what_docker_needs() -> Result<()> {
     in_lab(1, |lab| {
-        let _daemons = start_all(lab)?;
+        let _daemons = lab.start_all()?;
         let host = lab.host(1);
         let members = lab.etcd.members()?;
         let gateway = members[0].subnet.replace(".0/", ".1/");
@@ -209,9 +195,9 @@ fn waits_for_a_configuration_and_says_what_is_wrong_with_a_bad_one() -> Result<(
                 Ok(())
             })
         };
-        logged("no network config in etcd yet")?;
+        logged(messages::NO_NETWORK_CONFIG_YET)?;
         lab.etcd.put(CONFIG_KEY, r#"{"Network":"10.5.3.0/16"}"#)?;
-        logged(r#""10.5.0.0/16" was probably meant"#)?;
+        logged(messages::PROBABLY_MEANT_10_5)?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         daemon.wait_ready()
     })
@@ -232,18 +218,15 @@ fn asks_for_its_previous_subnet_again() -> Result<()> {
 #[test]
 fn a_fourth_joins_and_one_leaves_and_nothing_stale_remains() -> Result<()> {
     in_lab(3, |lab| {
-        let mut daemons = start_all(lab)?;
+        let mut daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2, 3])?;
         lab.add_host()?;
         daemons.push(lab.host(4).flanneld().start_ready()?);
-        let members = lab.wait_for_mesh(&[1, 2, 3, 4])?;
+        lab.wait_for_mesh(&[1, 2, 3, 4])?;
         ping_all(lab)?;
 
         daemons.remove(1).stop()?;
-        let left = members
-            .iter()
-            .find(|m| m.public_ip == lab.host(2).address().to_string())
-            .context("no lease")?;
+        let left = lab.member(2)?;
         lab.etcd.delete(&left.lease().0)?;
         let members = lab.wait_for_mesh(&[1, 3, 4])?;
         ensure!(members.len() == 3, "{members:?}");
@@ -278,11 +261,11 @@ fn answers_for_its_health_over_http() -> Result<()> {
         expect(
             "/readyz",
             "503 Service Unavailable",
-            "waiting for a network config",
+            messages::WAITING_FOR_A_NETWORK_CONFIG,
         )?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         daemon.wait_ready()?;
-        expect("/readyz", "200 OK", "ready")
+        expect("/readyz", "200 OK", messages::READY)
     })
 }
 
@@ -291,7 +274,10 @@ fn refuses_a_bad_command_line_before_it_touches_anything() -> Result<()> {
     in_lab(1, |lab| {
         let bad = lab.host(1).flanneld().arg("--kube-subnet-mgr").finish()?;
         ensure!(bad.status.code() == Some(64), "{bad:?}");
-        ensure!(bad.stderr.contains("keeps its leases in etcd"), "{bad:?}");
+        ensure!(
+            bad.stderr.contains(messages::KEEPS_ITS_LEASES_IN_ETCD),
+            "{bad:?}"
+        );
         ensure!(lab.host(1).link("flannel.1").is_err());
         Ok(())
     })
@@ -300,16 +286,10 @@ fn refuses_a_bad_command_line_before_it_touches_anything() -> Result<()> {
 #[test]
 fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Result<()> {
     in_lab(2, |lab| {
-        let _daemons = start_all(lab)?;
-        let members = lab.wait_for_mesh(&[1, 2])?;
-        lab.hosts()
-            .iter()
-            .try_for_each(integration::Host::docker0)?;
-        let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
-        let peer = members
-            .iter()
-            .find(|m| m.public_ip == lab.host(2).address().to_string())
-            .context("no lease")?;
+        let _daemons = lab.start_all()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        let (from, to) = lab.two_pods()?;
+        let peer = lab.member(2)?;
         // The FDB entry first: should the repair come between, no neighbour stands without one.
         for _ in 0..20 {
             lab.host(1).sh(&format!(
@@ -380,7 +360,7 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
         eventually(QUICK, "the reason", || {
             let log = mistaken.log()?;
             ensure!(
-                log.contains("is that of \\\"flanneld /coreos.com/network\\\""),
+                log.contains(messages::DEVICE_OF_THE_FIRST_INSTANCE),
                 "{log}"
             );
             Ok(())

@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Member, QUICK, SLOW, SUBNETS, eventually,
-    in_lab,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Member, SLOW, SUBNETS, eventually,
+    in_lab, messages,
 };
 
 /// More than etcd takes unless it is told to.
@@ -48,28 +48,13 @@ fn key(number: u8) -> String {
     format!("{SUBNETS}10.5.{number}.0-24")
 }
 
-fn peer(number: u8) -> Member {
-    let vtep = [10, 5, number, 0].into();
-    Member {
-        subnet: format!("10.5.{number}.0/24"),
-        vtep,
-        ..Member::invented(number.into())
-    }
-}
-
-fn knows(lab: &Lab, peer: &Member) -> Result<()> {
-    eventually(QUICK, format_args!("the peer {}", peer.subnet), || {
-        let routes = lab.host(1).routes("flannel.1")?;
-        ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
-        Ok(())
-    })
-}
-
 fn ignores(daemon: &Flanneld, number: u8) -> Result<()> {
     eventually(SLOW, format_args!("a warning for {number}"), || {
         let (log, name) = (daemon.log()?, format!("10.5.{number}.0-24"));
         let warning = |line: &&str| {
-            line.contains("WARN") && line.contains("ignoring a lease") && line.contains(&name)
+            line.contains("WARN")
+                && line.contains(messages::IGNORING_A_LEASE)
+                && line.contains(&name)
         };
         ensure!(log.lines().filter(warning).count() == 1, "{log}");
         Ok(())
@@ -84,7 +69,7 @@ fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
         // Larger than any answer that we take.
         put_large(lab, &key(30), 3 * TEN_MB)?;
         for number in [10, 25, 29, 31, 40] {
-            let (key, value) = peer(number).lease();
+            let (key, value) = Member::numbered(number).lease();
             etcd.put(&key, &value)?;
         }
         put_large(lab, &key(25), TEN_MB)?;
@@ -95,7 +80,7 @@ fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
             .start_ready()?;
         [10, 29, 31, 40]
             .iter()
-            .try_for_each(|&number| knows(lab, &peer(number)))?;
+            .try_for_each(|&number| lab.host(1).wait_for_route(&Member::numbered(number)))?;
         (20..28)
             .chain([30])
             .try_for_each(|number| ignores(&daemon, number))?;
@@ -116,18 +101,18 @@ fn a_watch_survives_a_large_put() -> Result<()> {
             .start_ready()?;
         put_large(lab, &key(20), TEN_MB)?;
         ignores(&daemon, 20)?;
-        let (own, value) = peer(10).lease();
+        let (own, value) = Member::numbered(10).lease();
         etcd.put(&own, &value)?;
-        knows(lab, &peer(10))?;
+        lab.host(1).wait_for_route(&Member::numbered(10))?;
         ensure!(
-            !daemon.log()?.contains("etcd fails us"),
+            !daemon.log()?.contains(messages::ETCD_FAILS),
             "the watch went on"
         );
         // One event that is larger than any answer that we take: the watch ends, the next one begins after it.
         put_large(lab, &key(30), 3 * TEN_MB)?;
         ignores(&daemon, 30)?;
-        let (own, value) = peer(11).lease();
+        let (own, value) = Member::numbered(11).lease();
         etcd.put(&own, &value)?;
-        knows(lab, &peer(11))
+        lab.host(1).wait_for_route(&Member::numbered(11))
     })
 }

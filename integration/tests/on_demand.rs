@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Ping, Pod, QUICK, SLOW, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Ping, Pod, QUICK, SLOW, eventually, in_lab, messages,
 };
 
 /// Two hosts, the first on demand, with a pod on each.
@@ -24,17 +24,8 @@ fn two_pods(lab: &Lab, idle: &str) -> Result<(Vec<Flanneld>, Pod, Pod)> {
         );
         Ok(())
     })?;
-    lab.hosts().iter().try_for_each(Host::docker0)?;
-    Ok((daemons, lab.host(1).pod()?, lab.host(2).pod()?))
-}
-
-fn peer(lab: &Lab) -> Result<Member> {
-    let address = lab.host(2).address().to_string();
-    lab.etcd
-        .members()?
-        .into_iter()
-        .find(|member| member.public_ip == address)
-        .context("no lease")
+    let (from, to) = lab.two_pods()?;
+    Ok((daemons, from, to))
 }
 
 /// `address mac state` of each neighbour.
@@ -59,7 +50,7 @@ fn has_the_classic_layout_and_a_neighbour_per_pod_from_the_first_packet_on() -> 
         for _ in 0..2 {
             from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
         }
-        let expected = [format!("{} {} PERMANENT", to.address(), peer(lab)?.mac)];
+        let expected = [format!("{} {} PERMANENT", to.address(), lab.member(2)?.mac)];
         ensure!(
             neighbours(lab.host(1))? == expected,
             "{:?}",
@@ -74,7 +65,7 @@ fn a_neighbour_follows_its_peer_and_goes_with_it() -> Result<()> {
     in_lab(2, |lab| {
         let (_daemons, from, to) = two_pods(lab, "--peers-idle=600")?;
         from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
-        let peer = peer(lab)?;
+        let peer = lab.member(2)?;
         let mut moved = peer.clone();
         moved.mac = "02:00:00:00:00:42".into();
         // The peer's own daemon would put its lease right again.
@@ -121,7 +112,7 @@ fn what_is_used_stays_and_what_is_not_used_goes() -> Result<()> {
         })?;
         // Several rounds of doubt later the used one is there, and no packet was lost.
         eventually(SLOW, "some rounds", || {
-            let rounds = daemons[0].log()?.matches("nud stale").count();
+            let rounds = daemons[0].log()?.matches(messages::NUD_STALE).count();
             ensure!(rounds >= 4, "{rounds}");
             Ok(())
         })?;

@@ -1,7 +1,7 @@
 //! What the daemon says of a host that is not fit, and the checksums of a network card that is not. Needs root.
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, QUICK, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, QUICK, eventually, in_lab, messages};
 
 #[test]
 fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<()> {
@@ -9,10 +9,10 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let sentences = [
-            "net.ipv4.ip_forward is 0",
-            "net.ipv4.conf.*.rp_filter is 1 (strict) for eth0 and our device",
-            "net.bridge.bridge-nf-call-iptables is 0",
-            "device vxlan.other has VNI 1 on UDP port 8472 already",
+            messages::IP_FORWARD_IS_0,
+            messages::RP_FILTER_IS_STRICT,
+            messages::BRIDGE_NF_IS_0,
+            messages::OTHER_DEVICE_HAS_VNI,
         ];
         host.sh(
             "cd /proc/sys/net; echo 1 > ipv4/conf/all/rp_filter; echo 0 > ipv4/ip_forward
@@ -44,11 +44,8 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
 #[test]
 fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
     for (place, sentence) in [
-        ("8472", "UDP port 8472 is taken by a program"),
-        (
-            "[::]:8472",
-            "UDP port 8472 may be taken by a program that has it for IPv6",
-        ),
+        ("8472", messages::PORT_IS_TAKEN),
+        ("[::]:8472", messages::PORT_MAY_BE_TAKEN),
     ] {
         in_lab(1, |lab| {
             let host = lab.host(1);
@@ -78,7 +75,7 @@ fn says_that_a_device_which_takes_all_vnis_has_the_port() -> Result<()> {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         // What Cilium makes; Open vSwitch makes vxlan_sys_8472 like this.
         host.sh("ip link add cilium_vxlan type vxlan external dstport 8472; ip link set cilium_vxlan up")?;
-        let sentence = "device cilium_vxlan on UDP port 8472 differs in what it takes (external)";
+        let sentence = messages::CILIUM_DIFFERS;
         let daemon = says_while_the_device_is_down(host, sentence)?;
         host.sh("ip link del cilium_vxlan")?;
         daemon.wait_ready()

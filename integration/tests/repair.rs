@@ -3,22 +3,16 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, eventually, in_lab, messages,
 };
 
 /// A host with a daemon and some peers that exist in etcd only.
 fn with_peers(lab: &Lab) -> Result<Flanneld> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
-    for n in 40..50 {
-        let vtep = [10, 5, n, 0].into();
-        let peer = Member {
-            subnet: format!("{vtep}/24"),
-            vtep,
-            ..Member::invented(n.into())
-        };
-        let (key, value) = peer.lease();
+    for number in 40..50 {
+        let (key, value) = Member::numbered(number).lease();
         lab.etcd.put(&key, &value)?;
     }
     let daemon = lab.host(1).flanneld().start_ready()?;
@@ -29,11 +23,7 @@ fn with_peers(lab: &Lab) -> Result<Flanneld> {
 /// What must be there at all times, besides the members' entries.
 fn ensure_device(lab: &Lab) -> Result<()> {
     let host = lab.host(1);
-    let members = lab.etcd.members()?;
-    let own = members
-        .iter()
-        .find(|m| m.public_ip == host.address().to_string())
-        .context("no lease")?;
+    let (members, own) = (lab.etcd.members()?, lab.member(1)?);
     let link = host.link("flannel.1")?;
     ensure!(
         link.up && link.mtu == 1450 && link.mac == own.mac,
@@ -77,7 +67,7 @@ fn puts_right_what_a_person_at_a_shell_does() -> Result<()> {
         }
         let log = daemon.log()?;
         ensure!(
-            !log.contains("somebody keeps undoing"),
+            !log.contains(messages::KEEPS_UNDOING),
             "so much is no fight:\n{log}"
         );
         Ok(())
@@ -142,7 +132,7 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
             "fighter",
         )?;
         eventually(QUICK, "the daemon to give way", || {
-            ensure!(daemon.log()?.contains("somebody keeps undoing this"));
+            ensure!(daemon.log()?.contains(messages::KEEPS_UNDOING));
             Ok(())
         })?;
         // While the other one works as hard as it can, the daemon hardly does anything.
@@ -159,7 +149,7 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
         let log = daemon.log()?;
         let lines = log
             .lines()
-            .filter(|line| line.contains("INFO repairing") || line.contains("WARN"))
+            .filter(|line| line.contains(messages::REPAIRING) || line.contains("WARN"))
             .count();
         ensure!(lines <= 7, "{lines} lines:\n{log}");
         ensure!(
@@ -173,20 +163,12 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
 #[test]
 fn a_peer_that_changes_mac_or_address_under_a_running_ping_loses_nothing() -> Result<()> {
     in_lab(2, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let _first = lab.host(1).flanneld().start_ready()?;
-        let second = lab.host(2).flanneld().start_ready()?;
-        let members = lab.wait_for_mesh(&[1, 2])?;
-        lab.hosts()
-            .iter()
-            .try_for_each(integration::Host::docker0)?;
-        let (from, to) = (lab.host(1).pod()?, lab.host(2).pod()?);
-        let old = members
-            .iter()
-            .find(|m| m.public_ip == lab.host(2).address().to_string())
-            .context("no lease")?;
+        let daemons = lab.start_all()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        let (from, to) = lab.two_pods()?;
+        let old = lab.member(2)?;
         // The second host has two addresses, and its device takes packets for both; its daemon rests meanwhile.
-        second.kill()?;
+        daemons[1].kill()?;
         lab.host(2).sh("ip address add 10.99.2.2/16 dev eth0")?;
         let ping = Ping::start(&from, to.address(), Duration::from_millis(10))?;
         ping.wait_for_answer()?;

@@ -9,10 +9,7 @@ use integration::{CONFIG, CONFIG_KEY, Lab, Member, Ping, Pod, QUICK, eventually,
 /// Two hosts with a pod on each, all programmed.
 fn two_pods(lab: &Lab) -> Result<(Pod, Pod)> {
     lab.wait_for_mesh(&[1, 2])?;
-    lab.hosts()
-        .iter()
-        .try_for_each(integration::Host::docker0)?;
-    Ok((lab.host(1).pod()?, lab.host(2).pod()?))
+    lab.two_pods()
 }
 
 #[test]
@@ -85,11 +82,7 @@ fn a_restart_touches_no_entry_that_is_right() -> Result<()> {
 #[test]
 fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
     in_lab(2, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let daemons = [
-            lab.host(1).flanneld().start_ready()?,
-            lab.host(2).flanneld().start_ready()?,
-        ];
+        let daemons = lab.start_all()?;
         let (from, to) = two_pods(lab)?;
         for daemon in &daemons {
             ensure!(daemon.stop()?.code() == Some(0));
@@ -104,11 +97,7 @@ fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
 #[test]
 fn peers_that_left_while_it_was_down_are_gone_when_it_is_back() -> Result<()> {
     in_lab(1, |lab| {
-        let gone = Member {
-            subnet: "10.5.40.0/24".into(),
-            vtep: [10, 5, 40, 0].into(),
-            ..Member::invented(40)
-        };
+        let gone = Member::numbered(40);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let (key, value) = gone.lease();
         lab.etcd.put(&key, &value)?;

@@ -1,6 +1,13 @@
 //! Which tools the daemon calls, how often, in which order, and what it makes of those that do not work.
 
-use super::*;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Mark, SLOW, eventually, in_lab, messages,
+};
+
+use super::{lines, populate, repair_times, repaired};
 
 /// Tools that write down that they were called, before they do their work.
 const TOOLS: &str = "mkdir /run/tools
@@ -93,7 +100,7 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
             .arg("--firewall=iptables")
             .env("PATH", &path)
             .start()?;
-        eventually(integration::SLOW, "six looks", || {
+        eventually(SLOW, "six looks", || {
             let looks = calls(host)?.iter().filter(|tool| *tool == "nft").count();
             ensure!(looks >= 6, "{looks} looks");
             Ok(())
@@ -106,12 +113,9 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
             daemon.log()?
         );
         let log = daemon.log()?;
+        ensure!(log.contains(messages::TOOL_DOES_NOT_SHOW_RULES), "{log}");
         ensure!(
-            log.contains("does not show the rules that it has just been given"),
-            "{log}"
-        );
-        ensure!(
-            lines(&log, "the rules are not in place; trying again").len() == 1,
+            lines(&log, messages::NOT_IN_PLACE_TRYING_AGAIN).len() == 1,
             "{log}"
         );
         Ok(())
@@ -123,30 +127,26 @@ fn another_choice_while_it_runs_is_said_and_leaves_no_moment_without_rules() -> 
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let options = ["--firewall=iptables", "--iptables-resync=1"];
-        let command = options
-            .iter()
-            .fold(host.flanneld(), |command, option| command.arg(option));
-        let daemon = command.env("PATH", &tools(host)?).start_ready()?;
+        let daemon = host
+            .flanneld()
+            .args(&["--firewall=iptables", "--iptables-resync=1"])
+            .env("PATH", &tools(host)?)
+            .start_ready()?;
         let before = calls(host)?.len();
         host.sh("iptables-legacy -t nat -N KUBE-SERVICES; iptables-legacy -A FORWARD -j DROP")?;
-        eventually(
-            integration::SLOW,
-            "the rules in iptables-legacy alone",
-            || {
-                let said = daemon.log()?;
-                ensure!(
-                    lines(&said, "rules are in place masquerade=\"iptables-legacy\"").len() == 1,
-                    "{said}"
-                );
-                ensure!(
-                    lines(&said, "rules are in place").len() == 2
-                        && !said.contains("put our rules back"),
-                    "{said}"
-                );
-                Ok(())
-            },
-        )?;
+        eventually(SLOW, "the rules in iptables-legacy alone", || {
+            let said = daemon.log()?;
+            ensure!(
+                lines(&said, messages::RULES_ARE_IN_LEGACY).len() == 1,
+                "{said}"
+            );
+            ensure!(
+                lines(&said, messages::RULES_ARE_IN_PLACE).len() == 2
+                    && !said.contains(messages::PUT_OUR_RULES_BACK),
+                "{said}"
+            );
+            Ok(())
+        })?;
         let calls = calls(host)?.split_off(before);
         let restores = calls
             .iter()
@@ -179,16 +179,13 @@ fn an_iptables_that_works_nowhere_does_not_keep_a_host_from_being_ready() -> Res
         let daemon = host.flanneld().env("PATH", &path).start_ready()?;
         let log = daemon.log()?;
         ensure!(
-            lines(&log, "some rules could not be put in place").len() == 1,
+            lines(&log, messages::SOME_RULES_ARE_NOT_IN_PLACE).len() == 1,
             "{log}"
         );
-        ensure!(
-            log.contains("masquerade=\"nftables\" forward=\"nothing\""),
-            "{log}"
-        );
+        ensure!(log.contains(messages::NFTABLES_AND_NOTHING), "{log}");
         // What others filter elsewhere gets its accept.
         host.docker_rules(Iptables::Nft)?;
-        eventually(integration::SLOW, "the accept in iptables-nft", || {
+        eventually(SLOW, "the accept in iptables-nft", || {
             ensure!(host.sh("iptables-nft -S FORWARD")?.contains("FLANNEL-FWD"));
             Ok(())
         })
@@ -230,19 +227,16 @@ fn a_daemon_that_may_not_look_at_iptables_legacy_does_not_claim_to_know_it() -> 
         let path = tools(host)?;
         let daemon = start_as_nobody(host, &path)?;
         let log = daemon.log()?;
-        ensure!(
-            log.contains("as far as we may look (not at iptables-legacy)"),
-            "{log}"
-        );
+        ensure!(log.contains(messages::NOT_AT_LEGACY), "{log}");
         // Where the kernel has the tables built in, nothing says that somebody uses them.
-        ensure!(lines(&log, "iptables-legacy.conf").is_empty(), "{log}");
+        ensure!(lines(&log, messages::LEGACY_DROP_IN).is_empty(), "{log}");
         daemon.stop()?;
         host.sh(
             "printf '#!/bin/sh\nexec iptables-legacy-save \"$@\"\n' > /run/tools/iptables-save",
         )?;
         let log = start_as_nobody(host, &path)?.log()?;
         ensure!(
-            lines(&log, "WARN iptables-legacy seems to be used on this host").len() == 1,
+            lines(&log, messages::LEGACY_SEEMS_TO_BE_USED).len() == 1,
             "{log}"
         );
         Ok(())

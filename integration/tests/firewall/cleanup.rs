@@ -1,6 +1,9 @@
 //! A cleanup removes what is ours and leaves what is not.
 
-use super::*;
+use anyhow::{Result, ensure};
+use integration::{Iptables, Lab, SUBNETS, in_lab, messages};
+
+use super::{OTHERS, populate, start};
 
 fn cleaned(lab: &Lab, option: &str) -> Result<()> {
     let host = lab.host(1);
@@ -15,15 +18,14 @@ fn cleaned(lab: &Lab, option: &str) -> Result<()> {
     let cleanup = || host.flanneld().arg("cleanup").finish();
     let refused = cleanup()?;
     ensure!(
-        !refused.status.success() && refused.stderr.contains("stop it first"),
+        !refused.status.success() && refused.stderr.contains(messages::STOP_IT_FIRST),
         "{refused:?}"
     );
     ensure!(host.link("flannel.1").is_ok());
     daemon.stop()?;
     let done = cleanup()?.success()?;
     ensure!(
-        done.contains("removed device flannel.1")
-            && done.contains("etcdctl del /coreos.com/network/subnets/"),
+        done.contains(messages::REMOVED_DEVICE) && done.contains(messages::ETCDCTL_DEL),
         "{done}"
     );
     let after = (others()?, links()?);
@@ -37,7 +39,7 @@ fn cleaned(lab: &Lab, option: &str) -> Result<()> {
     );
     ensure!(lab.etcd.members()?.len() == 1, "the lease is etcd's");
     let again = cleanup()?.success()?;
-    ensure!(again == "nothing of ours is here\n", "{again}");
+    ensure!(again == messages::NOTHING_OF_OURS, "{again}");
     lab.etcd.delete(&lab.etcd.get_prefix(SUBNETS)?[0].key)
 }
 
@@ -77,27 +79,18 @@ fn cleanup_of_one_instance_leaves_the_other_alone() -> Result<()> {
             r#"{"Network":"10.6.0.0/16","Backend":{"VNI":7,"Port":8473}}"#,
         )?;
         let blue = ["--etcd-prefix=/blue", "--subnet-file=/run/flannel/blue.env"];
-        blue.iter()
-            .fold(host.flanneld(), |command, option| command.arg(option))
-            .start_ready()?
-            .stop()?;
+        host.flanneld().args(&blue).start_ready()?.stop()?;
         let of_first = || {
             host.sh(
                 "nft list table ip flannel.1; iptables -S FLANNEL-FWD; cat /run/flannel/subnet.env",
             )
         };
         let before = of_first()?;
-        let cleanup = || {
-            blue.iter()
-                .fold(host.flanneld().arg("cleanup"), |command, option| {
-                    command.arg(option)
-                })
-                .finish()
-        };
+        let cleanup = || host.flanneld().arg("cleanup").args(&blue).finish();
         cleanup()?.success()?;
         // Without its device it cannot be told which VNI was its own; the usual one is another's.
         let again = cleanup()?.success()?;
-        ensure!(again.contains("left alone: device flannel.1"), "{again}");
+        ensure!(again.contains(messages::LEFT_ALONE_DEVICE), "{again}");
         let rules = host.sh("nft list ruleset; ip link")?;
         ensure!(
             !rules.contains("FLANNEL-FWD-7") && !rules.contains("flannel.7"),

@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Result, ensure};
 use integration::{
     CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Member, QUICK, SLOW,
-    eventually, in_lab,
+    SUBNETS, eventually, in_lab, messages,
 };
 
 use super::says;
@@ -63,7 +63,8 @@ fn daemon<'a>(lab: &'a Lab, etcd: &Etcd) -> FlanneldCommand<'a> {
 
 /// Waits until the daemon, which shows its debug lines, has been refused so many times more.
 fn goes_on_trying(daemon: &Flanneld, times: usize) -> Result<()> {
-    let tries = || Ok::<_, anyhow::Error>(daemon.log()?.matches("etcd still fails us").count());
+    let tries =
+        || Ok::<_, anyhow::Error>(daemon.log()?.matches(messages::ETCD_STILL_FAILS).count());
     let before = tries()?;
     eventually(SLOW, format_args!("{times} more tries"), || {
         ensure!(tries()? >= before + times, "{}", tries()?);
@@ -105,10 +106,7 @@ fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
             .arg("-v=10")
             .start_ready()?;
         change_password(lab, "hunter3")?;
-        as_root(
-            &lab.etcd,
-            &["del", "--prefix", "--", "/coreos.com/network/subnets/"],
-        )?;
+        as_root(&lab.etcd, &["del", "--prefix", "--", SUBNETS])?;
         says(&daemon, &["invalid user ID or password"])?;
         let before = logins(&lab.etcd)?;
         goes_on_trying(&daemon, 20)?;
@@ -116,7 +114,7 @@ fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
         println!("passwords checked in 20 tries after a change: {asked}");
         ensure!(asked <= 8, "{asked}");
         change_password(lab, "hunter2")?;
-        says(&daemon, &["etcd answers again"])
+        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
     })
 }
 
@@ -135,14 +133,14 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
             &daemon,
             &[
                 "invalid user ID or password",
-                "user \"flannel\"",
-                "the password in",
+                messages::USER_FLANNEL,
+                messages::THE_PASSWORD_IN,
                 &name,
             ],
         )?;
         fs::write(&file, "hunter2\n")?;
         daemon.wait_ready()?;
-        says(&daemon, &["files for etcd were renewed", "password"])?;
+        says(&daemon, &[messages::FILES_WERE_RENEWED, "password"])?;
         // etcd takes back the tokens of a user whose password changes.
         fs::write(&file, "hunter4")?;
         change_password(lab, "hunter4")?;
@@ -171,7 +169,10 @@ fn takes_the_password_from_the_environment() -> Result<()> {
         says(&wrong, &["invalid user ID or password", "--etcd-password"])?;
         wrong.kill()?;
         let nobody = lab.host(1).flanneld().start()?;
-        says(&nobody, &["etcd has authentication on", "--etcd-username"])?;
+        says(
+            &nobody,
+            &[messages::HAS_AUTHENTICATION_ON, "--etcd-username"],
+        )?;
         nobody.kill()?;
         let daemon = daemon("hunter2").start_ready()?;
         ensure!(!daemon.log()?.contains("hunter2") && !wrong.log()?.contains("hunter3"));
@@ -188,23 +189,19 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
             .env("FLANNELD_ETCD_PASSWORD", "hunter2")
             .arg("-v=10")
             .start()?;
-        let needs = "user \"flannel\" needs to read \"/coreos.com/network/\" and write \"/coreos.com/network/subnets/\"";
+        let needs = messages::NEEDS_TO_READ_AND_WRITE;
         says(
             &daemon,
-            &[
-                "failed to create \"/coreos.com/network/subnets/10.5.",
-                "permission denied",
-                needs,
-            ],
+            &[messages::FAILED_TO_CREATE, "permission denied", needs],
         )?;
         // Each try lists, which works, and then writes, which does not: it is said once all the same.
         goes_on_trying(&daemon, 6)?;
         let log = daemon.log()?;
         let warnings = log
             .lines()
-            .filter(|line| line.contains("WARN") && line.contains("needs to read"));
+            .filter(|line| line.contains("WARN") && line.contains(messages::NEEDS_TO_READ));
         let (errors, causes): (Vec<_>, Vec<_>) =
-            warnings.partition(|line| line.contains("etcd fails us"));
+            warnings.partition(|line| line.contains(messages::ETCD_FAILS));
         ensure!((errors.len(), causes.len()) == (1, 1), "{log}");
         let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
         as_root(&lab.etcd, &grant)?;
@@ -226,9 +223,9 @@ fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
         says(
             &daemon,
             &[
-                "failed to watch",
+                messages::FAILED_TO_WATCH,
                 "permission denied",
-                "user \"flannel\" needs to read \"/coreos.com/network/\"",
+                messages::NEEDS_TO_READ_THE_PREFIX,
             ],
         )?;
         goes_on_trying(&daemon, 6)?;
@@ -254,7 +251,7 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
         // A lease that is there already and ends soon is renewed soon.
         let own = Member {
             public_ip: lab.host(1).address().to_string(),
-            ..member(100)
+            ..Member::numbered(100)
         };
         let (key, value) = own.lease();
         let lease = etcd.grant_lease(15)?;
@@ -271,31 +268,17 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
             );
             Ok(())
         })?;
-        let (key, value) = member(201).lease();
+        let peer = Member::numbered(201);
+        let (key, value) = peer.lease();
         as_root(&etcd, &["put", "--", &key, &value])?;
-        eventually(QUICK, "the new peer", || {
-            let routes = lab.host(1).routes("flannel.1")?;
-            ensure!(routes.contains_key("10.5.201.0/24"), "{routes:?}");
-            Ok(())
-        })?;
-        says(&daemon, &["renewed the lease"])?;
+        lab.host(1).wait_for_route(&peer)?;
+        says(&daemon, &[messages::RENEWED_THE_LEASE])?;
         lose_our_key(&etcd)
     })
 }
 
-/// A member of the network of [`CONFIG`].
-fn member(number: u8) -> Member {
-    let vtep = [10, 5, number, 0].into();
-    Member {
-        subnet: format!("10.5.{number}.0/24"),
-        vtep,
-        ..Member::invented(number.into())
-    }
-}
-
 /// Deletes the keys of all members and waits until the daemon has made its own anew: that takes a list and a write.
 fn lose_our_key(etcd: &Etcd) -> Result<()> {
-    const SUBNETS: &str = "/coreos.com/network/subnets/";
     as_root(etcd, &["del", "--prefix", "--", SUBNETS])?;
     eventually(QUICK, "our lease", || {
         let keys = as_root(etcd, &["get", "--prefix", "--keys-only", "--", SUBNETS])?;

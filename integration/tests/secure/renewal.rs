@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, EtcdOptions, Member, QUICK, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, EtcdOptions, Member, in_lab, messages};
 
 use super::pki::Authority;
 use super::{daemon, says};
@@ -23,27 +23,16 @@ fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
         etcd.put(CONFIG_KEY, CONFIG)?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
         let peer_arrives = |number: u8| {
-            let peer = Member {
-                subnet: format!("10.5.{number}.0/24"),
-                vtep: [10, 5, number, 0].into(),
-                ..Member::invented(number.into())
-            };
+            let peer = Member::numbered(number);
             let (key, value) = peer.lease();
             etcd.put(&key, &value)?;
-            eventually(QUICK, "the new peer", || {
-                let routes = lab.host(1).routes("flannel.1")?;
-                ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
-                Ok(())
-            })
+            lab.host(1).wait_for_route(&peer)
         };
         peer_arrives(201)?;
         // etcd goes first; our files still know only the old authority.
         new.issue(lab.dir(), "server")?;
         etcd.restart()?;
-        says(
-            &daemon,
-            &["WARN", "not signed by an authority in", "node/ca.pem"],
-        )?;
+        says(&daemon, &["WARN", messages::NOT_SIGNED_BY, "node/ca.pem"])?;
         // Whoever renews files writes one after the other: a certificate without its key changes nothing.
         let next = new.issue(lab.dir(), "next")?;
         fs::copy(&next.cert, &node.cert)?;
@@ -51,21 +40,17 @@ fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
             &daemon,
             &[
                 "WARN",
-                "cannot be used as they are now",
+                messages::CANNOT_BE_USED_NOW,
                 "node/key.pem",
-                "it belongs to another one",
+                messages::BELONGS_TO_ANOTHER_ONE,
             ],
         )?;
         fs::copy(&next.key, &node.key)?;
         fs::copy(&next.ca, &node.ca)?;
-        says(&daemon, &["INFO", "files for etcd were renewed", "CA"])?;
-        says(&daemon, &["etcd answers again"])?;
+        says(&daemon, &["INFO", messages::FILES_WERE_RENEWED, "CA"])?;
+        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])?;
         ensure!(
-            daemon
-                .log()?
-                .matches("cannot be used as they are now")
-                .count()
-                == 1,
+            daemon.log()?.matches(messages::CANNOT_BE_USED_NOW).count() == 1,
             "said once"
         );
         peer_arrives(202)
@@ -90,8 +75,8 @@ fn a_certificate_renewed_in_good_time_is_shown_with_the_next_connection() -> Res
         etcd.restart()?;
         says(
             &daemon,
-            &["files for etcd were renewed", "certificate and key"],
+            &[messages::FILES_WERE_RENEWED, "certificate and key"],
         )?;
-        says(&daemon, &["etcd answers again"])
+        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
     })
 }

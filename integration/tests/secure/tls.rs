@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Lab, Tls, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Lab, Tls, in_lab, messages};
 use rcgen::KeyPair;
 
 use super::pki::{Authority, Good, old_form};
@@ -44,10 +44,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
             &wrong_ca,
             &[
                 "UnknownIssuer",
-                &format!(
-                    "not signed by an authority in \"{}\"",
-                    stranger.ca.display()
-                ),
+                &format!("{} {:?}", messages::NOT_SIGNED_BY, stranger.ca),
             ],
         )?;
         let log = wrong_ca.log()?;
@@ -68,15 +65,16 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
         says(
             &untrusted,
             &[&format!(
-                "does not trust our certificate \"{}\"",
-                stranger.cert.display()
+                "{} {:?}",
+                messages::DOES_NOT_TRUST_OUR_CERTIFICATE,
+                stranger.cert
             )],
         )?;
         untrusted.kill()?;
         let nothing = trusting(lab.host(1), &etcd.endpoint(), &server.ca).start()?;
         says(
             &nothing,
-            &["demands a certificate of us", "--etcd-certfile"],
+            &[messages::DEMANDS_A_CERTIFICATE, "--etcd-certfile"],
         )?;
         nothing.kill()?;
         let plain = lab
@@ -84,7 +82,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
             .flanneld()
             .arg("--etcd-endpoints=http://10.99.0.1:3379")
             .start()?;
-        says(&plain, &["http://10.99.0.1:3379", "use https://"])?;
+        says(&plain, &["http://10.99.0.1:3379", messages::USE_HTTPS])?;
         plain.kill()?;
         daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
         ensure!(etcd.members()?.len() == 1);
@@ -163,7 +161,7 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
             "our certificate \"{}\" expired at 2021-01-01 00:00:00 UTC",
             old.cert.display()
         );
-        says(&expired, &["WARN", "etcd fails us", &file])?;
+        says(&expired, &["WARN", messages::ETCD_FAILS, &file])?;
         // It needs no restart to be let in with a new one.
         authority.issue(lab.dir(), "old")?;
         expired.wait_ready()?;
@@ -171,10 +169,7 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
         // etcd reads its certificate for each connection.
         authority.issue_until(lab.dir(), "server", Good::Until2021)?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start()?;
-        says(
-            &daemon,
-            &["certificate of etcd at https://10.99.0.1:3379 has expired"],
-        )?;
+        says(&daemon, &[messages::CERTIFICATE_OF_ETCD_HAS_EXPIRED])?;
         authority.issue(lab.dir(), "server")?;
         daemon.wait_ready()
     })
@@ -198,7 +193,7 @@ fn files_that_cannot_be_used_end_it_at_the_start() -> Result<()> {
                 key: other.key.clone(),
                 ..one.clone()
             }),
-            &["it belongs to another one", &key, &cert],
+            &[messages::BELONGS_TO_ANOTHER_ONE, &key, &cert],
         )?;
         let no_ca = Tls {
             ca: one.key.clone(),
@@ -206,7 +201,10 @@ fn files_that_cannot_be_used_end_it_at_the_start() -> Result<()> {
         };
         gives_up(
             start(&no_ca),
-            &["holds no certificate", &one.key.display().to_string()],
+            &[
+                messages::HOLDS_NO_CERTIFICATE,
+                &one.key.display().to_string(),
+            ],
         )?;
         let missing = Tls {
             cert: lab.dir().join("nowhere.pem"),
@@ -214,19 +212,22 @@ fn files_that_cannot_be_used_end_it_at_the_start() -> Result<()> {
         };
         gives_up(
             start(&missing),
-            &["failed to read", "nowhere.pem", "No such file"],
+            &[messages::FAILED_TO_READ, "nowhere.pem", "No such file"],
         )?;
         fs::write(&other.cert, [0x30, 0x82, 0xff])?;
         gives_up(
             start(&other),
-            &["is not PEM", &other.cert.display().to_string()],
+            &[messages::IS_NOT_PEM, &other.cert.display().to_string()],
         )?;
         let empty = lab.dir().join("empty");
         fs::write(&empty, "\n")?;
         let password = start(&one)
             .arg("--etcd-username=a")
             .arg(&format!("--etcd-password-file={}", empty.display()));
-        gives_up(password, &["is empty", &empty.display().to_string()])
+        gives_up(
+            password,
+            &[messages::IS_EMPTY, &empty.display().to_string()],
+        )
     })
 }
 
@@ -239,9 +240,6 @@ fn a_certificate_of_etcd_for_another_host_is_named() -> Result<()> {
         lab.host(1)
             .sh("echo 10.99.0.1 etcd.example >> /etc/hosts")?;
         let daemon = daemon(lab.host(1), "https://etcd.example:3379", &node).start()?;
-        says(
-            &daemon,
-            &["does not name the host in https://etcd.example:3379"],
-        )
+        says(&daemon, &[messages::DOES_NOT_NAME_THE_HOST])
     })
 }

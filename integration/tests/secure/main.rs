@@ -1,18 +1,14 @@
 //! etcd that lets in only those who show a certificate, or know a password. Needs root.
 
+mod auth;
+mod pki;
+mod renewal;
+mod tls;
+
 use std::path::Path;
 
 use anyhow::{Result, ensure};
 use integration::{Flanneld, FlanneldCommand, Host, SLOW, Tls, eventually};
-
-#[path = "secure/auth.rs"]
-mod auth;
-#[path = "secure/pki.rs"]
-mod pki;
-#[path = "secure/renewal.rs"]
-mod renewal;
-#[path = "secure/tls.rs"]
-mod tls;
 
 /// A daemon that trusts the authority of these files, and shows their certificate.
 fn daemon<'a>(host: &'a Host, endpoint: &str, files: &Tls) -> FlanneldCommand<'a> {

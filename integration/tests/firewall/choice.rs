@@ -1,0 +1,153 @@
+//! Which tool carries the rules, why, and what becomes of the rules of another choice.
+
+use anyhow::{Context as _, Result, ensure};
+use integration::{CONFIG, CONFIG_KEY, Host, Iptables, Lab, Member, SUBNETS, in_lab, messages};
+
+use super::{lines, start};
+
+#[test]
+fn says_what_it_chose_and_why_and_what_another_choice_had_left_goes() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        host.docker_rules(Iptables::Legacy)?;
+        let run = |options: &[&str], expected: &str| {
+            let daemon = start(lab, options)?;
+            let log = daemon.log()?;
+            let said = lines(&log, messages::RULES_ARE_IN_PLACE);
+            ensure!(
+                said.len() == 1 && said[0].contains(expected),
+                "{said:?} instead of {expected}"
+            );
+            daemon.kill()?;
+            let rules = host.sh("nft list tables; iptables-nft-save; iptables-legacy-save")?;
+            let count = |text: &str| rules.matches(text).count();
+            Ok::<_, anyhow::Error>((
+                count("table ip flannel.1"),
+                count(":FLANNEL-POSTRTG"),
+                count(":FLANNEL-FWD"),
+            ))
+        };
+        let left = run(&[], messages::WHY_LEGACY)?;
+        ensure!(left == (1, 0, 1), "{left:?}");
+        let left = run(&["--firewall=iptables"], messages::ALL_IN_LEGACY)?;
+        ensure!(left == (0, 1, 1), "{left:?}");
+        let left = run(&["--firewall=nftables"], messages::NFTABLES_AND_LEGACY)?;
+        ensure!(left == (1, 0, 1), "{left:?}");
+        let left = run(
+            &["--ip-masq=false", "--iptables-forward-rules=false"],
+            messages::NO_RULES_ARE_WANTED,
+        )
+        .err();
+        ensure!(
+            left.is_some_and(|error| error.to_string().starts_with("[] instead")),
+            "nothing is in place"
+        );
+        let rules = host.sh("nft list ruleset; iptables-legacy-save")?;
+        ensure!(
+            !rules.contains("FLANNEL") && !rules.contains("flannel.1"),
+            "{rules}"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn the_configuration_of_the_network_chooses_and_two_kinds_of_iptables_are_worth_a_word()
+-> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        host.docker_rules(Iptables::Legacy)?;
+        host.docker_rules(Iptables::Nft)?;
+        lab.etcd.put(
+            CONFIG_KEY,
+            r#"{"Network":"10.5.0.0/16","EnableNFTables":false}"#,
+        )?;
+        let daemon = host.flanneld().start_ready()?;
+        let log = daemon.log()?;
+        ensure!(log.contains(messages::WHY_CONFIG), "{log}");
+        ensure!(lines(&log, messages::IN_BOTH_IPTABLES).len() == 1, "{log}");
+        for save in ["iptables-nft-save", "iptables-legacy-save"] {
+            ensure!(
+                host.sh(save)?.contains("-A FLANNEL-FWD -s 10.5.0.0/16"),
+                "no accept in {save}"
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Two nodes whose FORWARD lets nothing pass, and whether pods reach each other.
+fn pods_behind_a_policy(lab: &Lab, option: &str) -> Result<bool> {
+    lab.etcd.put(CONFIG_KEY, CONFIG)?;
+    let start = |host: &Host| {
+        host.docker_rules(Iptables::Nft)?;
+        host.sh("iptables -A FORWARD -j REJECT")?;
+        host.flanneld().arg(option).start_ready()
+    };
+    let _daemons = lab.hosts().iter().map(start).collect::<Result<Vec<_>>>()?;
+    lab.wait_for_mesh(&[1, 2])?;
+    let (from, to) = lab.two_pods()?;
+    let ping = || from.finish(&["ping", "-c1", "-W2", &to.address().to_string()], "");
+    let reached = ping()?.status.success();
+    // An accept in a table of one's own, before and after the others: no help where there was none before.
+    let accept = "nft 'table ip own { chain early { type filter hook forward priority -10; policy accept; accept; }
+        chain late { type filter hook forward priority 10; policy accept; accept; }; }'";
+    lab.hosts()
+        .iter()
+        .try_for_each(|host| host.sh(accept).map(drop))?;
+    ensure!(
+        ping()?.status.success() == reached,
+        "a table of one's own makes a difference"
+    );
+    Ok(reached)
+}
+
+#[test]
+fn the_accept_must_stand_in_iptables_where_iptables_drops() -> Result<()> {
+    in_lab(2, |lab| {
+        ensure!(pods_behind_a_policy(lab, "--iptables-forward-rules=true")?);
+        Ok(())
+    })?;
+    in_lab(2, |lab| {
+        ensure!(
+            !pods_behind_a_policy(lab, "--iptables-forward-rules=false")?,
+            "nothing drops: this proves nothing"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn rules_follow_a_subnet_that_changed_since_the_last_run() -> Result<()> {
+    for firewall in ["--firewall=nftables", "--firewall=iptables"] {
+        in_lab(1, |lab| {
+            let host = lab.host(1);
+            let daemon = start(lab, &[firewall])?;
+            let old = lab
+                .etcd
+                .members()?
+                .first()
+                .map(|member| member.subnet.clone())
+                .context("no lease")?;
+            daemon.kill()?;
+            // Another host has it now.
+            let other = Member {
+                subnet: old.clone(),
+                ..Member::invented(9)
+            };
+            let (key, value) = other.lease();
+            ensure!(key.starts_with(SUBNETS));
+            lab.etcd.put(&key, &value)?;
+            let _daemon = start(lab, &[firewall])?;
+            let new = host.subnet_env("FLANNEL_SUBNET")?.replace(".1/24", ".0/24");
+            let rules =
+                host.sh("nft list table ip flannel.1 2>/dev/null || true; iptables -t nat -S")?;
+            ensure!(
+                new != old && rules.contains(&new) && !rules.contains(&old),
+                "{old} {new} {rules}"
+            );
+            Ok(())
+        })?;
+    }
+    Ok(())
+}

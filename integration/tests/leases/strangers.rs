@@ -1,0 +1,150 @@
+//! Keys and values that are no leases, or are meant to do harm.
+
+use anyhow::{Result, ensure};
+use integration::{
+    CONFIG, CONFIG_KEY, Flanneld, Member, QUICK, SUBNETS, eventually, in_lab, messages,
+};
+
+/// Keys and values that nobody should be able to harm us with, and a word of the reason.
+fn hostile() -> Vec<(String, String, &'static str)> {
+    let key = |name: &str| format!("{SUBNETS}{name}");
+    let lease = |ip: &str, mac: &str, vni: u32| {
+        format!(
+            r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VNI":{vni},"VtepMAC":"{mac}"}}}}"#
+        )
+    };
+    let (good, ip) = ("02:aa:00:00:00:63", "10.98.0.9");
+    let by_key = ["8.8.8.0-24", "0.0.0.0-0", "10.5.0.0-16"]
+        .map(|n| (key(n), lease(ip, good, 1), messages::NOT_INSIDE_THE_NETWORK));
+    let no_key = [
+        "10.5.999.0-24",
+        "x",
+        "10.5.1.0-24-24",
+        "\u{1b}[2J",
+        "10.5.40.0-33",
+        "",
+    ];
+    let no_key = no_key.map(|name| {
+        (
+            key(name),
+            lease(ip, good, 1),
+            messages::EXPECTED_A_KEY_SUCH_AS,
+        )
+    });
+    let values = [
+        (
+            lease(ip, "01:00:5e:00:00:01", 1),
+            messages::NOT_THE_ADDRESS_OF_A_DEVICE,
+        ),
+        (
+            lease(ip, "00:00:00:00:00:00", 1),
+            messages::NOT_THE_ADDRESS_OF_A_DEVICE,
+        ),
+        (lease(ip, "02:0f:1a:00:00:01", 1), messages::IS_OUR_OWN),
+        (lease("10.99.1.1", good, 1), messages::IS_OUR_OWN),
+        (
+            lease("0.0.0.0", good, 1),
+            messages::NOT_THE_ADDRESS_OF_A_HOST,
+        ),
+        (lease("224.0.0.1", good, 1), messages::MULTICAST),
+        (lease("127.0.0.1", good, 1), messages::LOOPBACK),
+        (lease("10.5.77.7", good, 1), messages::INSIDE_THE_OVERLAY),
+        (lease(ip, good, 2), messages::VNI_IS_2_OURS_IS_1),
+        ("garbage".to_owned(), messages::FAILED_TO_READ_THE_VALUE),
+        (
+            r#"{"PublicIP":[],"BackendType":{},"NodeID":{"a":[]}}"#.to_owned(),
+            messages::FAILED_TO_READ_THE_VALUE,
+        ),
+        ("[".repeat(2000), messages::FAILED_TO_READ_THE_VALUE),
+        ("x".repeat(1_400_000), messages::LONGER_THAN_4096_BYTES),
+        (
+            r#"{"PublicIP":"10.98.0.9","BackendType":"udp","BackendData":null}"#.to_owned(),
+            messages::BACKEND_IS_UDP,
+        ),
+    ];
+    let values = (100..)
+        .zip(values)
+        .map(|(n, (value, why))| (key(&format!("10.5.{n}.0-24")), value, why));
+    by_key.into_iter().chain(no_key).chain(values).collect()
+}
+
+#[test]
+fn what_strangers_write_is_ignored_said_once_and_shown_in_status() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let mine = |value: &str| {
+            format!(r#"{{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{value}}}"#)
+        };
+        lab.etcd.put(
+            &format!("{SUBNETS}10.5.40.0-24"),
+            &mine(r#"{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}"#),
+        )?;
+        let overlapping = (
+            format!("{SUBNETS}10.5.40.128-25"),
+            Member::invented(9).lease().1,
+            messages::OVERLAPS_OUR_OWN,
+        );
+        let all: Vec<_> = hostile().into_iter().chain([overlapping]).collect();
+        let put_all = || {
+            all.iter().try_for_each(|(key, value, _)| {
+                if value.len() > 100_000 {
+                    // Too long for a command line.
+                    lab.etcd.load(&[(key.clone(), value.clone())], None)
+                } else {
+                    lab.etcd.put(key, value)
+                }
+            })
+        };
+        let check = |daemon: &Flanneld| -> Result<()> {
+            let status = || lab.host(1).flanneld().arg("status").arg("--json").finish();
+            let ignored = eventually(QUICK, "all keys in status", || {
+                let report: serde_json::Value = serde_json::from_str(&status()?.stdout)?;
+                let ignored = report["ignored"].as_object().cloned().unwrap_or_default();
+                ensure!(
+                    ignored.len() == all.len(),
+                    "{} of {}: {ignored:?}",
+                    ignored.len(),
+                    all.len()
+                );
+                Ok(ignored)
+            })?;
+            for (key, _, why) in &all {
+                let reason = ignored
+                    .get(key.trim_start_matches(SUBNETS))
+                    .and_then(|reason| reason.as_str());
+                ensure!(
+                    reason.is_some_and(|reason| reason.contains(why)),
+                    "{key}: {reason:?}, expected {why}"
+                );
+            }
+            let log = daemon.log()?;
+            let said = log
+                .lines()
+                .filter(|line| {
+                    line.contains(messages::A_LEASE) || line.contains(messages::NO_PEER_OF_OURS)
+                })
+                .count();
+            ensure!(
+                said == all.len() && !log.contains('\u{1b}'),
+                "{said} lines for {} keys:\n{log}",
+                all.len()
+            );
+            ensure!(
+                lab.host(1).routes("flannel.1")?.is_empty()
+                    && lab.host(1).fdb("flannel.1")?.is_empty()
+            );
+            ensure!(daemon.is_running());
+            Ok(())
+        };
+        // They are there before it starts: the list. They come while it runs: the watch.
+        put_all()?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        check(&daemon)?;
+        all.iter()
+            .try_for_each(|(key, _, _)| lab.etcd.delete(key))?;
+        daemon.stop()?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        put_all()?;
+        check(&daemon)
+    })
+}
