@@ -1,5 +1,5 @@
-//! Waiting for a condition with a deadline. The only place in the lab that sleeps; it owns no
-//! condition of its own.
+//! Waiting for a condition with a deadline. No other place of the lab sleeps; it owns no condition
+//! of its own.
 
 use std::fmt::Display;
 use std::thread::sleep;
@@ -34,6 +34,12 @@ pub fn eventually<T>(
         }
         sleep(POLL);
     }
+}
+
+/// Lets time pass: for tests whose subject is how long something lasts. To wait for something that
+/// happens, use [`eventually`].
+pub fn pass(time: Duration) {
+    sleep(time);
 }
 
 #[cfg(test)]

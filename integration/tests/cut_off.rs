@@ -1,11 +1,11 @@
 //! How soon a host knows what it missed while no packet passed between it and etcd. Needs root.
 
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::underlay::ADDRESS;
-use integration::{CONFIG, CONFIG_KEY, Member, QUICK, eventually, in_lab};
+use integration::wait::pass;
+use integration::{CONFIG, CONFIG_KEY, Member, eventually, in_lab, messages};
 
 /// What counts as at once after the end of a disturbance.
 const SOON: Duration = Duration::from_secs(2);
@@ -20,24 +20,15 @@ fn knows_within_two_seconds_what_it_missed_while_it_was_cut_off() -> Result<()> 
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
         for (number, cut) in (100..).zip(CUTS) {
-            let vtep = [10, 5, number, 0].into();
-            let peer = Member {
-                subnet: format!("10.5.{number}.0/24"),
-                vtep,
-                ..Member::invented(number.into())
-            };
+            let peer = Member::numbered(number);
             let (key, value) = peer.lease();
             lab.underlay.cut(lab.host(1).address(), ADDRESS)?;
             lab.etcd.put(&key, &value)?;
-            // Not for luck: how long the cut lasts is what is tested.
-            sleep(Duration::from_secs_f64(cut));
+            // How long the cut lasts is what is tested.
+            pass(Duration::from_secs_f64(cut));
             lab.underlay.heal()?;
             let healed = Instant::now();
-            eventually(QUICK, "the new peer", || {
-                let routes = lab.host(1).routes("flannel.1")?;
-                ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
-                Ok(())
-            })?;
+            lab.host(1).wait_for_route(&peer)?;
             let took = healed.elapsed();
             ensure!(took < SOON, "{took:?} after a cut of {cut} s");
         }
@@ -54,7 +45,7 @@ fn a_dead_network_is_noticed_soon_and_tried_again_and_again() -> Result<()> {
         let fails = |times: usize, within: Duration| {
             eventually(within, format_args!("failure {times}"), || {
                 let log = daemon.log()?;
-                ensure!(log.matches(" fails us").count() >= times, "{log}");
+                ensure!(log.matches(messages::FAILS).count() >= times, "{log}");
                 Ok(())
             })
         };
