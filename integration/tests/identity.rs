@@ -2,23 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Host, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually,
+    in_lab, messages,
 };
-
-fn member(lab: &Lab, public_ip: &str) -> Result<Member> {
-    let found = lab
-        .etcd
-        .members()?
-        .into_iter()
-        .find(|member| member.public_ip == public_ip);
-    found.with_context(|| format!("no lease of {public_ip}"))
-}
-
-fn own(lab: &Lab, host: u8) -> Result<Member> {
-    member(lab, &lab.host(host).address().to_string())
-}
 
 fn node_id(lab: &Lab, member: &Member) -> Result<String> {
     let value = lab
@@ -38,7 +26,7 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
-        let before = own(lab, 1)?;
+        let before = lab.member(1)?;
         let name = node_id(lab, &before)?;
         let machine_id = lab.host(1).read("/etc/machine-id")?;
         ensure!(
@@ -53,7 +41,7 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         lab.reboot(1)?;
         let first = lab.host(1).flanneld().start_ready()?;
         ensure!(
-            own(lab, 1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac,
+            lab.member(1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac,
             "{before:?}"
         );
         // Even with an empty disk the address is the same: it follows from the node id.
@@ -62,9 +50,9 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         lab.reboot(1)?;
         lab.host(1).sh(&format!("rm {SNAPSHOT}"))?;
         let _first = lab.host(1).flanneld().start_ready()?;
-        ensure!(own(lab, 1)?.mac == before.mac);
+        ensure!(lab.member(1)?.mac == before.mac);
         let _second = lab.host(2).flanneld().start_ready()?;
-        ensure!(own(lab, 2)?.mac != before.mac);
+        ensure!(lab.member(2)?.mac != before.mac);
         lab.wait_for_mesh(&[1, 2]).map(drop)
     })
 }
@@ -76,31 +64,34 @@ fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
         // As on Vagrant machines, whose first interfaces all have the same address.
         let vagrant = |host: u8| lab.host(host).flanneld().arg("--public-ip=10.0.2.15");
         let first = vagrant(1).arg("--node-id=alpha").start_ready()?;
-        let before = member(lab, "10.0.2.15")?;
+        let before = lab.etcd.member_at("10.0.2.15")?;
         let revision = lab.etcd.revision()?;
         let second = vagrant(2).arg("--node-id=beta").start()?;
-        second.wait_for_log("PublicIP 10.0.2.15 is in use by node alpha at 10.0.2.15")?;
+        second.wait_for_log(messages::PUBLIC_IP_IN_USE_BY_ALPHA)?;
         let log = second.log()?;
         ensure!(
-            log.contains("we are node beta") && log.contains("--iface"),
+            log.contains(messages::WE_ARE_NODE_BETA) && log.contains("--iface"),
             "{log}"
         );
         let status = lab.host(2).flanneld().arg("status").finish()?;
-        ensure!(status.stdout.contains("in use by node alpha"), "{status:?}");
+        ensure!(
+            status.stdout.contains(messages::IN_USE_BY_ALPHA),
+            "{status:?}"
+        );
         ensure!(
             lab.etcd.revision()? == revision && lab.etcd.leases()?.len() == 1,
             "it writes nothing"
         );
-        ensure!(!second.told().contains(&"READY=1".to_owned()) && second.is_running());
+        ensure!(!is_ready(&second) && second.is_running());
         ensure!(
-            second.log()?.matches("is in use by").count() == 1,
+            second.log()?.matches(messages::IS_IN_USE_BY).count() == 1,
             "it is said once"
         );
         // The other is gone for good: its place is free.
         first.kill()?;
         lab.etcd.delete(&before.lease().0)?;
         second.wait_ready()?;
-        ensure!(node_id(lab, &member(lab, "10.0.2.15")?)? == "beta");
+        ensure!(node_id(lab, &lab.etcd.member_at("10.0.2.15")?)? == "beta");
         Ok(())
     })
 }
@@ -121,19 +112,47 @@ fn two_that_start_at_once_with_one_public_ip_do_not_both_join() -> Result<()> {
         ];
         daemons
             .iter()
-            .try_for_each(|daemon| daemon.wait_for_log("no network config"))?;
+            .try_for_each(|daemon| daemon.wait_for_log(messages::NO_NETWORK_CONFIG))?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        eventually(QUICK, "one lease and one refusal", || {
-            let refused = daemons
-                .iter()
-                .filter(|d| d.log().is_ok_and(|log| log.contains("is in use by")))
-                .count();
-            ensure!(
-                refused == 1 && lab.etcd.members()?.len() == 1,
-                "{refused} refused"
-            );
-            Ok(())
-        })
+        let (ready, refused) = one_ready_one_refused(&daemons)?;
+        let is_out = || !is_ready(&daemons[refused]) && daemons[refused].is_running();
+        ensure!(is_out());
+        let members = lab.etcd.members()?;
+        ensure!(members.len() == 1, "{members:?}");
+        let id = node_id(lab, &members[0])?;
+        ensure!(
+            daemons[refused].log()?.contains(&format!("node {id}")),
+            "{id}"
+        );
+        // Both have decided: what comes next in etcd reaches the overlay, and neither writes again.
+        let (peer, revision) = (Member::numbered(40), lab.etcd.revision()?);
+        let (key, value) = peer.lease();
+        lab.etcd.put(&key, &value)?;
+        lab.hosts()[ready].wait_for_route(&peer)?;
+        ensure!(
+            lab.etcd.revision()? == revision + 1 && lab.etcd.leases()?.len() == 1,
+            "{:?}",
+            lab.etcd.members()?
+        );
+        ensure!(is_out());
+        Ok(())
+    })
+}
+
+fn is_ready(daemon: &Flanneld) -> bool {
+    daemon.told().contains(&"READY=1".to_owned())
+}
+
+/// Waits until one of two daemons is ready and the other one has been refused; returns their places.
+fn one_ready_one_refused(daemons: &[Flanneld; 2]) -> Result<(usize, usize)> {
+    eventually(SLOW, "one ready and one refused", || {
+        for (ready, refused) in [(0, 1), (1, 0)] {
+            let log = daemons[refused].log()?;
+            if is_ready(&daemons[ready]) && log.contains(messages::IS_IN_USE_BY) {
+                return Ok((ready, refused));
+            }
+        }
+        bail!("{}\n{}", daemons[0].log()?, daemons[1].log()?)
     })
 }
 
@@ -155,17 +174,17 @@ fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()>
         lab.host(2)
             .sh(&format!("cat > {SNAPSHOT} <<'EOF'\n{state}EOF"))?;
         let copy = lab.host(2).flanneld().start()?;
-        copy.wait_for_log("is in use by a host at 10.99.1.1")?;
+        copy.wait_for_log(messages::IN_USE_BY_HOST_1)?;
         let log = copy.log()?;
         ensure!(
             log.contains("systemd-machine-id-setup") && log.contains("--node-id"),
             "{log}"
         );
-        ensure!(lab.etcd.members()?.len() == 1 && !copy.told().contains(&"READY=1".to_owned()));
+        ensure!(lab.etcd.members()?.len() == 1 && !is_ready(&copy));
         copy.stop()?;
         let named = lab.host(2).flanneld().arg("--node-id=beta").start_ready()?;
         ensure!(
-            named.log()?.contains("ignoring the last known state"),
+            named.log()?.contains(messages::IGNORING_THE_SNAPSHOT),
             "that of the first is not ours"
         );
         lab.wait_for_mesh(&[1, 2]).map(drop)
@@ -178,22 +197,21 @@ fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() 
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let lease = lab.etcd.grant_lease(16)?;
         let old = Member {
-            subnet: "10.5.40.0/24".into(),
             public_ip: "10.99.1.1".into(),
-            ..Member::invented(40)
+            ..Member::numbered(40)
         };
         let (key, value) = old.lease();
         lab.etcd
             .put_with_lease(&key, &value.replace("}}", r#"},"NodeID":"gone"}"#), lease)?;
         let daemon = lab.host(1).flanneld().start()?;
-        daemon.wait_for_log("is in use by node gone")?;
+        daemon.wait_for_log(messages::IN_USE_BY_GONE)?;
         daemon.stop()?;
         eventually(SLOW, "half of its time to pass", || {
             ensure!(lab.etcd.lease_seconds_left(lease)? < 8);
             Ok(())
         })?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        let now = own(lab, 1)?;
+        let now = lab.member(1)?;
         ensure!(
             now.subnet == "10.5.40.0/24" && now.mac != old.mac,
             "{now:?}"
@@ -213,10 +231,9 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
         let _second = lab.host(2).flanneld().start_ready()?;
-        let before = own(lab, 1)?;
+        let before = lab.member(1)?;
         lab.wait_for_mesh(&[1, 2])?;
-        lab.hosts().iter().try_for_each(Host::docker0)?;
-        let (from, to) = (lab.host(2).pod()?, lab.host(1).pod()?);
+        let (to, from) = lab.two_pods()?;
         lab.host(1).wait_for_snapshot()?;
         first.stop()?;
         lab.host(1).sh(
@@ -224,7 +241,7 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
              ip route replace default via 10.99.0.1",
         )?;
         let _first = lab.host(1).flanneld().start_ready()?;
-        let now = member(lab, "10.99.2.77")?;
+        let now = lab.etcd.member_at("10.99.2.77")?;
         ensure!(
             now.subnet == before.subnet && now.mac == before.mac && lab.etcd.members()?.len() == 2,
             "{now:?}"
@@ -237,12 +254,8 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
 #[test]
 fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
     in_lab(2, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let daemons = [
-            lab.host(1).flanneld().start_ready()?,
-            lab.host(2).flanneld().start_ready()?,
-        ];
-        let before = own(lab, 1)?;
+        let daemons = lab.start_all()?;
+        let before = lab.member(1)?;
         // Somebody who does not compare what he overwrites, as Go flannel does.
         let thief = Member {
             public_ip: "10.99.1.9".into(),
@@ -252,7 +265,7 @@ fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
         let (key, value) = thief.lease();
         lab.etcd.put(&key, &value)?;
         eventually(QUICK, "another subnet", || {
-            let now = own(lab, 1)?;
+            let now = lab.member(1)?;
             ensure!(
                 now.subnet != before.subnet && now.mac == before.mac,
                 "{now:?}"
@@ -264,13 +277,10 @@ fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
         lab.wait_for_mesh(&[1, 2])?;
         let log = daemons[0].log()?;
         ensure!(
-            log.contains("our subnet was written by another host") && log.contains("at 10.99.1.9"),
+            log.contains(messages::SUBNET_WRITTEN_BY_ANOTHER) && log.contains("at 10.99.1.9"),
             "{log}"
         );
-        ensure!(
-            log.contains("another host holds the subnet that was ours"),
-            "{log}"
-        );
+        ensure!(log.contains(messages::SUBNET_HELD_BY_ANOTHER), "{log}");
         ensure!(daemons.iter().all(|daemon| daemon.is_running()));
         ensure!(
             lab.etcd
@@ -298,9 +308,9 @@ fn waits_when_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
             "mkdir -p /run/flannel; echo FLANNEL_SUBNET=10.5.4.1/24 > /run/flannel/subnet.env",
         )?;
         let second = lab.host(2).flanneld().start()?;
-        second.wait_for_log("10.5.4.0/24, which was ours, is held by node alpha at 10.99.1.1")?;
+        second.wait_for_log(messages::SUBNET_HELD_BY_ALPHA)?;
         ensure!(lab.etcd.members()?.len() == 1);
-        let key = own(lab, 1)?.lease().0;
+        let key = lab.member(1)?.lease().0;
         first.kill()?;
         lab.etcd.delete(&key)?;
         second.wait_ready()
@@ -316,7 +326,7 @@ fn a_second_daemon_with_the_same_files_does_not_start() -> Result<()> {
         ensure!(second.wait(QUICK)?.code() == Some(1));
         let log = second.log()?;
         ensure!(
-            log.contains("another flanneld answers on") && first.is_running(),
+            log.contains(messages::ANOTHER_FLANNELD_ANSWERS) && first.is_running(),
             "{log}"
         );
         Ok(())
