@@ -1,9 +1,7 @@
 //! Restarts and renewals leave the lease as it is.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Member, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Member, SLOW, eventually, in_lab};
 
 /// What host 1 writes as `alpha`.
 fn alpha() -> Member {
@@ -53,7 +51,7 @@ fn twenty_restarts_leave_one_lease_and_an_untouched_key() -> Result<()> {
 }
 
 #[test]
-fn a_hundred_renewals_leave_one_lease_and_an_untouched_key() -> Result<()> {
+fn renewals_leave_one_lease_and_an_untouched_key() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = hang_on_lease(lab, 120)?;
@@ -64,10 +62,11 @@ fn a_hundred_renewals_leave_one_lease_and_an_untouched_key() -> Result<()> {
         let revision = lab.etcd.revision()?;
         let renewals = || lab.etcd.metric(&["etcd_debugging_lease_renewed_total"]);
         let before = renewals()?;
-        eventually(Duration::from_secs(300), "100 renewals", || {
+        // That it goes on for long, unit tests show on a paused clock; a few show that etcd takes them.
+        eventually(SLOW, "5 renewals", || {
             // One of ours is two for etcd: the library asks once by itself.
             let renewed = (renewals()? - before) / 2;
-            ensure!(renewed >= 100, "{renewed}");
+            ensure!(renewed >= 5, "{renewed}");
             Ok(())
         })?;
         ensure_untouched(lab, lease, revision)
