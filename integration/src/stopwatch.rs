@@ -33,7 +33,9 @@ pub(crate) fn start(name: &str) -> Stopwatch {
     Stopwatch {
         name: format!("{}::{name}", program()),
         started: Instant::now(),
-        file: env::var_os(FILE).map(PathBuf::from),
+        file: env::var_os(FILE)
+            .filter(|file| !file.is_empty())
+            .map(PathBuf::from),
     }
 }
 
