@@ -17,7 +17,7 @@ use crate::process::Process;
 use crate::underlay::{self, Underlay};
 use crate::wait::{SLOW, eventually};
 
-/// The port that everybody expects.
+/// The usual port of etcd.
 pub const CLIENT_PORT: u16 = 2379;
 
 /// A poll for health gives up soon, so that the next one finds a server that has just come up.
@@ -257,7 +257,7 @@ impl Etcd {
         process.kill()
     }
 
-    /// Makes it stand still: connections stay open, and nobody answers.
+    /// Makes it stand still (SIGSTOP): connections stay open, and no request is answered.
     ///
     /// # Errors
     /// When it does not run.

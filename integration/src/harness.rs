@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::stopwatch;
 
-/// Which tests to run, as `cargo test` hands it on.
+/// Which tests to run: the arguments of `cargo test` after `--`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     filters: Vec<String>,
@@ -20,10 +20,10 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Reads the arguments of this process.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
-    /// When one of them is none that libtest has.
+    /// When libtest has no such option.
     pub fn from_args() -> Result<Self> {
         Self::parse(std::env::args().skip(1))
     }
@@ -68,9 +68,9 @@ impl Selection {
     }
 }
 
-/// What came of a run; its `Drop` does nothing, so that shared fixtures can go before it is printed.
+/// The result of a run. [`Summary::report`] prints it, once what the tests shared has gone.
 #[derive(Debug)]
-#[must_use = "nobody sees the result unless `report` is called"]
+#[must_use = "the result is printed by `report`"]
 pub struct Summary {
     passed: usize,
     failed: Vec<String>,

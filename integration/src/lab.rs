@@ -64,7 +64,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Host `number`, counted from 1.
+    /// Returns host `number`, counted from 1.
     ///
     /// # Panics
     /// When there is no such host: that is an error of the test itself.
@@ -73,7 +73,7 @@ impl Lab {
         found.unwrap_or_else(|| panic!("the lab has no host {number}"))
     }
 
-    /// All hosts.
+    /// Returns all hosts, by number.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
@@ -95,8 +95,8 @@ impl Lab {
         Ok(&self.hosts[self.hosts.len() - 1])
     }
 
-    /// Boots a host anew: network and /run are gone, its disk and machine id stay. End its daemons
-    /// and pods before; they would go on in the namespaces of old.
+    /// Reboots a host: network and /run are new, its disk and machine id stay. End its daemons and
+    /// pods before: they would go on in the old namespaces.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -1,8 +1,8 @@
 //! The lab: many hosts on one Linux machine, for tests that need a real kernel and a real etcd.
 //!
 //! A host is a process that holds a network, a mount and a UTS namespace of its own. All hosts
-//! hang on one bridge, in a namespace that is called the underlay and that also runs etcd.
-//! Pods hang on a bridge of their host. Nothing here touches the network of the machine itself,
+//! are connected to one bridge, in a namespace that is called the underlay and that also runs etcd.
+//! Pods are connected to a bridge of their host. Nothing here touches the network of the machine itself,
 //! and several labs at once do not see one another.
 //!
 //! ```no_run
@@ -68,7 +68,7 @@ pub use lab::{Lab, in_lab};
 pub use netns::Netns;
 pub use nginx::Nginx;
 pub use node::Node;
-pub use overlay::{CONFIG, CONFIG_KEY, Member, SUBNETS, WIDE_CONFIG};
+pub use overlay::{CONFIG, CONFIG_KEY, Lease, SUBNETS, WIDE_CONFIG};
 pub use ping::{Ping, PingReport};
 pub use pod::Pod;
 pub use process::Process;

@@ -1,8 +1,8 @@
 //! A node: a machine that boots with systemd as its process 1, in namespaces of its own (systemd-nspawn), with a disk that
 //! outlives a boot. It owns the boot, the cables and the end, and knows nothing of flanneld.
 //!
-//! As a machine of Vagrant's it has two interfaces: eth0 with the address and the default route that all have, behind which
-//! nobody is, and eth1 on the network that they share.
+//! Like a machine that Vagrant makes, it has two interfaces: eth0, whose address and default route are the same on every
+//! node and lead nowhere, and eth1, on the network that the nodes share.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -44,7 +44,7 @@ Type=oneshot
 ExecStart=/bin/sh -c 'for c in cpuset cpu cpuacct devices blkio memory freezer pids; do ! mountpoint -q /sys/fs/cgroup/$$c || mount -o remount,rw,bind /sys/fs/cgroup/$$c; done'
 "#;
 
-/// What the inside of a node takes from us: nothing.
+/// Commands inside a node get a fixed environment, and nothing of ours.
 const ENVIRONMENT: [&str; 5] = [
     "env",
     "-i",
@@ -117,7 +117,7 @@ impl Node {
         write("hostname", format!("{}\n", self.name))?;
         let eth0 = "[Match]\nName=eth0\n[Network]\nAddress=10.0.2.15/24\nGateway=10.0.2.2\n";
         write("systemd/network/10-eth0.network", eth0.to_owned())?;
-        // A restart of networkd shall not take the underlay away for a moment: it is not what tests are about.
+        // Without this, a restart of networkd would take the underlay away for a moment.
         let eth1 = format!(
             "[Match]\nName=eth1\n[Network]\nAddress={}/24\nKeepConfiguration=yes\n",
             self.address

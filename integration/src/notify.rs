@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The kernel queues only about ten messages, and then the daemon would block: somebody must read
-/// even while no test asks.
+/// The kernel queues only about ten messages, and then the daemon would block. So a thread reads
+/// all the time.
 const DRAIN: Duration = Duration::from_millis(50);
 
 /// The receiving end of a notify socket.
@@ -62,7 +62,7 @@ mod tests {
     use anyhow::ensure;
 
     #[test]
-    fn reads_more_than_the_kernel_queues_while_nobody_asks() -> Result<()> {
+    fn reads_more_than_the_kernel_queues() -> Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("notify");
         let notify = Notify::bind(&path)?;

@@ -1,9 +1,9 @@
-//! The overlay as its members should have it: what etcd says, held against what a host's kernel holds. It owns the
-//! reading of leases for tests, in a way of its own: nothing here uses the daemon's code.
+//! Compares what a host's kernel holds with the leases in etcd. It reads leases by itself: nothing
+//! here uses the daemon's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::wait::{QUICK, SLOW, eventually};
 
 /// The key that describes the network.
 pub const CONFIG_KEY: &str = "/coreos.com/network/config";
-/// What all keys of leases begin with.
+/// The prefix of the keys of all leases.
 pub const SUBNETS: &str = "/coreos.com/network/subnets/";
 /// A network for tests.
 pub const CONFIG: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
@@ -27,21 +27,21 @@ pub const WIDE_CONFIG: &str =
 /// Protocol number of the daemon's routes.
 pub const PROTOCOL: u8 = 102;
 
-/// A member of the overlay, as its lease tells.
+/// A lease: a subnet that a host holds, as its key and value in etcd say.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
+pub struct Lease {
     /// Its subnet: `10.5.1.0/24`.
     pub subnet: String,
     /// The first address of the subnet, that of its vxlan device.
     pub vtep: Ipv4Addr,
-    /// Where it receives VXLAN packets.
+    /// Where the host receives VXLAN packets.
     pub public_ip: String,
-    /// Address of its vxlan device.
+    /// The MAC address of its vxlan device.
     pub mac: String,
 }
 
-impl Member {
-    /// A member that exists in etcd only, in the network of [`WIDE_CONFIG`].
+impl Lease {
+    /// A lease that exists in etcd only, in the network of [`WIDE_CONFIG`].
     pub fn invented(number: u16) -> Self {
         let [high, low] = number.to_be_bytes();
         let vtep = Ipv4Addr::new(32, high, low, 0);
@@ -54,7 +54,7 @@ impl Member {
         }
     }
 
-    /// A member that exists in etcd only, with the subnet 10.5.NUMBER.0/24 of [`CONFIG`].
+    /// A lease that exists in etcd only, with the subnet 10.5.NUMBER.0/24 of [`CONFIG`].
     pub fn numbered(number: u8) -> Self {
         let vtep = Ipv4Addr::new(10, 5, number, 0);
         Self {
@@ -64,8 +64,17 @@ impl Member {
         }
     }
 
-    /// The key and the value of its lease, as Go flannel writes them.
-    pub fn lease(&self) -> (String, String) {
+    /// The lease of [`Lease::invented`] whose host has moved to an address below `network`, such as
+    /// `10.97`.
+    pub fn moved(number: u16, network: &str) -> Self {
+        Self {
+            public_ip: format!("{network}.{}.{}", number >> 8, number & 255),
+            ..Self::invented(number)
+        }
+    }
+
+    /// Returns its key and its value, as Go flannel writes them.
+    pub fn entry(&self) -> (String, String) {
         let Self {
             subnet,
             public_ip,
@@ -101,89 +110,119 @@ impl Member {
 }
 
 impl Etcd {
-    /// All members that have a lease.
+    /// Returns the leases of all hosts.
     ///
     /// # Errors
     /// When etcd does not answer, or a lease cannot be read.
-    pub fn members(&self) -> Result<Vec<Member>> {
+    pub fn leases(&self) -> Result<Vec<Lease>> {
         self.get_prefix(SUBNETS)?
             .iter()
-            .map(|kv| Member::parse(&kv.key, &kv.value))
+            .map(|kv| Lease::parse(&kv.key, &kv.value))
             .collect()
     }
 
-    /// The member with this PublicIP.
+    /// Returns the lease with this PublicIP.
     ///
     /// # Errors
-    /// When it has no lease; see [`Etcd::members`].
-    pub fn member_at(&self, public_ip: impl Display) -> Result<Member> {
+    /// When there is none; see [`Etcd::leases`].
+    pub fn lease_at(&self, public_ip: impl Display) -> Result<Lease> {
         let public_ip = public_ip.to_string();
-        let mut members = self.members()?.into_iter();
-        members
-            .find(|member| member.public_ip == public_ip)
+        let mut leases = self.leases()?.into_iter();
+        leases
+            .find(|lease| lease.public_ip == public_ip)
             .with_context(|| format!("no lease of {public_ip}"))
     }
 }
 
 impl Host {
-    /// Holds the kernel's whole state of the overlay against the members: neither less nor more.
+    /// Checks that the kernel holds the entries of these leases on flannel.1, and no others.
     ///
     /// # Errors
     /// The first difference.
-    pub fn ensure_programmed(&self, members: &[Member]) -> Result<()> {
+    pub fn ensure_programmed(&self, leases: &[Lease]) -> Result<()> {
         let own = self.address().to_string();
-        let peers: Vec<&Member> = members
+        let peers: Vec<&Lease> = leases
             .iter()
-            .filter(|member| member.public_ip != own)
+            .filter(|lease| lease.public_ip != own)
             .collect();
         ensure!(
-            peers.len() + 1 == members.len(),
-            "{} has not one lease in {members:?}",
+            peers.len() + 1 == leases.len(),
+            "{} has not one lease in {leases:?}",
             self.name()
         );
-        let same = |what: &str, wanted: BTreeSet<String>, found: BTreeSet<String>| {
-            let lost = wanted.difference(&found).next();
-            let stale = found.difference(&wanted).next();
-            ensure!(
-                lost.is_none() && stale.is_none(),
-                "{}: {what}: lost {lost:?}, stale {stale:?}",
-                self.name()
-            );
-            Ok(())
-        };
-        let route = |to: &str, via: &str, protocol: u8| format!("{to} via {via} proto {protocol}");
-        let wanted = peers
-            .iter()
-            .map(|peer| route(&peer.subnet, &peer.vtep.to_string(), PROTOCOL))
-            .collect();
-        let found = self.routes("flannel.1")?;
-        let found = found
-            .iter()
-            .map(|(to, r)| route(to, r.via.as_deref().unwrap_or("-"), r.protocol))
-            .collect();
-        same("routes", wanted, found)?;
-        let neighbour = |ip: &IpAddr, mac: &str, state: &str| format!("{ip} {mac} {state}");
-        let wanted = peers
-            .iter()
-            .map(|peer| neighbour(&IpAddr::V4(peer.vtep), &peer.mac, "PERMANENT"))
-            .collect();
-        let found = self.neighbours("flannel.1")?;
-        let found = found
-            .iter()
-            .map(|(ip, n)| neighbour(ip, n.lladdr.as_deref().unwrap_or("-"), &n.state))
-            .collect();
-        same("neighbours", wanted, found)?;
-        let wanted = peers
-            .iter()
-            .map(|peer| format!("{} {} permanent", peer.mac, peer.public_ip))
-            .collect();
-        let found = self.fdb("flannel.1")?;
-        let found = found
-            .iter()
-            .map(|e| format!("{} {} {}", e.mac, e.dst.as_deref().unwrap_or("-"), e.state))
-            .collect();
-        same("FDB", wanted, found)
+        let kinds = [
+            ("routes", expected_routes(&peers), self.found_routes()?),
+            (
+                "neighbours",
+                expected_neighbours(&peers),
+                self.found_neighbours()?,
+            ),
+            ("FDB", expected_fdb(&peers), self.found_fdb()?),
+        ];
+        for (kind, expected, found) in &kinds {
+            ensure_same(kind, expected, found).with_context(|| self.name().to_owned())?;
+        }
+        Ok(())
     }
+
+    fn found_routes(&self) -> Result<BTreeSet<String>> {
+        let routes = self.routes("flannel.1")?;
+        let lines = routes.iter().map(|(to, route)| {
+            let via = route.via.as_deref().unwrap_or("-");
+            format!("{to} via {via} proto {}", route.protocol)
+        });
+        Ok(lines.collect())
+    }
+
+    fn found_neighbours(&self) -> Result<BTreeSet<String>> {
+        let neighbours = self.neighbours("flannel.1")?;
+        let lines = neighbours.iter().map(|(ip, neighbour)| {
+            let mac = neighbour.lladdr.as_deref().unwrap_or("-");
+            format!("{ip} {mac} {}", neighbour.state)
+        });
+        Ok(lines.collect())
+    }
+
+    fn found_fdb(&self) -> Result<BTreeSet<String>> {
+        let entries = self.fdb("flannel.1")?;
+        let lines = entries.iter().map(|entry| {
+            let dst = entry.dst.as_deref().unwrap_or("-");
+            format!("{} {dst} {}", entry.mac, entry.state)
+        });
+        Ok(lines.collect())
+    }
+}
+
+fn expected_routes(peers: &[&Lease]) -> BTreeSet<String> {
+    peers
+        .iter()
+        .map(|peer| format!("{} via {} proto {PROTOCOL}", peer.subnet, peer.vtep))
+        .collect()
+}
+
+fn expected_neighbours(peers: &[&Lease]) -> BTreeSet<String> {
+    peers
+        .iter()
+        .map(|peer| format!("{} {} PERMANENT", peer.vtep, peer.mac))
+        .collect()
+}
+
+fn expected_fdb(peers: &[&Lease]) -> BTreeSet<String> {
+    peers
+        .iter()
+        .map(|peer| format!("{} {} permanent", peer.mac, peer.public_ip))
+        .collect()
+}
+
+/// Names the first entry that is missing, and the first that should not be there.
+fn ensure_same(kind: &str, expected: &BTreeSet<String>, found: &BTreeSet<String>) -> Result<()> {
+    let missing = expected.difference(found).next();
+    let stale = found.difference(expected).next();
+    ensure!(
+        missing.is_none() && stale.is_none(),
+        "{kind}: missing {missing:?}, stale {stale:?}"
+    );
+    Ok(())
 }
 
 impl Host {
@@ -191,7 +230,7 @@ impl Host {
     ///
     /// # Errors
     /// When there is none in time.
-    pub fn wait_for_route(&self, peer: &Member) -> Result<()> {
+    pub fn wait_for_route(&self, peer: &Lease) -> Result<()> {
         eventually(QUICK, format_args!("a route to {}", peer.subnet), || {
             let routes = self.routes("flannel.1")?;
             ensure!(routes.contains_key(&peer.subnet), "{routes:?}");
@@ -228,31 +267,31 @@ impl Lab {
         Ok((pod(1)?, pod(2)?))
     }
 
-    /// The member that a host is.
+    /// Returns the lease of a host.
     ///
     /// # Errors
-    /// See [`Etcd::member_at`].
-    pub fn member(&self, number: u8) -> Result<Member> {
-        self.etcd.member_at(self.host(number).address())
+    /// See [`Etcd::lease_at`].
+    pub fn lease(&self, number: u8) -> Result<Lease> {
+        self.etcd.lease_at(self.host(number).address())
     }
 
-    /// Waits until each of the hosts has programmed exactly the members that etcd has, and answers them.
+    /// Waits until the kernel of each of the hosts holds exactly the leases in etcd, and returns them.
     ///
     /// # Errors
     /// When that does not happen in time: the last difference.
-    pub fn wait_for_mesh(&self, hosts: &[u8]) -> Result<Vec<Member>> {
+    pub fn wait_for_mesh(&self, hosts: &[u8]) -> Result<Vec<Lease>> {
         eventually(SLOW, "a full mesh", || {
-            let members = self.etcd.members()?;
-            let distinct: BTreeMap<&str, &Member> =
-                members.iter().map(|m| (m.public_ip.as_str(), m)).collect();
+            let leases = self.etcd.leases()?;
+            let distinct: BTreeMap<&str, &Lease> =
+                leases.iter().map(|m| (m.public_ip.as_str(), m)).collect();
             ensure!(
-                distinct.len() == members.len(),
-                "two leases for one host: {members:?}"
+                distinct.len() == leases.len(),
+                "two leases for one host: {leases:?}"
             );
             hosts
                 .iter()
-                .try_for_each(|number| self.host(*number).ensure_programmed(&members))?;
-            Ok(members)
+                .try_for_each(|number| self.host(*number).ensure_programmed(&leases))?;
+            Ok(leases)
         })
     }
 }

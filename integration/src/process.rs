@@ -117,7 +117,7 @@ impl Process {
         Ok(())
     }
 
-    /// Makes it stand still (SIGSTOP): its sockets stay open, and nobody answers.
+    /// Makes it stand still (SIGSTOP): its sockets stay open, and no request is answered.
     ///
     /// # Errors
     /// When it has ended before.

@@ -45,7 +45,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // Nobody writes there any more; what cannot be removed now, the sweeper tries again.
+        // No process writes there any more. The sweeper removes what cannot be removed now.
         let _ = fs::remove_dir_all(&self.path);
         drop(self.sweeper.stdin.take());
         let _ = self.sweeper.wait();

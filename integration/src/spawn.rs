@@ -48,7 +48,7 @@ fn spawner() -> &'static Sender<Order> {
 fn serve(inbox: Receiver<Order>) {
     for (mut command, answer) in inbox {
         if let Err(unwanted) = answer.send(command.spawn()) {
-            // Nobody waits any more, so nobody would ever end this process.
+            // The caller has gone: without this, the process would run on.
             discard(unwanted.0);
         }
     }

@@ -1,11 +1,11 @@
-//! How soon a host knows what it missed while no packet passed between it and etcd. Needs root.
+//! How soon a host learns what it missed while no packet passed between it and etcd. Needs root.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::underlay::ADDRESS;
 use integration::wait::pass;
-use integration::{CONFIG, CONFIG_KEY, Member, eventually, in_lab, messages};
+use integration::{CONFIG, CONFIG_KEY, Lease, eventually, in_lab, messages};
 
 /// What counts as at once after the end of a disturbance.
 const SOON: Duration = Duration::from_secs(2);
@@ -20,8 +20,8 @@ fn knows_within_two_seconds_what_it_missed_while_it_was_cut_off() -> Result<()> 
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
         for (number, cut) in (100..).zip(CUTS) {
-            let peer = Member::numbered(number);
-            let (key, value) = peer.lease();
+            let peer = Lease::numbered(number);
+            let (key, value) = peer.entry();
             lab.underlay.cut(lab.host(1).address(), ADDRESS)?;
             lab.etcd.put(&key, &value)?;
             // How long the cut lasts is what is tested.
@@ -37,7 +37,7 @@ fn knows_within_two_seconds_what_it_missed_while_it_was_cut_off() -> Result<()> 
 }
 
 #[test]
-fn a_dead_network_is_noticed_soon_and_tried_again_and_again() -> Result<()> {
+fn a_dead_network_is_detected_soon_and_retried() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let daemon = lab.host(1).flanneld().start_ready()?;

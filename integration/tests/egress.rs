@@ -1,5 +1,5 @@
-//! Beside source NAT of somebody else's: which address the world sees does not depend on who came last, nor on who carries our
-//! rules; and an operator who wants another address has a way. Needs root.
+//! Beside an operator's source NAT: which address the world sees depends neither on the order of the rules nor on the tool
+//! that carries ours; and an operator can choose another address. Needs root.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use integration::{
 const PORT: u16 = 8080;
 /// A second address of the node.
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 99, 1, 77);
-/// Who carries our rules, and through which tool the operator has his.
+/// The tool that carries our rules, and the one that carries those of the operator.
 const BACK_ENDS: [(&str, Iptables); 4] = [
     ("--firewall=nftables", Iptables::Nft),
     ("--firewall=nftables", Iptables::Legacy),
@@ -113,7 +113,7 @@ impl<'a> Scene<'a> {
 }
 
 #[test]
-fn an_snat_rule_of_another_does_not_decide_by_chance() -> Result<()> {
+fn an_operators_snat_rule_gives_the_same_result_in_any_order() -> Result<()> {
     for back_end in BACK_ENDS {
         in_lab(2, |lab| {
             let name = back_end.1.name();
@@ -132,8 +132,7 @@ fn an_snat_rule_of_another_does_not_decide_by_chance() -> Result<()> {
 }
 
 #[test]
-fn an_snat_rule_in_a_table_of_nftables_does_not_decide_by_chance_beside_our_own_table() -> Result<()>
-{
+fn an_operators_snat_table_in_nftables_gives_the_same_result_in_any_order() -> Result<()> {
     // The chains of iptables have the same priority as his, and we cannot give them another.
     for back_end in BACK_ENDS
         .into_iter()
@@ -150,7 +149,7 @@ fn an_snat_rule_in_a_table_of_nftables_does_not_decide_by_chance_beside_our_own_
 }
 
 #[test]
-fn an_operator_gets_an_address_of_his_own_by_a_chain_that_is_asked_earlier() -> Result<()> {
+fn a_chain_with_an_earlier_priority_gives_pods_the_operators_address() -> Result<()> {
     for back_end in BACK_ENDS {
         in_lab(2, |lab| {
             let table = table("90");
@@ -162,7 +161,7 @@ fn an_operator_gets_an_address_of_his_own_by_a_chain_that_is_asked_earlier() -> 
 }
 
 #[test]
-fn an_operator_without_nft_gets_it_by_the_mark_that_our_rules_leave_alone() -> Result<()> {
+fn a_mark_gives_pods_the_operators_address_without_nft() -> Result<()> {
     for back_end in BACK_ENDS {
         in_lab(2, |lab| {
             let name = back_end.1.name();

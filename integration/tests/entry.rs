@@ -191,7 +191,7 @@ fn whole_table(title: &str, iptables: Iptables, options: &[&str]) -> Result<()> 
     })
 }
 
-/// A packet with an address of the overlay to a multicast group, out of the node. The outside only looks.
+/// A packet with an address of the overlay to a multicast group, out of the node. The outside only counts.
 fn multicast_keeps_its_source(lab: &Lab) -> Result<()> {
     let (node, outside) = (lab.host(1), lab.host(3));
     let source = node.subnet_env("FLANNEL_SUBNET")?.replace("/24", "");
@@ -253,7 +253,7 @@ fn every_case_in_iptables_legacy() -> Result<()> {
 }
 
 #[test]
-fn a_masqueraded_port_is_never_the_vxlan_port_and_others_stay_where_that_is_wanted() -> Result<()> {
+fn masquerading_never_takes_the_vxlan_port_and_can_keep_all_others() -> Result<()> {
     for (firewall, iptables) in [
         ("--firewall=nftables", Iptables::Nft),
         ("--firewall=iptables", Iptables::Nft),
@@ -304,7 +304,7 @@ fn port_seen(from: &Netns, address: Ipv4Addr, port: u16, server: &str) -> Result
     Ok(seen_port.parse()?)
 }
 
-/// Counts packets in a chain that only looks.
+/// Counts packets and changes nothing.
 const COUNT: &str = "table ip probe {
     counter leaked { }
     counter translated { }

@@ -1,5 +1,5 @@
-//! Floods of packets that nobody can answer must not drown the packets that somebody can, nor the daemon, nor its log.
-//! Needs root.
+//! Floods of packets to unknown addresses must not stop packets to known ones, nor load the daemon, nor fill its log. Needs
+//! root.
 
 use std::net::Ipv4Addr;
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Pod, Process, QUICK, eventually, in_lab,
+    CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Lease, Pod, Process, QUICK, eventually, in_lab,
     messages, tool,
 };
 
@@ -15,11 +15,11 @@ use integration::{
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Two hosts with a pod on each; the peer of the first is answered too.
-fn two_pods(lab: &Lab, peers: &str) -> Result<(Vec<Flanneld>, Pod, Pod, Member)> {
+fn two_pods(lab: &Lab, peers: &str) -> Result<(Vec<Flanneld>, Pod, Pod, Lease)> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let start = |host: &Host| host.flanneld().arg(peers).arg("-v=0").start_ready();
     let daemons = lab.hosts().iter().map(start).collect::<Result<Vec<_>>>()?;
-    let peer = lab.member(2)?;
+    let peer = lab.lease(2)?;
     eventually(QUICK, "each other", || {
         ensure!(
             lab.host(1).fdb("flannel.1")?.len() == 1 && lab.host(2).fdb("flannel.1")?.len() == 1
@@ -60,14 +60,14 @@ fn ensure_calm(
         share * 100.0
     );
     let log = daemon.log()?;
-    // That we delete an entry again and again is worth a line now and then, whatever the flood.
+    // The test deletes an entry again and again; the daemon may log repairs of it now and then.
     let after = log.lines().skip_while(|line| !line.contains(" ready"));
     let said = after
         .filter(|line| {
             !line.contains(messages::IP_NEIGH_REPLACE) && !line.contains(messages::HOLDS_THE_WHOLE)
         })
         .count();
-    ensure!(said <= 3, "it says too much:\n{log}");
+    ensure!(said <= 3, "it logs too much:\n{log}");
     lab.host(1).fdb("flannel.1").map(drop)
 }
 
@@ -77,7 +77,7 @@ fn forget_neighbour(host: &Host, address: Ipv4Addr) {
 }
 
 #[test]
-fn a_flood_to_an_unknown_ethernet_address() -> Result<()> {
+fn a_flood_to_an_unknown_mac_address() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     in_lab(2, |lab| {
         let (daemons, from, to, peer) = two_pods(lab, "--peers=eager")?;
@@ -96,7 +96,7 @@ fn a_flood_to_an_unknown_ethernet_address() -> Result<()> {
 }
 
 #[test]
-fn a_scan_of_twenty_thousand_addresses_that_nobody_has() -> Result<()> {
+fn a_scan_of_twenty_thousand_unused_addresses() -> Result<()> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     in_lab(2, |lab| {
         let (daemons, from, to, _) = two_pods(lab, "--peers=on-demand")?;

@@ -1,18 +1,15 @@
-//! Who is who: node ids, MAC addresses that stay, hosts that cannot be told from each other. Needs root.
+//! Node ids, MAC addresses that stay, and hosts with the same PublicIP or machine id. Needs root.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually,
     in_lab, messages,
 };
 
-fn node_id(lab: &Lab, member: &Member) -> Result<String> {
-    let value = lab
-        .etcd
-        .get(&member.lease().0)?
-        .context("the key is gone")?;
+fn node_id(lab: &Lab, lease: &Lease) -> Result<String> {
+    let value = lab.etcd.get(&lease.entry().0)?.context("the key is gone")?;
     let value: serde_json::Value = serde_json::from_str(&value)?;
     value
         .get("NodeID")
@@ -22,11 +19,11 @@ fn node_id(lab: &Lab, member: &Member) -> Result<String> {
 }
 
 #[test]
-fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Result<()> {
+fn mac_and_subnet_stay_after_a_reboot_and_the_mac_after_a_lost_disk() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
-        let before = lab.member(1)?;
+        let before = lab.lease(1)?;
         let name = node_id(lab, &before)?;
         let machine_id = lab.host(1).read("/etc/machine-id")?;
         ensure!(
@@ -37,34 +34,34 @@ fn its_mac_and_subnet_are_the_same_after_a_reboot_and_after_all_is_lost() -> Res
         lab.host(1).wait_for_snapshot()?;
         // A reboot during which the lease ran out: device, /run and key are gone.
         first.kill()?;
-        lab.etcd.delete(&before.lease().0)?;
+        lab.etcd.delete(&before.entry().0)?;
         lab.reboot(1)?;
         let first = lab.host(1).flanneld().start_ready()?;
         ensure!(
-            lab.member(1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac,
+            lab.lease(1)? == before && lab.host(1).link("flannel.1")?.mac == before.mac,
             "{before:?}"
         );
         // Even with an empty disk the address is the same: it follows from the node id.
         first.kill()?;
-        lab.etcd.delete(&before.lease().0)?;
+        lab.etcd.delete(&before.entry().0)?;
         lab.reboot(1)?;
         lab.host(1).sh(&format!("rm {SNAPSHOT}"))?;
         let _first = lab.host(1).flanneld().start_ready()?;
-        ensure!(lab.member(1)?.mac == before.mac);
+        ensure!(lab.lease(1)?.mac == before.mac);
         let _second = lab.host(2).flanneld().start_ready()?;
-        ensure!(lab.member(2)?.mac != before.mac);
+        ensure!(lab.lease(2)?.mac != before.mac);
         lab.wait_for_mesh(&[1, 2]).map(drop)
     })
 }
 
 #[test]
-fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
+fn a_public_ip_in_use_is_refused_and_both_nodes_are_named() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         // As on Vagrant machines, whose first interfaces all have the same address.
         let vagrant = |host: u8| lab.host(host).flanneld().arg("--public-ip=10.0.2.15");
         let first = vagrant(1).arg("--node-id=alpha").start_ready()?;
-        let before = lab.etcd.member_at("10.0.2.15")?;
+        let before = lab.etcd.lease_at("10.0.2.15")?;
         let revision = lab.etcd.revision()?;
         let second = vagrant(2).arg("--node-id=beta").start()?;
         second.wait_for_log(messages::PUBLIC_IP_IN_USE_BY_ALPHA)?;
@@ -79,25 +76,25 @@ fn a_public_ip_of_another_host_is_refused_with_both_names() -> Result<()> {
             "{status:?}"
         );
         ensure!(
-            lab.etcd.revision()? == revision && lab.etcd.leases()?.len() == 1,
+            lab.etcd.revision()? == revision && lab.etcd.etcd_leases()?.len() == 1,
             "it writes nothing"
         );
         ensure!(!is_ready(&second) && second.is_running());
         ensure!(
             second.log()?.matches(messages::IS_IN_USE_BY).count() == 1,
-            "it is said once"
+            "it is logged once"
         );
         // The other is gone for good: its place is free.
         first.kill()?;
-        lab.etcd.delete(&before.lease().0)?;
+        lab.etcd.delete(&before.entry().0)?;
         second.wait_ready()?;
-        ensure!(node_id(lab, &lab.etcd.member_at("10.0.2.15")?)? == "beta");
+        ensure!(node_id(lab, &lab.etcd.lease_at("10.0.2.15")?)? == "beta");
         Ok(())
     })
 }
 
 #[test]
-fn two_that_start_at_once_with_one_public_ip_do_not_both_join() -> Result<()> {
+fn of_two_hosts_that_start_with_one_public_ip_only_one_joins() -> Result<()> {
     in_lab(2, |lab| {
         let vagrant = |host: u8, id: &str| {
             lab.host(host)
@@ -117,22 +114,22 @@ fn two_that_start_at_once_with_one_public_ip_do_not_both_join() -> Result<()> {
         let (ready, refused) = one_ready_one_refused(&daemons)?;
         let is_out = || !is_ready(&daemons[refused]) && daemons[refused].is_running();
         ensure!(is_out());
-        let members = lab.etcd.members()?;
-        ensure!(members.len() == 1, "{members:?}");
-        let id = node_id(lab, &members[0])?;
+        let leases = lab.etcd.leases()?;
+        ensure!(leases.len() == 1, "{leases:?}");
+        let id = node_id(lab, &leases[0])?;
         ensure!(
             daemons[refused].log()?.contains(&format!("node {id}")),
             "{id}"
         );
         // Both have decided: what comes next in etcd reaches the overlay, and neither writes again.
-        let (peer, revision) = (Member::numbered(40), lab.etcd.revision()?);
-        let (key, value) = peer.lease();
+        let (peer, revision) = (Lease::numbered(40), lab.etcd.revision()?);
+        let (key, value) = peer.entry();
         lab.etcd.put(&key, &value)?;
         lab.hosts()[ready].wait_for_route(&peer)?;
         ensure!(
-            lab.etcd.revision()? == revision + 1 && lab.etcd.leases()?.len() == 1,
+            lab.etcd.revision()? == revision + 1 && lab.etcd.etcd_leases()?.len() == 1,
             "{:?}",
-            lab.etcd.members()?
+            lab.etcd.leases()?
         );
         ensure!(is_out());
         Ok(())
@@ -157,7 +154,7 @@ fn one_ready_one_refused(daemons: &[Flanneld; 2]) -> Result<(usize, usize)> {
 }
 
 #[test]
-fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()> {
+fn a_copied_machine_id_is_refused_until_the_host_has_a_node_id() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _first = lab.host(1).flanneld().start_ready()?;
@@ -180,27 +177,27 @@ fn a_copied_machine_id_is_refused_until_it_has_a_name_of_its_own() -> Result<()>
             log.contains("systemd-machine-id-setup") && log.contains("--node-id"),
             "{log}"
         );
-        ensure!(lab.etcd.members()?.len() == 1 && !is_ready(&copy));
+        ensure!(lab.etcd.leases()?.len() == 1 && !is_ready(&copy));
         copy.stop()?;
         let named = lab.host(2).flanneld().arg("--node-id=beta").start_ready()?;
         ensure!(
             named.log()?.contains(messages::IGNORING_THE_SNAPSHOT),
-            "that of the first is not ours"
+            "the snapshot is of another node"
         );
         lab.wait_for_mesh(&[1, 2]).map(drop)
     })
 }
 
 #[test]
-fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() -> Result<()> {
+fn a_reinstalled_host_takes_over_its_lease_once_half_of_its_time_has_passed() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let lease = lab.etcd.grant_lease(16)?;
-        let old = Member {
+        let old = Lease {
             public_ip: "10.99.1.1".into(),
-            ..Member::numbered(40)
+            ..Lease::numbered(40)
         };
-        let (key, value) = old.lease();
+        let (key, value) = old.entry();
         lab.etcd
             .put_with_lease(&key, &value.replace("}}", r#"},"NodeID":"gone"}"#), lease)?;
         let daemon = lab.host(1).flanneld().start()?;
@@ -211,13 +208,13 @@ fn a_host_that_was_installed_anew_takes_over_once_the_old_one_has_been_silent() 
             Ok(())
         })?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        let now = lab.member(1)?;
+        let now = lab.lease(1)?;
         ensure!(
             now.subnet == "10.5.40.0/24" && now.mac != old.mac,
             "{now:?}"
         );
         ensure!(
-            lab.etcd.leases()? == [lease],
+            lab.etcd.etcd_leases()? == [lease],
             "it goes on with the lease of etcd that was there"
         );
         drop(daemon);
@@ -231,7 +228,7 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
         let _second = lab.host(2).flanneld().start_ready()?;
-        let before = lab.member(1)?;
+        let before = lab.lease(1)?;
         lab.wait_for_mesh(&[1, 2])?;
         let (to, from) = lab.two_pods()?;
         lab.host(1).wait_for_snapshot()?;
@@ -241,9 +238,9 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
              ip route replace default via 10.99.0.1",
         )?;
         let _first = lab.host(1).flanneld().start_ready()?;
-        let now = lab.etcd.member_at("10.99.2.77")?;
+        let now = lab.etcd.lease_at("10.99.2.77")?;
         ensure!(
-            now.subnet == before.subnet && now.mac == before.mac && lab.etcd.members()?.len() == 2,
+            now.subnet == before.subnet && now.mac == before.mac && lab.etcd.leases()?.len() == 2,
             "{now:?}"
         );
         let ping = Ping::start(&from, to.address(), Duration::from_millis(50))?;
@@ -252,20 +249,21 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
 }
 
 #[test]
-fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
+fn a_host_whose_subnet_is_overwritten_names_the_other_host_and_takes_another_subnet() -> Result<()>
+{
     in_lab(2, |lab| {
         let daemons = lab.start_all()?;
-        let before = lab.member(1)?;
-        // Somebody who does not compare what he overwrites, as Go flannel does.
-        let thief = Member {
+        let before = lab.lease(1)?;
+        // Another host overwrites the key without a comparison, as Go flannel does.
+        let thief = Lease {
             public_ip: "10.99.1.9".into(),
             mac: "02:aa:00:00:00:09".into(),
             ..before.clone()
         };
-        let (key, value) = thief.lease();
+        let (key, value) = thief.entry();
         lab.etcd.put(&key, &value)?;
         eventually(QUICK, "another subnet", || {
-            let now = lab.member(1)?;
+            let now = lab.lease(1)?;
             ensure!(
                 now.subnet != before.subnet && now.mac == before.mac,
                 "{now:?}"
@@ -293,7 +291,7 @@ fn another_host_on_our_subnet_is_named_and_we_go_elsewhere() -> Result<()> {
 }
 
 #[test]
-fn waits_when_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
+fn waits_while_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(
             CONFIG_KEY,
@@ -309,8 +307,8 @@ fn waits_when_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
         )?;
         let second = lab.host(2).flanneld().start()?;
         second.wait_for_log(messages::SUBNET_HELD_BY_ALPHA)?;
-        ensure!(lab.etcd.members()?.len() == 1);
-        let key = lab.member(1)?.lease().0;
+        ensure!(lab.etcd.leases()?.len() == 1);
+        let key = lab.lease(1)?.entry().0;
         first.kill()?;
         lab.etcd.delete(&key)?;
         second.wait_ready()

@@ -40,7 +40,7 @@ fn the_kernel_holds_what_the_contract_says() -> Result<()> {
         let _daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2])?;
         for host in lab.hosts() {
-            let own = lab.member(host.number())?;
+            let own = lab.lease(host.number())?;
             let link = host.link("flannel.1")?;
             ensure!(
                 link.kind == "vxlan" && link.up && link.mtu == 1450,
@@ -106,7 +106,7 @@ fn etcd_holds_what_flannel_would_write() -> Result<()> {
         let left = lab.etcd.lease_seconds_left(keys[0].lease)?;
         ensure!((86_000..=86_400).contains(&left), "{left}");
         ensure!(
-            lab.etcd.leases()?.len() == 1,
+            lab.etcd.etcd_leases()?.len() == 1,
             "one lease of etcd for one host"
         );
         Ok(())
@@ -118,8 +118,8 @@ fn files_say_what_docker_needs() -> Result<()> {
     in_lab(1, |lab| {
         let _daemons = lab.start_all()?;
         let host = lab.host(1);
-        let members = lab.etcd.members()?;
-        let gateway = members[0].subnet.replace(".0/", ".1/");
+        let leases = lab.etcd.leases()?;
+        let gateway = leases[0].subnet.replace(".0/", ".1/");
         let env = host.read("/run/flannel/subnet.env")?;
         let expected = format!(
             "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET={gateway}\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
@@ -210,7 +210,7 @@ fn asks_for_its_previous_subnet_again() -> Result<()> {
         lab.host(1)
             .sh("mkdir /run/flannel; echo FLANNEL_SUBNET=10.5.77.1/24 > /run/flannel/subnet.env")?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
-        ensure!(lab.etcd.members()?[0].subnet == "10.5.77.0/24");
+        ensure!(lab.etcd.leases()?[0].subnet == "10.5.77.0/24");
         Ok(())
     })
 }
@@ -226,10 +226,10 @@ fn a_fourth_joins_and_one_leaves_and_nothing_stale_remains() -> Result<()> {
         ping_all(lab)?;
 
         daemons.remove(1).stop()?;
-        let left = lab.member(2)?;
-        lab.etcd.delete(&left.lease().0)?;
-        let members = lab.wait_for_mesh(&[1, 3, 4])?;
-        ensure!(members.len() == 3, "{members:?}");
+        let left = lab.lease(2)?;
+        lab.etcd.delete(&left.entry().0)?;
+        let leases = lab.wait_for_mesh(&[1, 3, 4])?;
+        ensure!(leases.len() == 3, "{leases:?}");
         Ok(())
     })
 }
@@ -289,7 +289,7 @@ fn a_packet_that_needs_an_address_waits_for_the_answer_and_is_not_lost() -> Resu
         let _daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2])?;
         let (from, to) = lab.two_pods()?;
-        let peer = lab.member(2)?;
+        let peer = lab.lease(2)?;
         // The FDB entry first: should the repair come between, no neighbour stands without one.
         for _ in 0..20 {
             lab.host(1).sh(&format!(
@@ -369,7 +369,7 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
         let peer = r#"{"PublicIP":"10.98.0.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:09"}}"#;
         lab.etcd.put("/blue/subnets/10.6.40.0-24", peer)?;
         lab.etcd.put("/blue/subnets/10.6.41.0-24", "no lease")?;
-        eventually(QUICK, "the daemon to have heard of both", || {
+        eventually(QUICK, "the daemon to have read both", || {
             ensure!(mistaken.log()?.contains("10.6.41.0-24"));
             Ok(())
         })?;

@@ -80,7 +80,7 @@ fn etcd_goes_back_to_a_backup() -> Result<()> {
 fn etcd_loads_many_keys_on_a_lease_that_takes_them_along() -> Result<()> {
     in_lab(0, |lab| {
         let lease = lab.etcd.grant_lease(600)?;
-        ensure!(lab.etcd.leases()? == [lease]);
+        ensure!(lab.etcd.etcd_leases()? == [lease]);
         ensure!((1..=600).contains(&lab.etcd.lease_seconds_left(lease)?));
         let pair = |i| (format!("/many/{i:04}"), format!(r#"{{"number": {i}}}"#));
         let pairs: Vec<(String, String)> = (0..1050).map(pair).collect();
@@ -290,7 +290,7 @@ fn children_of(pid: u32) -> Result<Vec<String>> {
 }
 
 fn is_alive(pid: &&String) -> bool {
-    // A zombie is dead; whoever adopted it has only not looked yet.
+    // A zombie has ended; its new parent has not waited for it yet.
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
     stat.is_ok_and(|stat| !stat.contains(") Z "))
 }

@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Member, SLOW, SUBNETS, eventually,
-    in_lab, messages,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, Lab, Lease, SLOW, SUBNETS, eventually, in_lab,
+    messages,
 };
 
 /// More than etcd takes unless it is told to.
@@ -62,14 +62,14 @@ fn ignores(daemon: &Flanneld, number: u8) -> Result<()> {
 }
 
 #[test]
-fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
+fn large_foreign_values_do_not_hide_peers() -> Result<()> {
     in_lab(1, |lab| {
         let etcd = patient_etcd(lab)?;
         (20..28).try_for_each(|number| put_large(lab, &key(number), TEN_MB))?;
         // Larger than any answer that we take.
         put_large(lab, &key(30), 3 * TEN_MB)?;
         for number in [10, 25, 29, 31, 40] {
-            let (key, value) = Member::numbered(number).lease();
+            let (key, value) = Lease::numbered(number).entry();
             etcd.put(&key, &value)?;
         }
         put_large(lab, &key(25), TEN_MB)?;
@@ -80,7 +80,7 @@ fn large_values_of_strangers_do_not_keep_us_from_our_peers() -> Result<()> {
             .start_ready()?;
         [10, 29, 31, 40]
             .iter()
-            .try_for_each(|&number| lab.host(1).wait_for_route(&Member::numbered(number)))?;
+            .try_for_each(|&number| lab.host(1).wait_for_route(&Lease::numbered(number)))?;
         (20..28)
             .chain([30])
             .try_for_each(|number| ignores(&daemon, number))?;
@@ -101,9 +101,9 @@ fn a_watch_survives_a_large_put() -> Result<()> {
             .start_ready()?;
         put_large(lab, &key(20), TEN_MB)?;
         ignores(&daemon, 20)?;
-        let (own, value) = Member::numbered(10).lease();
+        let (own, value) = Lease::numbered(10).entry();
         etcd.put(&own, &value)?;
-        lab.host(1).wait_for_route(&Member::numbered(10))?;
+        lab.host(1).wait_for_route(&Lease::numbered(10))?;
         ensure!(
             !daemon.log()?.contains(messages::ETCD_FAILS),
             "the watch went on"
@@ -111,8 +111,8 @@ fn a_watch_survives_a_large_put() -> Result<()> {
         // One event that is larger than any answer that we take: the watch ends, the next one begins after it.
         put_large(lab, &key(30), 3 * TEN_MB)?;
         ignores(&daemon, 30)?;
-        let (own, value) = Member::numbered(11).lease();
+        let (own, value) = Lease::numbered(11).entry();
         etcd.put(&own, &value)?;
-        lab.host(1).wait_for_route(&Member::numbered(11))
+        lab.host(1).wait_for_route(&Lease::numbered(11))
     })
 }

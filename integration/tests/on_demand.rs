@@ -50,7 +50,7 @@ fn has_the_classic_layout_and_a_neighbour_per_pod_from_the_first_packet_on() -> 
         for _ in 0..2 {
             from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
         }
-        let expected = [format!("{} {} PERMANENT", to.address(), lab.member(2)?.mac)];
+        let expected = [format!("{} {} PERMANENT", to.address(), lab.lease(2)?.mac)];
         ensure!(
             neighbours(lab.host(1))? == expected,
             "{:?}",
@@ -65,12 +65,12 @@ fn a_neighbour_follows_its_peer_and_goes_with_it() -> Result<()> {
     in_lab(2, |lab| {
         let (_daemons, from, to) = two_pods(lab, "--peers-idle=600")?;
         from.run(&["ping", "-c1", "-W5", &to.address().to_string()])?;
-        let peer = lab.member(2)?;
+        let peer = lab.lease(2)?;
         let mut moved = peer.clone();
         moved.mac = "02:00:00:00:00:42".into();
         // The peer's own daemon would put its lease right again.
         lab.host(2).sh("ip link set eth0 down")?;
-        let (key, value) = moved.lease();
+        let (key, value) = moved.entry();
         lab.etcd.put(&key, &value)?;
         let expect = |expected: Vec<String>| {
             eventually(QUICK, "the neighbours", || {
@@ -94,7 +94,7 @@ fn a_neighbour_follows_its_peer_and_goes_with_it() -> Result<()> {
 }
 
 #[test]
-fn what_is_used_stays_and_what_is_not_used_goes() -> Result<()> {
+fn used_neighbours_stay_and_idle_ones_are_removed() -> Result<()> {
     in_lab(2, |lab| {
         let (daemons, from, to) = two_pods(lab, "--peers-idle=2")?;
         let quiet = lab.host(2).pod()?;

@@ -1,10 +1,10 @@
-//! What the daemon says of a host that is not fit, and the checksums of a network card that is not. Needs root.
+//! Warnings about a host on which the overlay cannot work, and checksum offload. Needs root.
 
 use anyhow::{Result, ensure};
 use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, QUICK, eventually, in_lab, messages};
 
 #[test]
-fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<()> {
+fn warns_once_about_each_setting_of_the_host_that_breaks_the_overlay() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
@@ -42,7 +42,7 @@ fn says_once_what_of_the_host_breaks_the_overlay_and_how_to_mend_it() -> Result<
 }
 
 #[test]
-fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
+fn warns_at_every_start_that_another_program_has_the_port() -> Result<()> {
     for (place, sentence) in [
         ("8472", messages::PORT_IS_TAKEN),
         ("[::]:8472", messages::PORT_MAY_BE_TAKEN),
@@ -59,8 +59,8 @@ fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
                 host.sh("ss -Huln sport = :8472 | grep -q 8472")
             })?;
             // The second start finds the device that the first one has made and could not bring up.
-            says_while_the_device_is_down(host, sentence)?.kill()?;
-            let daemon = says_while_the_device_is_down(host, sentence)?;
+            warns_while_the_device_is_down(host, sentence)?.kill()?;
+            let daemon = warns_while_the_device_is_down(host, sentence)?;
             other.kill()?;
             daemon.wait_ready()
         })?;
@@ -69,21 +69,21 @@ fn says_that_a_program_has_the_port_at_every_start() -> Result<()> {
 }
 
 #[test]
-fn says_that_a_device_which_takes_all_vnis_has_the_port() -> Result<()> {
+fn warns_that_a_device_for_all_vnis_has_the_port() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         // What Cilium makes; Open vSwitch makes vxlan_sys_8472 like this.
         host.sh("ip link add cilium_vxlan type vxlan external dstport 8472; ip link set cilium_vxlan up")?;
         let sentence = messages::CILIUM_DIFFERS;
-        let daemon = says_while_the_device_is_down(host, sentence)?;
+        let daemon = warns_while_the_device_is_down(host, sentence)?;
         host.sh("ip link del cilium_vxlan")?;
         daemon.wait_ready()
     })
 }
 
-/// Starts a daemon that says the sentence, where it is true: the kernel refuses to bring our device up.
-fn says_while_the_device_is_down(host: &Host, sentence: &str) -> Result<Flanneld> {
+/// Starts a daemon and checks its warning, and that the warning is true: the kernel refuses to bring our device up.
+fn warns_while_the_device_is_down(host: &Host, sentence: &str) -> Result<Flanneld> {
     let daemon = host.flanneld().start()?;
     daemon.wait_for_log(&format!("WARN {sentence}"))?;
     eventually(QUICK, "our device, which cannot be brought up", || {
@@ -98,8 +98,7 @@ fn says_while_the_device_is_down(host: &Host, sentence: &str) -> Result<Flanneld
 }
 
 #[test]
-fn checksums_are_made_in_software_where_that_is_wanted_and_on_a_device_that_is_made_again()
--> Result<()> {
+fn checksum_offload_stays_off_when_the_device_is_recreated_or_changed() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
@@ -123,7 +122,7 @@ fn checksums_are_made_in_software_where_that_is_wanted_and_on_a_device_that_is_m
         is("off")?;
         host.sh("ip link del flannel.1")?;
         is("off")?;
-        // Somebody turns it on again: the kernel tells, and it is put right.
+        // An operator turns it on again: the kernel reports it, and the daemon turns it off.
         host.sh("ethtool -K flannel.1 tx-checksum-ip-generic on")?;
         is("off")
     })

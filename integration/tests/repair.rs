@@ -1,18 +1,18 @@
-//! Whatever somebody does to the overlay in the kernel is put right, at once, by event, and nothing else is touched. Needs
-//! root.
+//! The daemon repairs every change that others make to the overlay in the kernel, at once, by event, and leaves all other
+//! state alone. Needs root.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Lab, Member, Ping, QUICK, SLOW, eventually, in_lab, messages,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, eventually, in_lab, messages,
 };
 
 /// A host with a daemon and some peers that exist in etcd only.
 fn with_peers(lab: &Lab) -> Result<Flanneld> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     for number in 40..50 {
-        let (key, value) = Member::numbered(number).lease();
+        let (key, value) = Lease::numbered(number).entry();
         lab.etcd.put(&key, &value)?;
     }
     let daemon = lab.host(1).flanneld().start_ready()?;
@@ -20,10 +20,10 @@ fn with_peers(lab: &Lab) -> Result<Flanneld> {
     Ok(daemon)
 }
 
-/// What must be there at all times, besides the members' entries.
+/// Checks the device and the entries of all leases.
 fn ensure_device(lab: &Lab) -> Result<()> {
     let host = lab.host(1);
-    let (members, own) = (lab.etcd.members()?, lab.member(1)?);
+    let (leases, own) = (lab.etcd.leases()?, lab.lease(1)?);
     let link = host.link("flannel.1")?;
     ensure!(
         link.up && link.mtu == 1450 && link.mac == own.mac,
@@ -33,10 +33,10 @@ fn ensure_device(lab: &Lab) -> Result<()> {
         link.addresses_v4() == [format!("{}/32", own.vtep)],
         "{link:?}"
     );
-    host.ensure_programmed(&members)
+    host.ensure_programmed(&leases)
 }
 
-/// Damage, as a person at a shell does it.
+/// Damage, as an operator does it by hand.
 const DAMAGE: [&str; 17] = [
     "bridge fdb del 02:aa:00:00:00:28 dev flannel.1 dst 10.98.0.40 self",
     "bridge fdb replace 02:aa:00:00:00:28 dev flannel.1 dst 10.98.9.9 self permanent",
@@ -58,7 +58,7 @@ const DAMAGE: [&str; 17] = [
 ];
 
 #[test]
-fn puts_right_what_a_person_at_a_shell_does() -> Result<()> {
+fn repairs_each_change_that_an_operator_makes_by_hand() -> Result<()> {
     in_lab(1, |lab| {
         let daemon = with_peers(lab)?;
         for damage in DAMAGE {
@@ -75,7 +75,7 @@ fn puts_right_what_a_person_at_a_shell_does() -> Result<()> {
 }
 
 #[test]
-fn makes_the_device_again_when_it_or_the_interface_below_was_deleted() -> Result<()> {
+fn recreates_the_device_when_it_or_its_underlay_interface_is_deleted() -> Result<()> {
     in_lab(1, |lab| {
         let _daemon = with_peers(lab)?;
         lab.host(1).sh("ip link del flannel.1")?;
@@ -94,7 +94,7 @@ fn makes_the_device_again_when_it_or_the_interface_below_was_deleted() -> Result
 }
 
 #[test]
-fn touches_nothing_foreign() -> Result<()> {
+fn leaves_other_state_in_the_kernel_alone() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         host.sh(
@@ -119,7 +119,7 @@ fn touches_nothing_foreign() -> Result<()> {
 }
 
 #[test]
-fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<()> {
+fn a_program_that_undoes_every_repair_slows_repairs_down_and_is_logged_once() -> Result<()> {
     in_lab(1, |lab| {
         let daemon = with_peers(lab)?;
         let fighter = lab.host(1).start(
@@ -135,7 +135,7 @@ fn somebody_who_keeps_undoing_it_is_met_with_patience_and_one_line() -> Result<(
             ensure!(daemon.log()?.contains(messages::KEEPS_UNDOING));
             Ok(())
         })?;
-        // While the other one works as hard as it can, the daemon hardly does anything.
+        // While the other program works as hard as it can, the daemon hardly does anything.
         let (daemon_before, fighter_before) = (daemon.cpu_time()?, fighter.cpu_time()?);
         eventually(SLOW, "some more of the fight", || {
             ensure!(
@@ -166,18 +166,18 @@ fn a_peer_that_changes_mac_or_address_under_a_running_ping_loses_nothing() -> Re
         let daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2])?;
         let (from, to) = lab.two_pods()?;
-        let old = lab.member(2)?;
+        let old = lab.lease(2)?;
         // The second host has two addresses, and its device takes packets for both; its daemon rests meanwhile.
         daemons[1].kill()?;
         lab.host(2).sh("ip address add 10.99.2.2/16 dev eth0")?;
         let ping = Ping::start(&from, to.address(), Duration::from_millis(10))?;
         ping.wait_for_answer()?;
         for public_ip in ["10.99.2.2", "10.99.1.2", "10.99.2.2", "10.99.1.2"] {
-            let moved = Member {
+            let moved = Lease {
                 public_ip: public_ip.into(),
                 ..old.clone()
             };
-            let (key, value) = moved.lease();
+            let (key, value) = moved.entry();
             lab.etcd.put(&key, &value)?;
             eventually(QUICK, "the peer's new address", || {
                 let fdb = lab.host(1).fdb("flannel.1")?;
@@ -191,16 +191,16 @@ fn a_peer_that_changes_mac_or_address_under_a_running_ping_loses_nothing() -> Re
         // A new MAC: the peer's device takes it in the same moment as its lease says so, as nearly as a shell can.
         let report = ping.finish()?;
         ensure!(report.lost() == 0, "{report:?}");
-        let moved = Member {
+        let moved = Lease {
             mac: "02:00:00:00:00:42".into(),
             ..old.clone()
         };
-        let (key, value) = moved.lease();
+        let (key, value) = moved.entry();
         lab.etcd.put(&key, &value)?;
         lab.host(2)
             .sh("ip link set flannel.1 address 02:00:00:00:00:42")?;
         eventually(QUICK, "the peer's new MAC alone", || {
-            lab.host(1).ensure_programmed(&lab.etcd.members()?)
+            lab.host(1).ensure_programmed(&lab.etcd.leases()?)
         })
     })
 }

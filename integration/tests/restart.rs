@@ -1,10 +1,10 @@
-//! A daemon that ends, for whatever reason, and comes back: packets do not notice, peers do not notice, etcd's watchers do
-//! not notice. Needs root.
+//! A daemon that ends, for any reason, and comes back: no packet is lost, no entry changes on peers, and etcd has no new
+//! revision. Needs root.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Lab, Member, Ping, Pod, QUICK, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Lab, Lease, Ping, Pod, QUICK, eventually, in_lab};
 
 /// Two hosts with a pod on each, all programmed.
 fn two_pods(lab: &Lab) -> Result<(Pod, Pod)> {
@@ -43,7 +43,7 @@ fn kill_9_and_restart_under_a_running_ping_lose_nothing() -> Result<()> {
             "a restart writes nothing to etcd"
         );
         ensure!(
-            lab.etcd.leases()?.len() == 2,
+            lab.etcd.etcd_leases()?.len() == 2,
             "a restart leaves no lease behind"
         );
         Ok(())
@@ -80,7 +80,7 @@ fn a_restart_touches_no_entry_that_is_right() -> Result<()> {
 }
 
 #[test]
-fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
+fn sigterm_ends_it_with_success_and_leaves_the_data_plane() -> Result<()> {
     in_lab(2, |lab| {
         let daemons = lab.start_all()?;
         let (from, to) = two_pods(lab)?;
@@ -89,17 +89,17 @@ fn sigterm_ends_it_well_and_leaves_the_data_plane() -> Result<()> {
             daemon.wait_told("STOPPING=1")?;
         }
         from.run(&["ping", "-c3", "-i0.05", "-W5", &to.address().to_string()])?;
-        ensure!(lab.etcd.members()?.len() == 2);
+        ensure!(lab.etcd.leases()?.len() == 2);
         Ok(())
     })
 }
 
 #[test]
-fn peers_that_left_while_it_was_down_are_gone_when_it_is_back() -> Result<()> {
+fn removes_peers_that_left_while_it_was_down() -> Result<()> {
     in_lab(1, |lab| {
-        let gone = Member::numbered(40);
+        let gone = Lease::numbered(40);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let (key, value) = gone.lease();
+        let (key, value) = gone.entry();
         lab.etcd.put(&key, &value)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         lab.wait_for_mesh(&[1])?;
@@ -130,20 +130,20 @@ const LEFT_BY_FLANNEL: &str = "
 fn takes_over_from_go_flannel_with_its_lease_and_its_device() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let own = Member {
+        let own = Lease {
             subnet: "10.5.96.0/24".into(),
             vtep: [10, 5, 96, 0].into(),
             public_ip: "10.99.1.1".into(),
             mac: "8a:02:ca:17:b5:14".into(),
         };
-        let peer = Member {
+        let peer = Lease {
             subnet: "10.5.40.0/24".into(),
             vtep: [10, 5, 40, 0].into(),
             public_ip: "10.99.1.2".into(),
             mac: "3a:2b:c7:14:89:47".into(),
         };
         let lease = lab.etcd.grant_lease(86_400)?;
-        lab.etcd.load(&[own.lease(), peer.lease()], Some(lease))?;
+        lab.etcd.load(&[own.entry(), peer.entry()], Some(lease))?;
         lab.host(1).sh(LEFT_BY_FLANNEL)?;
         let (revision, index) = (lab.etcd.revision()?, lab.host(1).link("flannel.1")?.index);
         let daemon = lab
@@ -151,16 +151,16 @@ fn takes_over_from_go_flannel_with_its_lease_and_its_device() -> Result<()> {
             .flanneld()
             .arg("--node-id=alpha")
             .start_ready()?;
-        let members = lab.wait_for_mesh(&[1])?;
-        ensure!(members == [peer, own.clone()], "{members:?}");
+        let leases = lab.wait_for_mesh(&[1])?;
+        ensure!(leases == [peer, own.clone()], "{leases:?}");
         ensure!(
             lab.host(1).link("flannel.1")?.index == index,
             "the device stays"
         );
         // One write, which adds our name; the next start finds it there.
-        let value = lab.etcd.get(&own.lease().0)?;
+        let value = lab.etcd.get(&own.entry().0)?;
         ensure!(
-            value == Some(own.lease().1.replace("}}", r#"},"NodeID":"alpha"}"#)),
+            value == Some(own.entry().1.replace("}}", r#"},"NodeID":"alpha"}"#)),
             "{value:?}"
         );
         daemon.kill()?;

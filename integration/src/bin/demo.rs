@@ -1,11 +1,11 @@
-//! The main job, seen with one's own eyes: three hosts, a real etcd, `flanneld` on each, pods that reach each other. Ends
-//! well only if all that it shows has worked. With `KEEP=1` it stays up until Enter is pressed. Needs root.
+//! Shows the main job: three hosts, a real etcd, `flanneld` on each, pods that reach each other. It fails unless everything
+//! that it shows works. With `KEEP=1` it stays up until Enter is pressed. Needs root.
 
 use std::io::{IsTerminal as _, stdin, stdout};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Member, Ping, Pod, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Ping, Pod, in_lab};
 
 fn main() -> Result<()> {
     let started = Instant::now();
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
         answer_a_miss(lab, &overlay.pods)?;
         restart_under_load(lab, &mut overlay)?;
         leave_and_join(lab, &mut overlay)?;
-        title("All of it worked");
+        title("Everything worked");
         println!("    in {:.1} s", started.elapsed().as_secs_f64());
         keep(lab)
     })
@@ -31,7 +31,7 @@ struct Overlay {
 
 /// Writes the network's configuration and starts a daemon and a pod on each host.
 fn join(lab: &Lab) -> Result<Overlay> {
-    title("Three hosts on one network, an etcd, and one key that describes the overlay");
+    title("Three hosts on one network, an etcd, and the key that configures the overlay");
     for host in lab.hosts() {
         println!("    {:<8} {}", host.name(), host.address());
     }
@@ -75,7 +75,7 @@ fn show_leases(lab: &Lab) -> Result<()> {
 
 fn show_hosts(lab: &Lab) -> Result<()> {
     for host in lab.hosts() {
-        title(&format!("What {} knows", host.name()));
+        title(&format!("The overlay on {}", host.name()));
         for line in [
             "cat /run/flannel/subnet.env",
             "ip -d link show flannel.1",
@@ -87,7 +87,7 @@ fn show_hosts(lab: &Lab) -> Result<()> {
             run(host, line)?;
         }
     }
-    title("The rules, and what makes the kernel ask");
+    title("The packet filter rules, and the setting that makes the kernel report misses");
     run(lab.host(1), "nft list table ip flannel.1")?;
     run(lab.host(1), "iptables -S FORWARD")?;
     run(
@@ -129,12 +129,12 @@ fn round_trip(from: &Pod, to: &Pod) -> Result<String> {
         .with_context(|| format!("no time in {answer:?}"))
 }
 
-/// Takes away what the kernel knows of a peer: the next packet makes it ask, and waits for the answer.
+/// Deletes the entries of a peer: the next packet makes the kernel ask, and waits for the answer.
 fn answer_a_miss(lab: &Lab, pods: &[Pod]) -> Result<()> {
     title(
-        "A packet whose way is unknown: the kernel asks, flanneld answers, the packet is not lost",
+        "A miss: the kernel asks for an unknown neighbour, flanneld answers, and the packet is not lost",
     );
-    let peer = member(&lab.etcd.members()?, lab.host(2))?;
+    let peer = lab.lease(2)?;
     let host = lab.host(1);
     run(
         host,
@@ -173,12 +173,12 @@ fn restart_under_load(lab: &Lab, overlay: &mut Overlay) -> Result<()> {
 }
 
 fn leave_and_join(lab: &mut Lab, overlay: &mut Overlay) -> Result<()> {
-    title("host2 leaves for good, host4 joins");
-    let left = member(&lab.etcd.members()?, lab.host(2))?;
+    title("host2 leaves, host4 joins");
+    let left = lab.lease(2)?;
     overlay.daemons.remove(1).stop()?;
     overlay.pods.remove(1);
-    command("etcd", &format!("etcdctl del {}", left.lease().0));
-    lab.etcd.delete(&left.lease().0)?;
+    command("etcd", &format!("etcdctl del {}", left.entry().0));
+    lab.etcd.delete(&left.entry().0)?;
     lab.wait_for_mesh(&[1, 3])?;
     lab.add_host()?;
     command(
@@ -192,25 +192,16 @@ fn leave_and_join(lab: &mut Lab, overlay: &mut Overlay) -> Result<()> {
     run(lab.host(1), "bridge fdb show dev flannel.1")?;
     let time = round_trip(&overlay.pods[0], &overlay.pods[2])?;
     note(&format!(
-        "host1's pod reaches host4's in {time} ms; of host2 nothing is left"
+        "the pod of host1 reaches that of host4 in {time} ms; no entry of host2 is left"
     ));
     Ok(())
-}
-
-fn member(members: &[Member], host: &Host) -> Result<Member> {
-    let address = host.address().to_string();
-    members
-        .iter()
-        .find(|member| member.public_ip == address)
-        .cloned()
-        .context("the host has no lease")
 }
 
 fn keep(lab: &Lab) -> Result<()> {
     if std::env::var_os("KEEP").is_none_or(|keep| keep.is_empty() || keep == "0") {
         return Ok(());
     }
-    title("It stays up. Look around");
+    title("The hosts stay up. To look around:");
     for host in lab.hosts() {
         println!(
             "    {:<9} nsenter -t {} -n -m -u bash",
@@ -224,7 +215,7 @@ fn keep(lab: &Lab) -> Result<()> {
         lab.underlay.pid()
     );
     println!("    {:<9} {}", "logs", lab.dir().display());
-    println!("    Press Enter to take it down; nothing of it remains.");
+    println!("    Press Enter to remove everything.");
     stdin()
         .read_line(&mut String::new())
         .context("failed to read input")?;
@@ -255,7 +246,7 @@ fn indent(text: &str) {
         .for_each(|line| println!("    {}", line.trim_end()));
 }
 
-/// In colour where a person looks.
+/// Adds colour on a terminal.
 fn colored(code: &str, text: &str) -> String {
     if stdout().is_terminal() {
         format!("\x1b[{code}m{text}\x1b[0m")

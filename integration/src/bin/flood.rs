@@ -22,7 +22,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// Frames of an EtherType for local experiments (IEEE 802), which nobody answers.
+/// Frames of an EtherType for local experiments (IEEE 802), which no host answers.
 fn frames(device: &str, mac: &str, duration: Duration) -> Result<()> {
     let octets = mac
         .split(':')

@@ -18,7 +18,7 @@ pub struct KeyValue {
     pub key: String,
     /// The value.
     pub value: String,
-    /// The etcd lease that it hangs on; 0 means none.
+    /// The etcd lease that the key is attached to; 0 means none.
     pub lease: i64,
     /// The revision that last wrote it.
     pub mod_revision: i64,
@@ -85,7 +85,7 @@ impl Etcd {
         self.ctl(&["put", "--", key, value]).map(drop)
     }
 
-    /// Writes a key that hangs on an etcd lease.
+    /// Writes a key that is attached to an etcd lease.
     ///
     /// # Errors
     /// See [`Etcd::put`].
@@ -150,11 +150,14 @@ impl Etcd {
             .into_iter()
             .chain(put)
             .collect();
-        let input: String = pairs
-            .iter()
-            .map(|(key, value)| format!("{key}\0{value}\0"))
-            .collect();
-        self.underlay.finish(&line, &input)?.success().map(drop)
+        // A process for each key takes long on a busy machine, and each command has a deadline.
+        pairs.chunks(250).try_for_each(|pairs| {
+            let input: String = pairs
+                .iter()
+                .map(|(key, value)| format!("{key}\0{value}\0"))
+                .collect();
+            self.underlay.finish(&line, &input)?.success().map(drop)
+        })
     }
 
     /// Grants an etcd lease.
@@ -170,7 +173,7 @@ impl Etcd {
     ///
     /// # Errors
     /// See [`Etcd::put`].
-    pub fn leases(&self) -> Result<Vec<i64>> {
+    pub fn etcd_leases(&self) -> Result<Vec<i64>> {
         let answer = self.ctl_json(&["lease", "list"])?;
         let leases = answer.pointer("/leases").and_then(Value::as_array);
         let leases = leases.into_iter().flatten();

@@ -1,4 +1,4 @@
-//! Which tools the daemon calls, how often, in which order, and what it makes of those that do not work.
+//! Which tools the daemon calls, how often and in which order, and what it does when they do not work.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ for tool in nft iptables-save iptables-nft-save iptables-legacy-save iptables-nf
     chmod +x /run/tools/$tool
 done";
 
-/// Makes the tools; answers the path that leads to them first.
+/// Makes the tools; returns a PATH that finds them first.
 fn tools(host: &Host) -> Result<String> {
     host.sh(TOOLS)?;
     Ok(format!("/run/tools:{}", std::env::var("PATH")?))
@@ -43,7 +43,7 @@ fn no_process_is_started_while_kube_proxy_rewrites_its_own_chains() -> Result<()
         for _ in 0..40 {
             host.kube_proxy(Iptables::Nft, &[], Mark::Cleared)?;
         }
-        // A repair of our own at the end shows that it would have been heard.
+        // A repair at the end shows that the daemon does react to events.
         repaired(host, Iptables::Nft, "nft delete table ip flannel.1")?;
         let started = calls(host)?.len() - before;
         ensure!(
@@ -56,26 +56,26 @@ fn no_process_is_started_while_kube_proxy_rewrites_its_own_chains() -> Result<()
 }
 
 #[test]
-fn changes_of_others_in_forward_start_few_processes_and_hide_no_damage() -> Result<()> {
+fn changes_beside_our_rules_start_few_processes_and_hide_no_damage() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         populate(host, Iptables::Nft)?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _daemon = host.flanneld().env("PATH", &tools(host)?).start_ready()?;
         let others = "iptables-nft -A FORWARD -s 198.51.100.1 -j DROP; iptables-nft -D FORWARD -s 198.51.100.1 -j DROP";
-        let looks = || {
+        let nft_calls = || {
             Ok::<usize, anyhow::Error>(calls(host)?.iter().filter(|tool| *tool == "nft").count())
         };
-        let (before, since) = (looks()?, Instant::now());
+        let (before, since) = (nft_calls()?, Instant::now());
         host.sh(&format!("for turn in $(seq 400); do {others}; done"))?;
-        let (looked, took) = (looks()? - before, since.elapsed());
+        let (called, took) = (nft_calls()? - before, since.elapsed());
         println!(
-            "figure: {looked} looks during {} ms of changes beside our rules",
+            "figure: {called} calls of nft during {} ms of changes beside our rules",
             took.as_millis()
         );
         // Some at once, then one a second: a machine that is slow allows for more.
         let allowed = 10 + usize::try_from(took.as_secs())?;
-        ensure!(looked <= allowed, "{looked} looks in {took:?}");
+        ensure!(called <= allowed, "{called} calls of nft in {took:?}");
         let churn = format!("while :; do {others}; done");
         let _churn = host.start(&["sh", "-c", &churn], &[], "churn")?;
         let (time, _) = repair_times(host, Iptables::Nft, "nft delete table ip flannel.1", 1)?;
@@ -88,7 +88,7 @@ fn changes_of_others_in_forward_start_few_processes_and_hide_no_damage() -> Resu
 }
 
 #[test]
-fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
+fn a_tool_that_never_shows_our_rules_is_called_less_and_less() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         let path = tools(host)?;
@@ -100,16 +100,16 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
             .arg("--firewall=iptables")
             .env("PATH", &path)
             .start()?;
-        eventually(SLOW, "six looks", || {
-            let looks = calls(host)?.iter().filter(|tool| *tool == "nft").count();
-            ensure!(looks >= 6, "{looks} looks");
+        eventually(SLOW, "six calls of nft", || {
+            let called = calls(host)?.iter().filter(|tool| *tool == "nft").count();
+            ensure!(called >= 6, "{called} calls of nft");
             Ok(())
         })?;
         // 200 ms, doubled four times, each by up to a half less.
         let took = since.elapsed();
         ensure!(
             took > Duration::from_millis(3000),
-            "six looks in {took:?}\n{}",
+            "six calls of nft in {took:?}\n{}",
             daemon.log()?
         );
         let log = daemon.log()?;
@@ -123,7 +123,7 @@ fn a_tool_that_never_shows_our_rules_is_asked_ever_less_often() -> Result<()> {
 }
 
 #[test]
-fn another_choice_while_it_runs_is_said_and_leaves_no_moment_without_rules() -> Result<()> {
+fn a_new_choice_of_tool_is_logged_and_leaves_no_moment_without_rules() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
@@ -183,7 +183,7 @@ fn an_iptables_that_works_nowhere_does_not_keep_a_host_from_being_ready() -> Res
             "{log}"
         );
         ensure!(log.contains(messages::NFTABLES_AND_NOTHING), "{log}");
-        // What others filter elsewhere gets its accept.
+        // Rules of others in another tool make our accept necessary there.
         host.docker_rules(Iptables::Nft)?;
         eventually(SLOW, "the accept in iptables-nft", || {
             ensure!(host.sh("iptables-nft -S FORWARD")?.contains("FLANNEL-FWD"));
@@ -197,8 +197,8 @@ fn shell_quoted(text: &str) -> String {
 }
 
 /// Starts the daemon as the unit does: another user, one capability.
-fn start_as_nobody(host: &Host, path: &str) -> Result<Flanneld> {
-    let wrapper = "/run/nobody";
+fn start_without_root(host: &Host, path: &str) -> Result<Flanneld> {
+    let wrapper = "/run/without-root";
     let binary = integration::flanneld_binary()?;
     std::fs::write(
         host.path(wrapper),
@@ -219,22 +219,22 @@ fn start_as_nobody(host: &Host, path: &str) -> Result<Flanneld> {
 }
 
 #[test]
-fn a_daemon_that_may_not_look_at_iptables_legacy_does_not_claim_to_know_it() -> Result<()> {
+fn without_the_right_to_read_iptables_legacy_the_log_says_so() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         host.docker_rules(Iptables::Legacy)?;
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let path = tools(host)?;
-        let daemon = start_as_nobody(host, &path)?;
+        let daemon = start_without_root(host, &path)?;
         let log = daemon.log()?;
         ensure!(log.contains(messages::NOT_AT_LEGACY), "{log}");
-        // Where the kernel has the tables built in, nothing says that somebody uses them.
+        // Where the kernel has the tables built in, they do not show that they are in use.
         ensure!(lines(&log, messages::LEGACY_DROP_IN).is_empty(), "{log}");
         daemon.stop()?;
         host.sh(
             "printf '#!/bin/sh\nexec iptables-legacy-save \"$@\"\n' > /run/tools/iptables-save",
         )?;
-        let log = start_as_nobody(host, &path)?.log()?;
+        let log = start_without_root(host, &path)?.log()?;
         ensure!(
             lines(&log, messages::LEGACY_SEEMS_TO_BE_USED).len() == 1,
             "{log}"

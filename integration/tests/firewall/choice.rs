@@ -1,12 +1,12 @@
 //! Which tool carries the rules, why, and what becomes of the rules of another choice.
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Host, Iptables, Lab, Member, SUBNETS, in_lab, messages};
+use integration::{CONFIG, CONFIG_KEY, Host, Iptables, Lab, Lease, SUBNETS, in_lab, messages};
 
 use super::{lines, start};
 
 #[test]
-fn says_what_it_chose_and_why_and_what_another_choice_had_left_goes() -> Result<()> {
+fn logs_its_choice_with_the_reason_and_removes_rules_of_the_choice_before() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         host.docker_rules(Iptables::Legacy)?;
@@ -52,8 +52,7 @@ fn says_what_it_chose_and_why_and_what_another_choice_had_left_goes() -> Result<
 }
 
 #[test]
-fn the_configuration_of_the_network_chooses_and_two_kinds_of_iptables_are_worth_a_word()
--> Result<()> {
+fn the_network_config_chooses_and_two_kinds_of_iptables_are_reported() -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         host.docker_rules(Iptables::Legacy)?;
@@ -89,7 +88,7 @@ fn pods_behind_a_policy(lab: &Lab, option: &str) -> Result<bool> {
     let (from, to) = lab.two_pods()?;
     let ping = || from.finish(&["ping", "-c1", "-W2", &to.address().to_string()], "");
     let reached = ping()?.status.success();
-    // An accept in a table of one's own, before and after the others: no help where there was none before.
+    // An accept in another table, before and after the others, makes no difference.
     let accept = "nft 'table ip own { chain early { type filter hook forward priority -10; policy accept; accept; }
         chain late { type filter hook forward priority 10; policy accept; accept; }; }'";
     lab.hosts()
@@ -97,13 +96,13 @@ fn pods_behind_a_policy(lab: &Lab, option: &str) -> Result<bool> {
         .try_for_each(|host| host.sh(accept).map(drop))?;
     ensure!(
         ping()?.status.success() == reached,
-        "a table of one's own makes a difference"
+        "an accept in another table makes a difference"
     );
     Ok(reached)
 }
 
 #[test]
-fn the_accept_must_stand_in_iptables_where_iptables_drops() -> Result<()> {
+fn an_accept_in_iptables_is_needed_where_iptables_drops() -> Result<()> {
     in_lab(2, |lab| {
         ensure!(pods_behind_a_policy(lab, "--iptables-forward-rules=true")?);
         Ok(())
@@ -125,17 +124,17 @@ fn rules_follow_a_subnet_that_changed_since_the_last_run() -> Result<()> {
             let daemon = start(lab, &[firewall])?;
             let old = lab
                 .etcd
-                .members()?
+                .leases()?
                 .first()
-                .map(|member| member.subnet.clone())
+                .map(|lease| lease.subnet.clone())
                 .context("no lease")?;
             daemon.kill()?;
             // Another host has it now.
-            let other = Member {
+            let other = Lease {
                 subnet: old.clone(),
-                ..Member::invented(9)
+                ..Lease::invented(9)
             };
-            let (key, value) = other.lease();
+            let (key, value) = other.entry();
             ensure!(key.starts_with(SUBNETS));
             lab.etcd.put(&key, &value)?;
             let _daemon = start(lab, &[firewall])?;

@@ -37,7 +37,7 @@ fn cleaned(lab: &Lab, option: &str) -> Result<()> {
         before.0,
         before.1
     );
-    ensure!(lab.etcd.members()?.len() == 1, "the lease is etcd's");
+    ensure!(lab.etcd.leases()?.len() == 1, "the lease is etcd's");
     let again = cleanup()?.success()?;
     ensure!(again == messages::NOTHING_OF_OURS, "{again}");
     lab.etcd.delete(&lab.etcd.get_prefix(SUBNETS)?[0].key)
@@ -88,7 +88,7 @@ fn cleanup_of_one_instance_leaves_the_other_alone() -> Result<()> {
         let before = of_first()?;
         let cleanup = || host.flanneld().arg("cleanup").args(&blue).finish();
         cleanup()?.success()?;
-        // Without its device it cannot be told which VNI was its own; the usual one is another's.
+        // Without the device, nothing shows which VNI it had; the usual one belongs to the other instance.
         let again = cleanup()?.success()?;
         ensure!(again.contains(messages::LEFT_ALONE_DEVICE), "{again}");
         let rules = host.sh("nft list ruleset; ip link")?;

@@ -1,5 +1,5 @@
-//! The rules of the packet filter: who carries them, that they come back whoever takes them away, that nothing of others is
-//! touched, and that a cleanup leaves what was there before. Needs root.
+//! The rules of the packet filter: which tool carries them, that they come back when others remove them, that other rules
+//! stay as they are, and that a cleanup leaves what was there before. Needs root.
 
 mod calls;
 mod choice;
@@ -19,7 +19,7 @@ const OURS: &str = "state() {
 }
 ";
 
-/// What others have: all rules but ours, without the numbers of packets. A table of iptables-legacy stays for ever once
+/// The rules of others: all but ours, without the numbers of packets. A table of iptables-legacy stays for ever once
 /// it was there, so of those only what is in them counts.
 const OTHERS: &str =
     "{ nft list ruleset 2>/dev/null; iptables-legacy-save | grep -E '^(-A|:[^ ]+ (-|DROP))'; } |
@@ -47,8 +47,8 @@ fn populate(host: &Host, iptables: Iptables) -> Result<()> {
 /// Time after which rules that are not back will not come: shorter than that of a command of the lab.
 const BACK_WITHIN: Duration = Duration::from_secs(20);
 
-/// Does damage some times and answers how long it took each time until our rules were as they were: the median and the
-/// longest. It fails if they are not back in time.
+/// Does damage some times and measures how long it takes each time until our rules are as they were. Returns the median
+/// and the longest; fails if they are not back in time.
 fn repair_times(
     host: &Host,
     iptables: Iptables,

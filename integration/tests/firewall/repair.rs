@@ -7,10 +7,10 @@ use integration::{Iptables, QUICK, SLOW, eventually, in_lab, messages};
 
 use super::{OTHERS, lines, populate, repair_times, repaired, start};
 
-/// What a firewalld does when it is reloaded: everything is replaced by what it knows.
+/// What a reload of firewalld does: it replaces all rules by its own.
 const RELOAD: &str = "printf '*filter\\n:FORWARD DROP\\n-A FORWARD -j REJECT\\nCOMMIT\\n*nat\\nCOMMIT\\n' | iptables-nft-restore";
 
-/// Polling is put off for longer than a test takes: what comes back has been heard of.
+/// The next poll comes later than the end of the test: what comes back does so by event.
 fn comes_back(firewall: &str, damages: &[&str]) -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
@@ -124,7 +124,8 @@ fn repairs_touch_nothing_of_others() -> Result<()> {
 }
 
 #[test]
-fn somebody_who_keeps_flushing_is_met_with_patience_and_one_line() -> Result<()> {
+fn a_program_that_removes_our_rules_every_time_slows_repairs_down_and_is_logged_once() -> Result<()>
+{
     in_lab(1, |lab| {
         let host = lab.host(1);
         let daemon = start(lab, &[])?;
@@ -134,7 +135,7 @@ fn somebody_who_keeps_flushing_is_met_with_patience_and_one_line() -> Result<()>
             ensure!(daemon.log()?.contains(messages::KEEPS_TAKING_RULES));
             Ok(())
         })?;
-        // Whether a try comes through is luck.
+        // A try may succeed or fail.
         let tries = || {
             let log = daemon.log()?;
             Ok::<usize, anyhow::Error>(
@@ -157,7 +158,7 @@ fn somebody_who_keeps_flushing_is_met_with_patience_and_one_line() -> Result<()>
         ensure!(told <= 7, "{told} lines:\n{log}");
         ensure!(
             took > Duration::from_secs(3),
-            "{took:?} for three tries: that is no patience"
+            "{took:?} for three tries: that is no back-off"
         );
         Ok(())
     })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, EtcdOptions, Member, QUICK, SUBNETS, WIDE_CONFIG, eventually, in_lab,
+    CONFIG, CONFIG_KEY, EtcdOptions, Lease, QUICK, SUBNETS, WIDE_CONFIG, eventually, in_lab,
     messages,
 };
 
@@ -17,7 +17,7 @@ fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> 
     in_lab(2, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        let before = lab.etcd.members()?;
+        let before = lab.etcd.leases()?;
         let changes = [
             (r#"{"Network":"10.6.0.0/16"}"#, messages::NETWORK_CHANGED),
             (
@@ -46,24 +46,24 @@ fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> 
         ensure!(
             lab.wait_for_mesh(&[1, 2])?
                 .iter()
-                .any(|member| *member == before[0])
+                .any(|lease| *lease == before[0])
         );
         Ok(())
     })
 }
 
-/// The promise; a tenth of it is usual.
+/// How soon a deleted lease must be back; a tenth of it is usual.
 const BACK: Duration = Duration::from_secs(1);
 
 #[test]
-fn its_own_key_deleted_by_hand_is_back_at_once_with_the_same_subnet() -> Result<()> {
+fn a_lease_deleted_by_hand_comes_back_at_once_with_the_same_subnet() -> Result<()> {
     in_lab(2, |lab| {
         let _daemons = lab.start_all()?;
         let before = lab.wait_for_mesh(&[1, 2])?;
         let deleted = Instant::now();
         lab.etcd.delete_prefix(SUBNETS)?;
         eventually(QUICK, "both keys", || {
-            ensure!(lab.etcd.members()? == before);
+            ensure!(lab.etcd.leases()? == before);
             Ok(())
         })?;
         let took = deleted.elapsed();
@@ -75,13 +75,13 @@ fn its_own_key_deleted_by_hand_is_back_at_once_with_the_same_subnet() -> Result<
 }
 
 #[test]
-fn etcd_may_restart_and_changes_of_the_meantime_are_known() -> Result<()> {
+fn learns_what_changed_while_etcd_restarted_and_compacted() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
         daemon.freeze()?;
         for number in 1..50 {
-            let (key, value) = Member::invented(number).lease();
+            let (key, value) = Lease::invented(number).entry();
             lab.etcd.put(&key, &value)?;
         }
         // What happened before is not in etcd's history any more when the daemon asks for it.

@@ -1,11 +1,12 @@
 //! Many hosts at once, and many leases.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG_KEY, Flanneld, Member, SLOW, SUBNETS, WIDE_CONFIG, eventually, in_lab, messages,
+    CONFIG_KEY, Flanneld, Lease, SLOW, SUBNETS, WIDE_CONFIG, eventually, in_lab, messages,
 };
 
 #[test]
@@ -32,17 +33,14 @@ fn a_hundred_daemons_started_at_once_get_distinct_subnets_and_a_full_mesh() -> R
         daemons.iter().try_for_each(Flanneld::wait_ready)?;
         println!("100 daemons were ready after {:?}", started.elapsed());
         let all: Vec<u8> = (1..=100).collect();
-        let members = lab.wait_for_mesh(&all)?;
+        let leases = lab.wait_for_mesh(&all)?;
         println!("and a full mesh after {:?}", started.elapsed());
-        let subnets: BTreeSet<&str> = members
-            .iter()
-            .map(|member| member.subnet.as_str())
-            .collect();
-        ensure!(members.len() == 100 && subnets.len() == 100, "{members:?}");
+        let subnets: BTreeSet<&str> = leases.iter().map(|lease| lease.subnet.as_str()).collect();
+        ensure!(leases.len() == 100 && subnets.len() == 100, "{leases:?}");
         ensure!(
-            lab.etcd.leases()?.len() == 100,
+            lab.etcd.etcd_leases()?.len() == 100,
             "one lease of etcd for each host: {:?}",
-            lab.etcd.leases()?
+            lab.etcd.etcd_leases()?
         );
         ensure!(daemons.iter().all(|daemon| daemon.is_running()));
         Ok(())
@@ -55,7 +53,7 @@ fn a_start_with_five_thousand_leases_takes_a_handful_of_calls() -> Result<()> {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         lab.etcd.load(
             &(1..=5000)
-                .map(|n| Member::invented(n).lease())
+                .map(|n| Lease::invented(n).entry())
                 .collect::<Vec<_>>(),
             None,
         )?;
@@ -69,8 +67,15 @@ fn a_start_with_five_thousand_leases_takes_a_handful_of_calls() -> Result<()> {
         let restart = calls()? - before;
         println!("calls to etcd: {fresh} for a new lease, {restart} for one that is there");
         ensure!(fresh <= 6 && restart <= 5, "{fresh} {restart}");
-        lab.host(1).ensure_programmed(&lab.etcd.members()?)
+        lab.host(1).ensure_programmed(&lab.etcd.leases()?)
     })
+}
+
+/// The entries of these invented leases, with addresses below `network`.
+fn moved(numbers: Range<u16>, network: &str) -> Vec<(String, String)> {
+    numbers
+        .map(|number| Lease::moved(number, network).entry())
+        .collect()
 }
 
 #[test]
@@ -78,36 +83,29 @@ fn a_thousand_changes_one_by_one_and_in_transactions_all_arrive() -> Result<()> 
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
-        let leases = |from: u16, to: u16, host: &str| {
-            let moved = |n| Member {
-                public_ip: format!("{host}.{}.{}", n >> 8, n & 255),
-                ..Member::invented(n)
-            };
-            (from..to).map(|n| moved(n).lease()).collect::<Vec<_>>()
-        };
-        lab.etcd.put_each(&leases(1000, 2000, "10.97"))?;
+        lab.etcd.put_each(&moved(1000..2000, "10.97"))?;
         lab.wait_for_mesh(&[1])?;
         // Transactions of 100 that change each of them, then one delete for all of another thousand.
-        lab.etcd.load(&leases(1000, 2000, "10.96"), None)?;
-        lab.etcd.load(&leases(2000, 3000, "10.96"), None)?;
+        lab.etcd.load(&moved(1000..2000, "10.96"), None)?;
+        lab.etcd.load(&moved(2000..3000, "10.96"), None)?;
         lab.etcd.delete_prefix(&format!("{SUBNETS}32.8."))?;
-        let members = lab.wait_for_mesh(&[1])?;
-        ensure!(members.len() == 2000 - 256 + 1, "{}", members.len());
+        let leases = lab.wait_for_mesh(&[1])?;
+        ensure!(leases.len() == 2000 - 256 + 1, "{}", leases.len());
         Ok(())
     })
 }
 
 #[test]
-fn four_thousand_peers_are_there_when_it_says_that_it_is_ready() -> Result<()> {
+fn ready_means_that_four_thousand_peers_are_programmed() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         lab.etcd.load(
             &(1..=4000)
-                .map(|n| Member::invented(n).lease())
+                .map(|n| Lease::invented(n).entry())
                 .collect::<Vec<_>>(),
             None,
         )?;
         let _daemon = lab.host(1).flanneld().start_ready()?;
-        lab.host(1).ensure_programmed(&lab.etcd.members()?)
+        lab.host(1).ensure_programmed(&lab.etcd.leases()?)
     })
 }

@@ -1,11 +1,11 @@
 //! Restarts and renewals leave the lease as it is.
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Member, SLOW, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, SLOW, eventually, in_lab};
 
-/// What host 1 writes as `alpha`.
-fn alpha() -> Member {
-    Member {
+/// The lease of host 1, with the node id `alpha`.
+fn alpha() -> Lease {
+    Lease {
         subnet: "10.5.40.0/24".into(),
         vtep: [10, 5, 40, 0].into(),
         public_ip: "10.99.1.1".into(),
@@ -13,10 +13,10 @@ fn alpha() -> Member {
     }
 }
 
-/// Writes that on a new lease of etcd, of so many seconds.
-fn hang_on_lease(lab: &Lab, seconds: u32) -> Result<i64> {
+/// Writes that lease, attached to a new etcd lease of so many seconds.
+fn put_on_etcd_lease(lab: &Lab, seconds: u32) -> Result<i64> {
     let lease = lab.etcd.grant_lease(seconds)?;
-    let (key, value) = alpha().lease();
+    let (key, value) = alpha().entry();
     let value = value.replace("}}", r#"},"NodeID":"alpha"}"#);
     lab.etcd.put_with_lease(&key, &value, lease)?;
     Ok(lease)
@@ -26,11 +26,15 @@ fn start_alpha(lab: &Lab) -> Result<Flanneld> {
     lab.host(1).flanneld().arg("--node-id=alpha").start_ready()
 }
 
-/// Nothing is there but that lease of etcd, and the key as it was at that revision.
+/// Checks that etcd has that etcd lease alone, and the key as it was at that revision.
 fn ensure_untouched(lab: &Lab, lease: i64, revision: i64) -> Result<()> {
-    ensure!(lab.etcd.leases()? == [lease], "{:?}", lab.etcd.leases()?);
     ensure!(
-        lab.etcd.revision()? == revision && lab.etcd.members()? == [alpha()],
+        lab.etcd.etcd_leases()? == [lease],
+        "{:?}",
+        lab.etcd.etcd_leases()?
+    );
+    ensure!(
+        lab.etcd.revision()? == revision && lab.etcd.leases()? == [alpha()],
         "the key was written"
     );
     Ok(())
@@ -41,7 +45,7 @@ fn twenty_restarts_leave_one_lease_and_an_untouched_key() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         // Longer than any machine needs from one start to the next.
-        let lease = hang_on_lease(lab, 120)?;
+        let lease = put_on_etcd_lease(lab, 120)?;
         let revision = lab.etcd.revision()?;
         for _ in 0..20 {
             start_alpha(lab)?.kill()?;
@@ -54,10 +58,10 @@ fn twenty_restarts_leave_one_lease_and_an_untouched_key() -> Result<()> {
 fn renewals_leave_one_lease_and_an_untouched_key() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let first = hang_on_lease(lab, 120)?;
+        let first = put_on_etcd_lease(lab, 120)?;
         let _daemon = start_alpha(lab)?;
         // A lease of three seconds is renewed about each second. A start could take longer than that.
-        let lease = hang_on_lease(lab, 3)?;
+        let lease = put_on_etcd_lease(lab, 3)?;
         lab.etcd.revoke_lease(first)?;
         let revision = lab.etcd.revision()?;
         let renewals = || lab.etcd.metric(&["etcd_debugging_lease_renewed_total"]);

@@ -2,11 +2,14 @@
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Member, QUICK, SUBNETS, eventually, in_lab, messages,
+    CONFIG, CONFIG_KEY, Etcd, Flanneld, Host, Lease, QUICK, SUBNETS, eventually, in_lab, messages,
 };
 
-/// Keys and values that nobody should be able to harm us with, and a word of the reason.
-fn hostile() -> Vec<(String, String, &'static str)> {
+/// A key, a value, and words of the reason why it is ignored.
+type Unusable = (String, String, &'static str);
+
+/// Keys and values that must not harm the overlay.
+fn hostile() -> Vec<Unusable> {
     let key = |name: &str| format!("{SUBNETS}{name}");
     let lease = |ip: &str, mac: &str, vni: u32| {
         format!(
@@ -68,83 +71,80 @@ fn hostile() -> Vec<(String, String, &'static str)> {
     by_key.into_iter().chain(no_key).chain(values).collect()
 }
 
+fn put_all(etcd: &Etcd, keys: &[Unusable]) -> Result<()> {
+    keys.iter().try_for_each(|(key, value, _)| {
+        if value.len() > 100_000 {
+            // Too long for a command line.
+            etcd.load(&[(key.clone(), value.clone())], None)
+        } else {
+            etcd.put(key, value)
+        }
+    })
+}
+
+/// The ignored keys in the status of a host's daemon, with the reasons.
+fn ignored(host: &Host) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let status = host.flanneld().arg("status").arg("--json").finish()?;
+    let report: serde_json::Value = serde_json::from_str(&status.stdout)?;
+    Ok(report["ignored"].as_object().cloned().unwrap_or_default())
+}
+
+fn ensure_ignored(host: &Host, daemon: &Flanneld, keys: &[Unusable]) -> Result<()> {
+    let ignored = eventually(QUICK, "all keys in status", || {
+        let ignored = ignored(host)?;
+        ensure!(
+            ignored.len() == keys.len(),
+            "{} of {}: {ignored:?}",
+            ignored.len(),
+            keys.len()
+        );
+        Ok(ignored)
+    })?;
+    for (key, _, why) in keys {
+        let reason = ignored
+            .get(key.trim_start_matches(SUBNETS))
+            .and_then(serde_json::Value::as_str);
+        ensure!(
+            reason.is_some_and(|reason| reason.contains(why)),
+            "{key}: {reason:?}, expected {why}"
+        );
+    }
+    let log = daemon.log()?;
+    let lines = log
+        .lines()
+        .filter(|line| line.contains(messages::A_LEASE) || line.contains(messages::NO_PEER_OF_OURS))
+        .count();
+    ensure!(
+        lines == keys.len() && !log.contains('\u{1b}'),
+        "{lines} lines for {} keys:\n{log}",
+        keys.len()
+    );
+    ensure!(host.routes("flannel.1")?.is_empty() && host.fdb("flannel.1")?.is_empty());
+    ensure!(daemon.is_running());
+    Ok(())
+}
+
 #[test]
-fn what_strangers_write_is_ignored_said_once_and_shown_in_status() -> Result<()> {
+fn unusable_keys_are_ignored_logged_once_and_shown_in_status() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
-        let mine = |value: &str| {
-            format!(r#"{{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{value}}}"#)
-        };
-        lab.etcd.put(
-            &format!("{SUBNETS}10.5.40.0-24"),
-            &mine(r#"{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}"#),
-        )?;
+        let own = r#"{"PublicIP":"10.99.1.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:0f:1a:00:00:01"}}"#;
+        lab.etcd.put(&format!("{SUBNETS}10.5.40.0-24"), own)?;
         let overlapping = (
             format!("{SUBNETS}10.5.40.128-25"),
-            Member::invented(9).lease().1,
+            Lease::invented(9).entry().1,
             messages::OVERLAPS_OUR_OWN,
         );
-        let all: Vec<_> = hostile().into_iter().chain([overlapping]).collect();
-        let put_all = || {
-            all.iter().try_for_each(|(key, value, _)| {
-                if value.len() > 100_000 {
-                    // Too long for a command line.
-                    lab.etcd.load(&[(key.clone(), value.clone())], None)
-                } else {
-                    lab.etcd.put(key, value)
-                }
-            })
-        };
-        let check = |daemon: &Flanneld| -> Result<()> {
-            let status = || lab.host(1).flanneld().arg("status").arg("--json").finish();
-            let ignored = eventually(QUICK, "all keys in status", || {
-                let report: serde_json::Value = serde_json::from_str(&status()?.stdout)?;
-                let ignored = report["ignored"].as_object().cloned().unwrap_or_default();
-                ensure!(
-                    ignored.len() == all.len(),
-                    "{} of {}: {ignored:?}",
-                    ignored.len(),
-                    all.len()
-                );
-                Ok(ignored)
-            })?;
-            for (key, _, why) in &all {
-                let reason = ignored
-                    .get(key.trim_start_matches(SUBNETS))
-                    .and_then(|reason| reason.as_str());
-                ensure!(
-                    reason.is_some_and(|reason| reason.contains(why)),
-                    "{key}: {reason:?}, expected {why}"
-                );
-            }
-            let log = daemon.log()?;
-            let said = log
-                .lines()
-                .filter(|line| {
-                    line.contains(messages::A_LEASE) || line.contains(messages::NO_PEER_OF_OURS)
-                })
-                .count();
-            ensure!(
-                said == all.len() && !log.contains('\u{1b}'),
-                "{said} lines for {} keys:\n{log}",
-                all.len()
-            );
-            ensure!(
-                lab.host(1).routes("flannel.1")?.is_empty()
-                    && lab.host(1).fdb("flannel.1")?.is_empty()
-            );
-            ensure!(daemon.is_running());
-            Ok(())
-        };
+        let keys: Vec<_> = hostile().into_iter().chain([overlapping]).collect();
         // They are there before it starts: the list. They come while it runs: the watch.
-        put_all()?;
+        put_all(&lab.etcd, &keys)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        check(&daemon)?;
-        all.iter()
+        ensure_ignored(lab.host(1), &daemon, &keys)?;
+        keys.iter()
             .try_for_each(|(key, _, _)| lab.etcd.delete(key))?;
         daemon.stop()?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        put_all()?;
-        check(&daemon)
+        put_all(&lab.etcd, &keys)?;
+        ensure_ignored(lab.host(1), &daemon, &keys)
     })
 }

@@ -1,5 +1,6 @@
 //! Boots of a node.
 
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -8,21 +9,21 @@ use integration::{Node, Rack, SLOW, messages};
 
 use crate::support::{C, subnet, wait_for_ping, wait_for_status};
 
-pub fn a_reboot_changes_nothing_for_anybody(rack: &mut Rack) -> Result<()> {
-    let identity = |node: &Node| {
-        Ok::<_, anyhow::Error>((
-            subnet(node)?,
-            node.sh("cat /sys/class/net/flannel.1/address")?,
-            node.container_address(C)?,
-        ))
-    };
-    let before = identity(rack.node(1))?;
-    // IPv6 has multicast neighbours of its own that come and go.
-    let seen_by_peer = |rack: &Rack| {
-        rack.node(2)
-            .sh("ip link show flannel.1; bridge fdb show dev flannel.1")
-    };
-    let seen = seen_by_peer(rack)?;
+/// The subnet, the VTEP MAC and the address of the container.
+fn addresses(node: &Node) -> Result<(String, String, Ipv4Addr)> {
+    let mac = node.sh("cat /sys/class/net/flannel.1/address")?;
+    Ok((subnet(node)?, mac, node.container_address(C)?))
+}
+
+/// The device and the FDB of a node.
+fn entries(node: &Node) -> Result<String> {
+    node.sh("ip link show flannel.1; bridge fdb show dev flannel.1")
+}
+
+pub fn a_reboot_keeps_addresses_and_changes_nothing_on_peers(rack: &mut Rack) -> Result<()> {
+    let before = addresses(rack.node(1))?;
+    let entries_before = entries(rack.node(2))?;
+    // Not IPv6, whose multicast neighbours come and go by themselves.
     let monitor =
         rack.node(2)
             .netns()?
@@ -37,11 +38,11 @@ pub fn a_reboot_changes_nothing_for_anybody(rack: &mut Rack) -> Result<()> {
     );
     let node = rack.node(1);
     node.wait_running()?;
-    let after = identity(node)?;
+    let after = addresses(node)?;
     ensure!(after == before, "{before:?} became {after:?}");
     let events = monitor.log()?;
     ensure!(
-        !events.contains("flannel.1") && seen_by_peer(rack)? == seen,
+        !events.contains("flannel.1") && entries(rack.node(2))? == entries_before,
         "a peer changed something: {events}"
     );
     Ok(())

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         docker::an_exec_start_of_the_administrator_wins_and_is_reported,
         docker::docker_starts_without_a_daemon_that_is_not_enabled,
         docker::a_new_subnet_restarts_docker_once,
-        life::a_reboot_changes_nothing_for_anybody,
+        life::a_reboot_keeps_addresses_and_changes_nothing_on_peers,
         life::a_boot_without_etcd_brings_containers_up,
         package::an_upgrade_loses_no_packet,
         package::a_removal_leaves_containers_connected,

@@ -11,7 +11,7 @@ fn a_boot_while_etcd_is_away_comes_up_from_the_last_known_state() -> Result<()> 
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
         let _second = lab.host(2).flanneld().start_ready()?;
-        let members = lab.wait_for_mesh(&[1, 2])?;
+        let leases = lab.wait_for_mesh(&[1, 2])?;
         // What it has just learned is on the disk before it ends.
         first.stop()?;
         lab.etcd.stop()?;
@@ -22,7 +22,7 @@ fn a_boot_while_etcd_is_away_comes_up_from_the_last_known_state() -> Result<()> 
             "{}",
             state(lab.host(1))?
         );
-        lab.host(1).ensure_programmed(&members)?;
+        lab.host(1).ensure_programmed(&leases)?;
         ensure!(
             lab.host(1).sh("nft list ruleset")?.contains("masquerade"),
             "rules as well"
@@ -31,7 +31,7 @@ fn a_boot_while_etcd_is_away_comes_up_from_the_last_known_state() -> Result<()> 
         from.run(&["ping", "-c3", "-i0.05", "-W5", &to.address().to_string()])?;
         lab.etcd.start()?;
         wait_for_state(lab.host(1), messages::READY)?;
-        ensure!(lab.wait_for_mesh(&[1, 2])? == members);
+        ensure!(lab.wait_for_mesh(&[1, 2])? == leases);
         drop(first);
         Ok(())
     })
@@ -68,7 +68,7 @@ fn a_boot_without_etcd_and_without_names_takes_the_interface_of_the_last_run() -
 }
 
 #[test]
-fn a_snapshot_that_is_damaged_or_anothers_is_not_used() -> Result<()> {
+fn a_snapshot_that_is_damaged_or_of_another_node_is_ignored() -> Result<()> {
     in_lab(2, |lab| {
         let daemons = lab.start_all()?;
         lab.wait_for_mesh(&[1, 2])?;

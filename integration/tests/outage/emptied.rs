@@ -19,7 +19,7 @@ fn heals(what: &str, lose: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
         let lost = Instant::now();
         lose(lab)?;
         eventually(SLOW, "all leases", || {
-            ensure!(lab.etcd.members()? == before);
+            ensure!(lab.etcd.leases()? == before);
             Ok(())
         })?;
         println!("{what}: all leases were back after {:?}", lost.elapsed());
@@ -29,7 +29,11 @@ fn heals(what: &str, lose: impl FnOnce(&Lab) -> Result<()>) -> Result<()> {
             report.lost() == 0 && daemons.iter().all(|daemon| daemon.is_running()),
             "{report:?}"
         );
-        ensure!(lab.etcd.leases()?.len() == 6, "{:?}", lab.etcd.leases()?);
+        ensure!(
+            lab.etcd.etcd_leases()?.len() == 6,
+            "{:?}",
+            lab.etcd.etcd_leases()?
+        );
         Ok(())
     })
 }
@@ -47,7 +51,7 @@ fn an_etcd_that_starts_over_with_nothing_heals_without_a_lost_packet() -> Result
 }
 
 #[test]
-fn an_etcd_restored_from_a_backup_of_before_gets_all_leases_back() -> Result<()> {
+fn an_etcd_restored_from_an_old_backup_gets_all_leases_back() -> Result<()> {
     in_lab(6, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let first = lab.host(1).flanneld().start_ready()?;
@@ -63,7 +67,7 @@ fn an_etcd_restored_from_a_backup_of_before_gets_all_leases_back() -> Result<()>
         // Revisions go back: a watch from the last known one would wait for ever.
         lab.etcd.restore("early")?;
         eventually(SLOW, "all leases", || {
-            ensure!(lab.etcd.members()? == before);
+            ensure!(lab.etcd.leases()? == before);
             Ok(())
         })?;
         ensure!(lab.wait_for_mesh(&all)? == before);
@@ -77,7 +81,7 @@ fn an_etcd_restored_from_a_backup_of_before_gets_all_leases_back() -> Result<()>
 }
 
 #[test]
-fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
+fn peers_that_do_not_come_back_in_time_are_removed() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let daemon = lab
@@ -86,12 +90,12 @@ fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
             .arg("--removal-grace=20")
             .start_ready()?;
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?[..8])?;
-        let members = lab.wait_for_mesh(&[1])?;
-        let own = lab.member(1)?;
+        let leases = lab.wait_for_mesh(&[1])?;
+        let own = lab.lease(1)?;
         lab.etcd.delete_prefix(SUBNETS)?;
         daemon.wait_for_log(messages::PEERS_HAVE_VANISHED)?;
-        // They are there still, and then they are not. The grace leaves a slow machine the time to look.
-        lab.host(1).ensure_programmed(&members)?;
+        // Their entries are still there, and go later. The grace leaves a slow machine the time to look.
+        lab.host(1).ensure_programmed(&leases)?;
         ensure!(
             lab.host(1)
                 .flanneld()
@@ -100,7 +104,7 @@ fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
                 .stdout
                 .contains(messages::EIGHT_GONE)
         );
-        eventually(SLOW, "the others to go", || {
+        eventually(SLOW, "the end of the peers", || {
             lab.host(1).ensure_programmed(std::slice::from_ref(&own))
         })?;
         daemon.wait_for_log(messages::REMOVING_EIGHT)
@@ -108,17 +112,17 @@ fn peers_that_do_not_come_back_in_time_go() -> Result<()> {
 }
 
 #[test]
-fn an_etcd_that_was_emptied_while_the_daemon_was_down_takes_no_peers_along() -> Result<()> {
+fn an_etcd_emptied_while_the_daemon_was_down_removes_no_peers() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?[..8])?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        let members = lab.wait_for_mesh(&[1])?;
+        let leases = lab.wait_for_mesh(&[1])?;
         lab.host(1).wait_for_snapshot()?;
         daemon.kill()?;
         lab.etcd.delete_prefix(SUBNETS)?;
         let daemon = lab.host(1).flanneld().start_ready()?;
-        lab.host(1).ensure_programmed(&members)?;
+        lab.host(1).ensure_programmed(&leases)?;
         daemon.wait_for_log(messages::PEERS_HAVE_VANISHED)
     })
 }

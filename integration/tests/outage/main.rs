@@ -7,9 +7,9 @@ mod members;
 mod unreachable;
 
 use anyhow::{Result, ensure};
-use integration::{Etcd, Host, Member, SLOW, eventually};
+use integration::{Etcd, Host, Lease, SLOW, eventually};
 
-/// How the daemon of a host says that it is.
+/// The state that the daemon of a host reports.
 fn state(host: &Host) -> Result<String> {
     let status = host.flanneld().arg("status").arg("--json").finish()?;
     ensure!(status.status.success(), "{status:?}");
@@ -25,11 +25,11 @@ fn wait_for_state(host: &Host, text: &str) -> Result<()> {
     })
 }
 
-/// Peers of which nothing is known yet, in subnets that no daemon has.
+/// Twenty leases of peers that are not in etcd yet, in subnets that no host has.
 fn unknown_peers(etcd: &Etcd) -> Result<Vec<(String, String)>> {
-    let taken = etcd.members()?;
+    let taken = etcd.leases()?;
     let free = (1..=250)
-        .map(|number| Member::numbered(number).lease())
-        .filter(|(key, _)| !taken.iter().any(|member| member.lease().0 == *key));
+        .map(|number| Lease::numbered(number).entry())
+        .filter(|(key, _)| !taken.iter().any(|lease| lease.entry().0 == *key));
     Ok(free.take(20).collect())
 }

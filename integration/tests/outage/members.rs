@@ -30,7 +30,7 @@ fn survives_a_cluster_that_has_lost_its_leader() -> Result<()> {
         let new = unknown_peers(&cluster[0])?;
         cluster[0].put_each(&new)?;
         eventually(QUICK, "the changes", || {
-            lab.host(1).ensure_programmed(&cluster[0].members()?)
+            lab.host(1).ensure_programmed(&cluster[0].leases()?)
         })?;
         let report = ping.finish()?;
         ensure!(
@@ -46,7 +46,7 @@ fn one_dead_and_one_hung_member_cost_one_time_out_at_most() -> Result<()> {
     in_lab(1, |lab| {
         let cluster = lab.start_etcd_cluster(3)?;
         cluster[2].put(CONFIG_KEY, CONFIG)?;
-        // The hung one is no leader any more when it matters: the others elect one of themselves.
+        // The two other members elect a leader, so that the hung one is none.
         cluster[0].freeze()?;
         eventually(SLOW, "a leader among the others", || {
             cluster[2].put("/probe", "")
@@ -73,7 +73,7 @@ fn one_dead_and_one_hung_member_cost_one_time_out_at_most() -> Result<()> {
 }
 
 #[test]
-fn an_etcd_out_of_space_keeps_nobody_from_going_on() -> Result<()> {
+fn an_etcd_out_of_space_stops_new_hosts_and_no_others() -> Result<()> {
     in_lab(2, |lab| {
         let small = EtcdOptions {
             args: vec!["--quota-backend-bytes=16777216".into()],
@@ -91,7 +91,7 @@ fn an_etcd_out_of_space_keeps_nobody_from_going_on() -> Result<()> {
         // A restart writes nothing, so that it needs no space.
         first.kill()?;
         let _first = lab.host(1).flanneld().arg(&url).start_ready()?;
-        // Who is new cannot join, and says why.
+        // A new host cannot join, and logs why.
         let second = lab.host(2).flanneld().arg(&url).start()?;
         second.wait_for_log("database space exceeded")?;
         etcd.ctl(&["del", "--prefix", "/junk"])?;
@@ -100,10 +100,10 @@ fn an_etcd_out_of_space_keeps_nobody_from_going_on() -> Result<()> {
         etcd.ctl(&["alarm", "disarm"])?;
         second.wait_ready()?;
         eventually(QUICK, "the mesh", || {
-            lab.host(1).ensure_programmed(&etcd.members()?)
+            lab.host(1).ensure_programmed(&etcd.leases()?)
         })?;
         ensure!(
-            etcd.leases()?.len() == 2,
+            etcd.etcd_leases()?.len() == 2,
             "tries that failed leave no lease of etcd behind"
         );
         Ok(())

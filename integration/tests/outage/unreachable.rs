@@ -7,7 +7,7 @@ use integration::{Lab, Ping, SLOW, in_lab, messages, underlay};
 
 use super::{unknown_peers, wait_for_state};
 
-/// The promise for changes of the meantime; a sixth of it is usual.
+/// How soon changes of the meantime must be known; a sixth of it is usual.
 const KNOWN: Duration = Duration::from_secs(2);
 
 /// Two hosts under ping while `fail` and then `mend` happens to etcd; afterwards a change of the meantime is known in time.
@@ -86,7 +86,7 @@ fn survives_a_partition_and_knows_what_happened_beyond_it() -> Result<()> {
         lab.hosts()
             .iter()
             .try_for_each(|host| lab.underlay.cut(underlay::ADDRESS, host.address()))?;
-        // What the others do meanwhile, compacted away besides.
+        // What other hosts do meanwhile, and etcd then forgets the history of it.
         lab.etcd.put_each(&unknown_peers(&lab.etcd)?[..10])?;
         lab.etcd.compact()
     };
@@ -94,12 +94,12 @@ fn survives_a_partition_and_knows_what_happened_beyond_it() -> Result<()> {
     survives("cut off", SLOW, cut, |lab| {
         let strangers = lab
             .etcd
-            .members()?
+            .leases()?
             .into_iter()
-            .filter(|member| !member.public_ip.starts_with("10.99.1."));
+            .filter(|lease| !lease.public_ip.starts_with("10.99.1."));
         strangers
             .take(5)
-            .try_for_each(|member| lab.etcd.delete(&member.lease().0))?;
+            .try_for_each(|lease| lab.etcd.delete(&lease.entry().0))?;
         lab.underlay.heal()
     })
 }

@@ -4,11 +4,11 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Member, QUICK, SLOW,
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Lab, Lease, QUICK, SLOW,
     SUBNETS, eventually, in_lab, messages,
 };
 
-use super::says;
+use super::wait_for_line;
 
 /// As in docs/etcd.md: what the daemon needs, and no more.
 const MINIMAL_ROLE: [&str; 3] = [
@@ -78,7 +78,7 @@ fn logins(etcd: &Etcd) -> Result<u64> {
 }
 
 #[test]
-fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_there() -> Result<()> {
+fn a_refused_password_is_tried_seldom_and_works_once_etcd_has_it() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let before = logins(&lab.etcd)?;
@@ -86,7 +86,7 @@ fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_ther
             .env("FLANNELD_ETCD_PASSWORD", "hunter3")
             .arg("-v=10")
             .start()?;
-        says(&daemon, &["invalid user ID or password"])?;
+        wait_for_line(&daemon, &["invalid user ID or password"])?;
         goes_on_trying(&daemon, 20)?;
         let asked = logins(&lab.etcd)? - before;
         println!("passwords checked in 20 tries: {asked}");
@@ -98,7 +98,7 @@ fn a_refused_password_does_not_keep_etcd_busy_and_is_taken_when_it_is_right_ther
 }
 
 #[test]
-fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
+fn a_password_that_becomes_wrong_is_tried_seldom() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let daemon = daemon(lab, &lab.etcd)
@@ -107,19 +107,19 @@ fn a_password_that_becomes_wrong_does_not_keep_etcd_busy() -> Result<()> {
             .start_ready()?;
         change_password(lab, "hunter3")?;
         as_root(&lab.etcd, &["del", "--prefix", "--", SUBNETS])?;
-        says(&daemon, &["invalid user ID or password"])?;
+        wait_for_line(&daemon, &["invalid user ID or password"])?;
         let before = logins(&lab.etcd)?;
         goes_on_trying(&daemon, 20)?;
         let asked = logins(&lab.etcd)? - before;
         println!("passwords checked in 20 tries after a change: {asked}");
         ensure!(asked <= 8, "{asked}");
         change_password(lab, "hunter2")?;
-        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
+        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
     })
 }
 
 #[test]
-fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> {
+fn reads_the_password_file_again_when_it_changes() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let file = lab.dir().join("password");
@@ -129,7 +129,7 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
             .arg("-v=10")
             .start()?;
         let name = file.display().to_string();
-        says(
+        wait_for_line(
             &daemon,
             &[
                 "invalid user ID or password",
@@ -140,7 +140,7 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
         )?;
         fs::write(&file, "hunter2\n")?;
         daemon.wait_ready()?;
-        says(&daemon, &[messages::FILES_WERE_RENEWED, "password"])?;
+        wait_for_line(&daemon, &[messages::FILES_WERE_RENEWED, "password"])?;
         // etcd takes back the tokens of a user whose password changes.
         fs::write(&file, "hunter4")?;
         change_password(lab, "hunter4")?;
@@ -157,7 +157,7 @@ fn takes_the_password_from_a_file_and_again_when_it_was_changed() -> Result<()> 
 }
 
 #[test]
-fn takes_the_password_from_the_environment() -> Result<()> {
+fn reads_the_password_from_the_environment() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;
         let daemon = |password: &str| {
@@ -166,14 +166,14 @@ fn takes_the_password_from_the_environment() -> Result<()> {
                 .arg("-v=10")
         };
         let wrong = daemon("hunter3").start()?;
-        says(&wrong, &["invalid user ID or password", "--etcd-password"])?;
+        wait_for_line(&wrong, &["invalid user ID or password", "--etcd-password"])?;
         wrong.kill()?;
-        let nobody = lab.host(1).flanneld().start()?;
-        says(
-            &nobody,
+        let anonymous = lab.host(1).flanneld().start()?;
+        wait_for_line(
+            &anonymous,
             &[messages::HAS_AUTHENTICATION_ON, "--etcd-username"],
         )?;
-        nobody.kill()?;
+        anonymous.kill()?;
         let daemon = daemon("hunter2").start_ready()?;
         ensure!(!daemon.log()?.contains("hunter2") && !wrong.log()?.contains("hunter3"));
         Ok(())
@@ -190,11 +190,11 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
             .arg("-v=10")
             .start()?;
         let needs = messages::NEEDS_TO_READ_AND_WRITE;
-        says(
+        wait_for_line(
             &daemon,
             &[messages::FAILED_TO_CREATE, "permission denied", needs],
         )?;
-        // Each try lists, which works, and then writes, which does not: it is said once all the same.
+        // Each try lists, which works, and then writes, which does not: it is logged once all the same.
         goes_on_trying(&daemon, 6)?;
         let log = daemon.log()?;
         let warnings = log
@@ -210,7 +210,7 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
 }
 
 #[test]
-fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
+fn names_the_user_when_a_watch_is_not_permitted() -> Result<()> {
     in_lab(1, |lab| {
         // Enough to list, not to watch: the watch is on all below the prefix.
         let config_only = "role grant-permission flannel read /coreos.com/network/config";
@@ -220,7 +220,7 @@ fn a_watch_that_is_not_permitted_is_named_too() -> Result<()> {
             .env("FLANNELD_ETCD_PASSWORD", "hunter2")
             .arg("-v=10")
             .start()?;
-        says(
+        wait_for_line(
             &daemon,
             &[
                 messages::FAILED_TO_WATCH,
@@ -249,11 +249,11 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
             ..EtcdOptions::new("tokens", 3379)
         })?;
         // A lease that is there already and ends soon is renewed soon.
-        let own = Member {
+        let own = Lease {
             public_ip: lab.host(1).address().to_string(),
-            ..Member::numbered(100)
+            ..Lease::numbered(100)
         };
-        let (key, value) = own.lease();
+        let (key, value) = own.entry();
         let lease = etcd.grant_lease(15)?;
         etcd.put_with_lease(&key, &value, lease)?;
         turn_on(&etcd, &MINIMAL_ROLE)?;
@@ -268,16 +268,16 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
             );
             Ok(())
         })?;
-        let peer = Member::numbered(201);
-        let (key, value) = peer.lease();
+        let peer = Lease::numbered(201);
+        let (key, value) = peer.entry();
         as_root(&etcd, &["put", "--", &key, &value])?;
         lab.host(1).wait_for_route(&peer)?;
-        says(&daemon, &[messages::RENEWED_THE_LEASE])?;
+        wait_for_line(&daemon, &[messages::RENEWED_THE_LEASE])?;
         lose_our_key(&etcd)
     })
 }
 
-/// Deletes the keys of all members and waits until the daemon has made its own anew: that takes a list and a write.
+/// Deletes all leases and waits until the daemon has written its own again: that takes a list and a write.
 fn lose_our_key(etcd: &Etcd) -> Result<()> {
     as_root(etcd, &["del", "--prefix", "--", SUBNETS])?;
     eventually(QUICK, "our lease", || {

@@ -1,4 +1,4 @@
-//! etcd that lets in only those who show a certificate, or know a password. Needs root.
+//! etcd that demands a certificate or a password. Needs root.
 
 mod auth;
 mod pki;
@@ -8,7 +8,22 @@ mod tls;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use integration::{Flanneld, FlanneldCommand, Host, SLOW, Tls, eventually};
+use integration::{
+    CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Flanneld, FlanneldCommand, Host, Lab, SLOW, Tls,
+    eventually,
+};
+
+/// An etcd that demands certificates of an authority, and holds a configuration.
+fn secure_etcd(lab: &Lab, tls: &Tls, args: &[&str]) -> Result<Etcd> {
+    let args = args.iter().map(ToString::to_string).collect();
+    let etcd = lab.start_etcd(EtcdOptions {
+        tls: Some(tls.clone()),
+        args,
+        ..EtcdOptions::new("secure", 3379)
+    })?;
+    etcd.put(CONFIG_KEY, CONFIG)?;
+    Ok(etcd)
+}
 
 /// A daemon that trusts the authority of these files, and shows their certificate.
 fn daemon<'a>(host: &'a Host, endpoint: &str, files: &Tls) -> FlanneldCommand<'a> {
@@ -25,7 +40,7 @@ fn trusting<'a>(host: &'a Host, endpoint: &str, ca: &Path) -> FlanneldCommand<'a
 }
 
 /// Waits until one line of the log holds all these words.
-fn says(daemon: &Flanneld, words: &[&str]) -> Result<()> {
+fn wait_for_line(daemon: &Flanneld, words: &[&str]) -> Result<()> {
     eventually(SLOW, format_args!("a line with {words:?}"), || {
         // A quote inside of a field is escaped there.
         let log = daemon.log()?.replace('\\', "");
@@ -42,5 +57,5 @@ fn says(daemon: &Flanneld, words: &[&str]) -> Result<()> {
 fn gives_up(daemon: FlanneldCommand<'_>, words: &[&str]) -> Result<()> {
     let daemon = daemon.start()?;
     ensure!(daemon.wait(SLOW)?.code() == Some(1), "{}", daemon.log()?);
-    says(&daemon, words)
+    wait_for_line(&daemon, words)
 }

@@ -50,7 +50,7 @@ impl Authority {
         Ok(params.signed_by(key, &self.issuer)?.pem())
     }
 
-    /// The files of one member: written over what lies there, as whoever renews certificates does.
+    /// Writes the files of a server or client, over those that are there, as a renewal does.
     pub fn issue(&self, dir: &Path, name: &str) -> Result<Tls> {
         self.issue_until(dir, name, Good::ForLong)
     }
@@ -65,7 +65,7 @@ impl Authority {
     }
 }
 
-/// Where the files of a member lie.
+/// The paths of the files of a server or client.
 pub fn paths(dir: &Path, name: &str) -> Result<Tls> {
     let dir: PathBuf = dir.join(name);
     fs::create_dir_all(&dir)?;

@@ -3,28 +3,24 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, EtcdOptions, Member, in_lab, messages};
+use integration::{Lease, in_lab, messages};
 
 use super::pki::Authority;
-use super::{daemon, says};
+use super::{daemon, secure_etcd, wait_for_line};
 
 #[test]
-fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
+fn reconnects_when_all_certificates_are_of_a_new_authority() -> Result<()> {
     in_lab(1, |lab| {
         let (old, new) = (Authority::new("old")?, Authority::new("new")?);
         let (server, node) = (
             old.issue(lab.dir(), "server")?,
             old.issue(lab.dir(), "node")?,
         );
-        let etcd = lab.start_etcd(EtcdOptions {
-            tls: Some(server.clone()),
-            ..EtcdOptions::new("secure", 3379)
-        })?;
-        etcd.put(CONFIG_KEY, CONFIG)?;
+        let etcd = secure_etcd(lab, &server, &[])?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
         let peer_arrives = |number: u8| {
-            let peer = Member::numbered(number);
-            let (key, value) = peer.lease();
+            let peer = Lease::numbered(number);
+            let (key, value) = peer.entry();
             etcd.put(&key, &value)?;
             lab.host(1).wait_for_route(&peer)
         };
@@ -32,11 +28,11 @@ fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
         // etcd goes first; our files still know only the old authority.
         new.issue(lab.dir(), "server")?;
         etcd.restart()?;
-        says(&daemon, &["WARN", messages::NOT_SIGNED_BY, "node/ca.pem"])?;
-        // Whoever renews files writes one after the other: a certificate without its key changes nothing.
+        wait_for_line(&daemon, &["WARN", messages::NOT_SIGNED_BY, "node/ca.pem"])?;
+        // A renewal writes one file after the other: a certificate without its key changes nothing.
         let next = new.issue(lab.dir(), "next")?;
         fs::copy(&next.cert, &node.cert)?;
-        says(
+        wait_for_line(
             &daemon,
             &[
                 "WARN",
@@ -47,8 +43,8 @@ fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
         )?;
         fs::copy(&next.key, &node.key)?;
         fs::copy(&next.ca, &node.ca)?;
-        says(&daemon, &["INFO", messages::FILES_WERE_RENEWED, "CA"])?;
-        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])?;
+        wait_for_line(&daemon, &["INFO", messages::FILES_WERE_RENEWED, "CA"])?;
+        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])?;
         ensure!(
             daemon.log()?.matches(messages::CANNOT_BE_USED_NOW).count() == 1,
             "said once"
@@ -58,25 +54,21 @@ fn gets_back_when_everything_is_signed_by_a_new_authority() -> Result<()> {
 }
 
 #[test]
-fn a_certificate_renewed_in_good_time_is_shown_with_the_next_connection() -> Result<()> {
+fn a_renewed_certificate_is_used_for_the_next_connection() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
         let (server, node) = (
             authority.issue(lab.dir(), "server")?,
             authority.issue(lab.dir(), "node")?,
         );
-        let etcd = lab.start_etcd(EtcdOptions {
-            tls: Some(server),
-            ..EtcdOptions::new("secure", 3379)
-        })?;
-        etcd.put(CONFIG_KEY, CONFIG)?;
+        let etcd = secure_etcd(lab, &server, &[])?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
         authority.issue(lab.dir(), "node")?;
         etcd.restart()?;
-        says(
+        wait_for_line(
             &daemon,
             &[messages::FILES_WERE_RENEWED, "certificate and key"],
         )?;
-        says(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
+        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
     })
 }

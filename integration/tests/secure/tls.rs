@@ -1,25 +1,13 @@
-//! Certificates that are right, and what is said about those that are not.
+//! Certificates that work, and what the daemon logs about those that do not.
 
 use std::fs;
 
 use anyhow::{Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Etcd, EtcdOptions, Lab, Tls, in_lab, messages};
+use integration::{Tls, in_lab, messages};
 use rcgen::KeyPair;
 
 use super::pki::{Authority, Good, old_form};
-use super::{daemon, gives_up, says, trusting};
-
-/// An etcd that demands certificates of an authority, and holds a configuration.
-fn secure_etcd(lab: &Lab, tls: &Tls, args: &[&str]) -> Result<Etcd> {
-    let args = args.iter().map(ToString::to_string).collect();
-    let etcd = lab.start_etcd(EtcdOptions {
-        tls: Some(tls.clone()),
-        args,
-        ..EtcdOptions::new("secure", 3379)
-    })?;
-    etcd.put(CONFIG_KEY, CONFIG)?;
-    Ok(etcd)
-}
+use super::{daemon, gives_up, secure_etcd, trusting, wait_for_line};
 
 #[test]
 fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
@@ -40,7 +28,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
             },
         )
         .start()?;
-        says(
+        wait_for_line(
             &wrong_ca,
             &[
                 "UnknownIssuer",
@@ -62,7 +50,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
             },
         )
         .start()?;
-        says(
+        wait_for_line(
             &untrusted,
             &[&format!(
                 "{} {:?}",
@@ -72,7 +60,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
         )?;
         untrusted.kill()?;
         let nothing = trusting(lab.host(1), &etcd.endpoint(), &server.ca).start()?;
-        says(
+        wait_for_line(
             &nothing,
             &[messages::DEMANDS_A_CERTIFICATE, "--etcd-certfile"],
         )?;
@@ -82,10 +70,10 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
             .flanneld()
             .arg("--etcd-endpoints=http://10.99.0.1:3379")
             .start()?;
-        says(&plain, &["http://10.99.0.1:3379", messages::USE_HTTPS])?;
+        wait_for_line(&plain, &["http://10.99.0.1:3379", messages::USE_HTTPS])?;
         plain.kill()?;
         daemon(lab.host(1), &etcd.endpoint(), &node).start_ready()?;
-        ensure!(etcd.members()?.len() == 1);
+        ensure!(etcd.leases()?.len() == 1);
         Ok(())
     })
 }
@@ -107,7 +95,7 @@ fn an_authority_is_enough_where_etcd_demands_no_certificate() -> Result<()> {
             .flanneld()
             .arg(&format!("--etcd-endpoints={}", etcd.endpoint()))
             .start()?;
-        says(&system, &["10.99.0.1:3379", "--etcd-cafile"])
+        wait_for_line(&system, &["10.99.0.1:3379", "--etcd-cafile"])
     })
 }
 
@@ -147,7 +135,7 @@ fn takes_keys_of_all_forms() -> Result<()> {
 }
 
 #[test]
-fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
+fn an_expired_certificate_is_named_ours_or_that_of_etcd() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
         let (server, node) = (
@@ -161,7 +149,7 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
             "our certificate \"{}\" expired at 2021-01-01 00:00:00 UTC",
             old.cert.display()
         );
-        says(&expired, &["WARN", messages::ETCD_FAILS, &file])?;
+        wait_for_line(&expired, &["WARN", messages::ETCD_FAILS, &file])?;
         // It needs no restart to be let in with a new one.
         authority.issue(lab.dir(), "old")?;
         expired.wait_ready()?;
@@ -169,14 +157,14 @@ fn an_expired_certificate_is_named_whosever_it_is() -> Result<()> {
         // etcd reads its certificate for each connection.
         authority.issue_until(lab.dir(), "server", Good::Until2021)?;
         let daemon = daemon(lab.host(1), &etcd.endpoint(), &node).start()?;
-        says(&daemon, &[messages::CERTIFICATE_OF_ETCD_HAS_EXPIRED])?;
+        wait_for_line(&daemon, &[messages::CERTIFICATE_OF_ETCD_HAS_EXPIRED])?;
         authority.issue(lab.dir(), "server")?;
         daemon.wait_ready()
     })
 }
 
 #[test]
-fn files_that_cannot_be_used_end_it_at_the_start() -> Result<()> {
+fn unusable_certificate_files_end_the_daemon_at_the_start() -> Result<()> {
     in_lab(1, |lab| {
         let authority = Authority::new("ours")?;
         let (one, other) = (
@@ -240,6 +228,6 @@ fn a_certificate_of_etcd_for_another_host_is_named() -> Result<()> {
         lab.host(1)
             .sh("echo 10.99.0.1 etcd.example >> /etc/hosts")?;
         let daemon = daemon(lab.host(1), "https://etcd.example:3379", &node).start()?;
-        says(&daemon, &[messages::DOES_NOT_NAME_THE_HOST])
+        wait_for_line(&daemon, &[messages::DOES_NOT_NAME_THE_HOST])
     })
 }

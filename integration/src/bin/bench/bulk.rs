@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::{
-    CONFIG_KEY, Flanneld, Host, Lab, Member, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually,
+    CONFIG_KEY, Flanneld, Host, Lab, Lease, SLOW, SUBNET_ENV, SUBNETS, WIDE_CONFIG, eventually,
     tool,
 };
 
@@ -54,16 +54,16 @@ pub(crate) fn sixty_thousand(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-fn lab_with(count: u16) -> Result<(Lab, Vec<Member>)> {
+fn lab_with(count: u16) -> Result<(Lab, Vec<Lease>)> {
     let lab = Lab::new(2)?;
     lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
-    let peers: Vec<Member> = (1..=count).map(Member::invented).collect();
+    let peers: Vec<Lease> = (1..=count).map(Lease::invented).collect();
     lab.etcd
-        .load(&peers.iter().map(Member::lease).collect::<Vec<_>>(), None)?;
+        .load(&peers.iter().map(Lease::entry).collect::<Vec<_>>(), None)?;
     Ok((lab, peers))
 }
 
-/// From exec to subnet.env, and to READY=1, which is said after all was read back from the kernel.
+/// From exec to subnet.env, and to READY=1, which the daemon sends after it has read everything back from the kernel.
 fn start(lab: &Lab, figures: &mut Figures) -> Result<Flanneld> {
     let env = lab.host(1).path(SUBNET_ENV);
     let started = Instant::now();
@@ -95,11 +95,9 @@ fn start(lab: &Lab, figures: &mut Figures) -> Result<Flanneld> {
 
 /// 1000 leases change their address, in 10 transactions.
 fn burst(lab: &Lab, figures: &mut Figures) -> Result<()> {
-    let moved = |n| Member {
-        public_ip: format!("10.97.{}.{}", n >> 8, n & 255),
-        ..Member::invented(n)
-    };
-    let leases: Vec<_> = (1..=1000).map(|n| moved(n).lease()).collect();
+    let leases: Vec<_> = (1..=1000)
+        .map(|number| Lease::moved(number, "10.97").entry())
+        .collect();
     let started = Instant::now();
     lab.etcd.load(&leases, None)?;
     let loaded = started.elapsed();
@@ -126,11 +124,11 @@ fn wait_for_fdb(host: &Host, pattern: &str, count: usize) -> Result<()> {
 }
 
 /// The same entries by the tools of iproute2.
-fn by_batch(host: &Host, peers: &[Member]) -> Result<Duration> {
+fn by_batch(host: &Host, peers: &[Lease]) -> Result<Duration> {
     host.sh("ip link add flannel.1 type vxlan id 1 dev eth0 dstport 8472 nolearning; ip link set flannel.1 up")?;
     let (mut fdb, mut rest) = (String::new(), String::new());
     for (number, peer) in peers.iter().enumerate() {
-        let Member {
+        let Lease {
             subnet,
             vtep,
             public_ip,

@@ -1,5 +1,5 @@
-//! Figures: how long a host takes to join a large overlay, to follow a burst of changes, to come back, to put right what
-//! somebody breaks, to answer a first packet, and what a flood costs it. Prints tables, and the same as JSON lines. Machines
+//! Figures: how long a host takes to join a large overlay, to follow a burst of changes, to come back, to repair damage, to
+//! answer a first packet, and what a flood costs it. Prints tables, and the same as JSON lines. Machines
 //! differ: what is programmed in bulk stands beside a reference of the same run, the same entries by `ip -batch` and
 //! `bridge -batch`, and the limit of bare netlink. Needs root. Judges nothing.
 //!

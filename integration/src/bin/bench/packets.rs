@@ -7,7 +7,7 @@ use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Lab, Pod, QUICK, eventuall
 
 use crate::figures::{Figures, Unit};
 
-/// All of it.
+/// Fills the table of first packets and floods.
 pub(crate) fn all(figures: &mut Figures) -> Result<()> {
     first_packets(figures)?;
     frames(figures)?;
@@ -99,7 +99,7 @@ fn share(daemon: &Flanneld, running: impl Fn() -> bool) -> Result<f64> {
     )
 }
 
-/// Frames to an Ethernet address that nobody has, past the neighbour table: a question of the driver for each.
+/// Frames to an unknown MAC address, past the neighbour table: the driver reports a miss for each.
 fn frames(figures: &mut Figures) -> Result<()> {
     let (lab, daemons, _, _) = two_pods("--peers=eager")?;
     let line = [
@@ -117,7 +117,7 @@ fn frames(figures: &mut Figures) -> Result<()> {
     Ok(())
 }
 
-/// 20,000 addresses that nobody has, each second.
+/// 20,000 unused addresses, each second.
 fn scan(figures: &mut Figures) -> Result<()> {
     let (lab, daemons, _, _) = two_pods("--peers=on-demand")?;
     let script = format!(

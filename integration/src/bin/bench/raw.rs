@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use integration::Member;
+use integration::Lease;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
@@ -18,10 +18,10 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::net::if_::if_nametoindex;
 use rtnetlink::RouteMessageBuilder;
 
-/// Programs `count` invented members on flannel.1.
+/// Programs `count` invented leases on flannel.1.
 pub(crate) fn program(count: u16) -> Result<()> {
     let index = if_nametoindex("flannel.1").context("no flannel.1")?;
-    let peers: Vec<Member> = (1..=count).map(Member::invented).collect();
+    let peers: Vec<Lease> = (1..=count).map(Lease::invented).collect();
     let mut messages = Vec::new();
     for peer in &peers {
         messages.push(entry(index, AddressFamily::Bridge, peer)?);
@@ -50,7 +50,7 @@ pub(crate) fn program(count: u16) -> Result<()> {
     Ok(())
 }
 
-fn entry(index: u32, family: AddressFamily, peer: &Member) -> Result<RouteNetlinkMessage> {
+fn entry(index: u32, family: AddressFamily, peer: &Lease) -> Result<RouteNetlinkMessage> {
     let octets = peer
         .mac
         .split(':')

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use integration::{CONFIG, CONFIG_KEY, Lab, Member};
+use integration::{CONFIG, CONFIG_KEY, Lab, Lease};
 
 use crate::figures::Figures;
 
 const TRIES: usize = 50;
 
-/// Name, damage, and a condition that holds when all is right; as a shell says it. `$SELF` and `$MAC` are ours.
+/// Name, damage, and a condition that holds once it is repaired, as shell commands. `$SELF` and `$MAC` are ours.
 const KINDS: [(&str, &str, &str); 18] = [
     (
         "FDB entry deleted",
@@ -103,7 +103,7 @@ const KINDS: [(&str, &str, &str); 18] = [
     ),
 ];
 
-/// Every kind on a host of its own, so that none eats up the patience with which another is met.
+/// Each kind of damage on a host of its own: repairs of one must not slow down those of another.
 pub(crate) fn all(figures: &mut Figures) -> Result<()> {
     for (name, damage, right) in KINDS {
         one_kind(figures, name, damage, right)?;
@@ -116,12 +116,12 @@ fn lab_with_peers() -> Result<Lab> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
     let leases = (40..50).map(|n: u8| {
         let vtep = [10, 5, n, 0].into();
-        Member {
+        Lease {
             subnet: format!("{vtep}/24"),
             vtep,
-            ..Member::invented(n.into())
+            ..Lease::invented(n.into())
         }
-        .lease()
+        .entry()
     });
     lab.etcd.load(&leases.collect::<Vec<_>>(), None)?;
     Ok(lab)
@@ -139,7 +139,7 @@ fn one_kind(figures: &mut Figures, name: &str, damage: &str, right: &str) -> Res
         .context("no address")?
         .to_owned();
     // One shell does the damage and watches, so that no start of a process is counted twice. Between two tries it is quiet
-    // for a while: somebody who breaks things as fast as he can is met slowly, on purpose.
+    // for a while: the daemon slows down on purpose when the same damage comes back again and again.
     let script = format!(
         "SELF={own} MAC={mac}
          for try in $(seq {TRIES}); do

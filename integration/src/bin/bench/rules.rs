@@ -8,7 +8,7 @@ use integration::{CONFIG, CONFIG_KEY, Host, Lab, Pod, QUICK, eventually};
 
 use crate::figures::{Figures, Unit};
 
-/// The row that the others are compared with.
+/// The row with which the others are compared.
 pub(crate) const REFERENCE: &str = "round trip, no rules";
 const ROUNDS: usize = 5;
 
@@ -38,7 +38,7 @@ const WAYS: [(&str, &[&str], &str); 6] = [
     ),
 ];
 
-/// All of it, the ways taking turns: whatever else the machine does meets them alike.
+/// Measures the cases by turns, so that other load on the machine affects all of them alike.
 pub(crate) fn all(figures: &mut Figures) -> Result<()> {
     let lab = Lab::new(2)?;
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
