@@ -6,7 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly DIR=target/coverage
 # Tests themselves, and what others have written.
-readonly NOT_OURS='/tests(\.rs|/)|/\.cargo/|/rustc/|/rustlib/'
+readonly NOT_OURS='/tests(\.rs|/)|target/|/\.cargo/|/rustc/|/rustlib/'
 
 if command -v cargo-llvm-cov >/dev/null; then
     exec cargo llvm-cov --ignore-filename-regex "$NOT_OURS"
