@@ -15,7 +15,7 @@ const SWEEP: &str = r#"
 trap "" INT HUP TERM
 cat
 tries=0
-while [ $tries -lt 200 ] && ls -d "$@" > /dev/null 2>&1; do
+while [ $tries -lt 200 ] && [ -n "$(ls -d "$@" 2> /dev/null)" ]; do
     find "$@" -name cgroup.procs -exec cat {} + 2> /dev/null | sort -u | xargs -r kill -9 2> /dev/null
     find "$@" -depth -type d -exec rmdir {} + 2> /dev/null
     tries=$((tries + 1)); sleep 0.05
