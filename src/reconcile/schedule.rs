@@ -173,7 +173,7 @@ impl Schedule {
                 }
             }
             RunResult::Failed => {
-                self.back_off(now, random);
+                self.back_off(run.operations, now, random);
                 repair
             }
         }
@@ -181,7 +181,7 @@ impl Schedule {
 
     /// Records an operation outside of a run that failed: a run has to find out what is missing.
     pub(crate) fn failed(&mut self, now: Duration, random: f64) {
-        self.back_off(now, random);
+        self.back_off(1, now, random);
     }
 
     /// Only a change to something that was in place is a repair; an installation is not.
@@ -195,12 +195,15 @@ impl Schedule {
         LogDecision::Debug
     }
 
-    fn back_off(&mut self, now: Duration, random: f64) {
+    /// `operations` is how many were tried.
+    fn back_off(&mut self, operations: usize, now: Duration, random: f64) {
         let pause = self.limiter.delay(now);
         let wait = self.backoff.next(random).max(pause);
         let limit = self.timing.max_backoff_once_in_sync;
         let (wait, earliest) = match self.progress {
             Progress::Installed => (wait.min(limit), pause),
+            // Nothing was tried, so no event is an echo: it may be the end of what stands in the way.
+            Progress::Installing if operations == 0 => (wait, pause),
             // Our own failed attempts cause events, too: those must not end the back-off at once.
             Progress::Installing => (wait, wait.min(limit)),
         };

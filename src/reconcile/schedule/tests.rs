@@ -88,6 +88,8 @@ fn the_next_run_by_state_and_input() {
     check(&[(0, Failed(0, 1)), (200, Failed(0, 1))], Some(600));
     check(&[(0, Failed(0, 1)), (1, Event)], Some(200));
     check(&[(0, Failed(0, 1)), (1, Desired)], Some(1));
+    // A run that could not even try anything causes no events: one that comes brings the next run forward.
+    check(&[(0, Failed(0, 0)), (1, Event)], Some(21));
     // Backing off once in sync: an event brings the run forward, and the delay has a lower limit.
     check(&[(0, InSync(0, 1)), (0, OperationFailed)], Some(200));
     check(
