@@ -31,12 +31,13 @@ use crate::lease::status::LeaseConditions;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
-use crate::overlay::reconciler::OverlayReconciler;
+use crate::overlay;
+use crate::overlay::reconciler::OverlaySlice;
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
 use crate::peers::snapshot_file;
 use crate::peers::task;
 use crate::peers::task::PeerTask;
-use crate::reconcile::driver::Driver;
+use crate::reconcile::driver::{Driver, Heartbeat};
 use crate::rules::reconciler::RulesReconciler;
 
 /// Where systemd keeps the name of the machine (machine-id(5)).
@@ -206,17 +207,25 @@ fn start(
         wall_time,
     );
 
-    let mut runner = OverlayReconciler::new(
+    let heartbeat = systemd::asked_for().map(|(watchdog, sender, interval)| {
+        tasks.spawn_local(watchdog.run(http::notify));
+        Heartbeat::new(sender, interval)
+    });
+    let slice = OverlaySlice::new(
         netlink,
         settings::overlay(options, &external),
-        tell.condition(ConditionType::KernelInSync),
+        for_kernel,
         ask,
+    )
+    .with_heartbeat(heartbeat.clone());
+    let overlay = Driver::new(
+        "overlay",
+        slice,
+        overlay::reconciler::TIMING,
+        tell.condition(ConditionType::KernelInSync),
         random,
-    );
-    if let Some((watchdog, heart, every)) = systemd::asked_for() {
-        runner = runner.with_heart(heart, every);
-        tasks.spawn_local(watchdog.run(http::notify));
-    }
+    )
+    .with_heartbeat(heartbeat);
     let rules = RulesReconciler::new(
         options,
         external.clone(),
@@ -238,10 +247,7 @@ fn start(
     );
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
     tasks.spawn_local(endless("the roster of peers", roster.run()));
-    tasks.spawn_local(endless(
-        "the keeper of the kernel state",
-        runner.run(for_kernel),
-    ));
+    tasks.spawn_local(endless("the overlay", overlay.run()));
     tasks.spawn_local(endless("the files", files.run()));
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
     tasks.spawn_local(endless(

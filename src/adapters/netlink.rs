@@ -43,7 +43,7 @@ use crate::adapters::netlink::monitor::Monitor;
 pub(crate) use crate::adapters::netlink::nftables::RuleChanges;
 use crate::adapters::netlink::requests::failed;
 use crate::overlay::plan::Op;
-use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, OpError};
 use crate::overlay::state::OverlayState;
 
 /// Time between two errors of a socket that is broken: such a socket reports its error at once, each time.
@@ -94,11 +94,11 @@ impl Kernel for Netlink {
         self.observe_overlay(device, network).await
     }
 
-    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure> {
+    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError> {
         self.apply_operations(device, ops)
     }
 
-    async fn ages(&mut self, device: &str) -> Result<Vec<Age>, KernelError> {
+    async fn neighbour_uses(&mut self, device: &str) -> Result<Vec<NeighbourUse>, KernelError> {
         self.read_neighbours(device, decode::neighbour::age).await
     }
 
@@ -107,7 +107,7 @@ impl Kernel for Netlink {
             .await
     }
 
-    async fn event(&mut self, _device: &str) -> Result<Event, KernelError> {
+    async fn event(&mut self, _device: &str) -> Result<KernelEvent, KernelError> {
         // Both arms are cancel-safe. Misses go first, because packets wait for the answer.
         let event = tokio::select! {
             biased;

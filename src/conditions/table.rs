@@ -128,10 +128,6 @@ impl ConditionWriter {
         }
     }
 
-    pub(crate) fn status(&self) -> ConditionStatus {
-        self.table.borrow().get(self.kind).status
-    }
-
     pub(crate) fn message(&self) -> String {
         self.table.borrow().get(self.kind).message.clone()
     }

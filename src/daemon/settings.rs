@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::cli::{FirewallOption, Options, PeersOption};
 use crate::files::subnet_env;
 use crate::model::external_interface::ExternalInterface;
-use crate::overlay::desired::PeerMode;
-use crate::overlay::{OWNER, OverlaySettings};
+use crate::overlay::settings::PeerMode;
+use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings};
 use crate::peers::snapshot;
 use crate::rules::choice::Asked;
 use crate::underlay::choice::Selectors;
@@ -40,7 +40,7 @@ pub(crate) fn rule_backend(options: &Options) -> Asked {
 
 /// Returns the alias that marks the vxlan device as one of the daemon with this prefix.
 pub(crate) fn device_alias(prefix: &str) -> String {
-    format!("{OWNER}{prefix}")
+    format!("{ALIAS_PREFIX}{prefix}")
 }
 
 /// Returns what this host decides for itself about its overlay.
@@ -49,9 +49,9 @@ pub(crate) fn overlay(options: &Options, external: &ExternalInterface) -> Overla
         external: external.clone(),
         alias: device_alias(&options.etcd.prefix),
         blackhole: options.blackhole,
-        checksums_in_software: options.checksums_in_software,
-        peering: peer_mode(options),
-        idle: options.idle,
+        tx_checksum_in_software: options.checksums_in_software,
+        peer_mode: peer_mode(options),
+        on_demand_idle: options.idle,
     }
 }
 

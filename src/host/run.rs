@@ -9,7 +9,8 @@ use crate::host::checks;
 use crate::host::checks::PortUse;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
-use crate::overlay::{Overlay, OverlaySettings};
+use crate::overlay::desired::DesiredOverlay;
+use crate::overlay::settings::OverlaySettings;
 
 /// Says what is wrong with the host, and answers what is to be held against the network's configuration.
 pub(crate) async fn of_host(netlink: &Netlink, external: &ExternalInterface) -> PortUse {
@@ -35,9 +36,9 @@ pub(crate) async fn of_network(
     else {
         return;
     };
-    let desired = membership.map(|membership| Overlay::new(&membership, &local).desired());
-    if let Some(device) = desired.and_then(|desired| desired.device) {
-        checks::neighbours(&device, &found)
+    if let Some(membership) = membership {
+        let overlay = DesiredOverlay::new(&membership, &local);
+        checks::neighbours(overlay.device(), &found)
             .iter()
             .for_each(|sentence| warn!("{sentence}"));
     }

@@ -1,6 +1,6 @@
-//! A kernel in memory for tests: keeps a [`OverlayState`], fails when told to, prints itself as `ip` would.
+//! A kernel in memory for tests: it keeps an [`OverlayState`], fails when told to, and prints itself in the syntax of `ip`.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io;
@@ -12,16 +12,16 @@ use ipnetwork::Ipv4Network;
 
 use crate::model::addr::covers;
 use crate::overlay::plan::Op;
-use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};
-use crate::overlay::state::{Device, Hop, OverlayState, Sysctl};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, OpError};
+use crate::overlay::state::{Device, Entries, NextHop, OverlayState, Sysctl};
 
-/// What a test sees of the kernel.
+/// What a test sees of the kernel, and with what it makes it fail.
 #[derive(Debug, Default)]
 pub(crate) struct FakeKernelState {
     pub(crate) state: OverlayState,
-    pub(crate) events: VecDeque<Event>,
+    pub(crate) events: VecDeque<KernelEvent>,
     pub(crate) unresolved: Vec<Ipv4Addr>,
-    pub(crate) ages: Vec<Age>,
+    pub(crate) neighbour_uses: Vec<NeighbourUse>,
     /// Operations from now on, counted down, after which one fails.
     pub(crate) fail_after: Option<usize>,
     pub(crate) applied: usize,
@@ -29,21 +29,31 @@ pub(crate) struct FakeKernelState {
     pub(crate) observing_takes: Duration,
 }
 
-/// See the module. Clones share one world.
+/// Clones share one kernel.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakeKernel {
-    pub(crate) world: Rc<RefCell<FakeKernelState>>,
+    pub(crate) shared: Rc<RefCell<FakeKernelState>>,
     pub(crate) wake: Rc<tokio::sync::Notify>,
 }
 
 impl FakeKernel {
-    pub(crate) fn say(&self, event: Event) {
-        self.world.borrow_mut().events.push_back(event);
+    pub(crate) fn report(&self, event: KernelEvent) {
+        self.shared.borrow_mut().events.push_back(event);
         self.wake.notify_one();
     }
 
+    /// The entries, for a test that changes them behind flanneld's back.
+    pub(crate) fn entries(&self) -> RefMut<'_, Entries> {
+        RefMut::map(self.shared.borrow_mut(), |kernel| &mut kernel.state.entries)
+    }
+
+    /// The device disappears with everything on it.
+    pub(crate) fn lose_everything(&self) {
+        self.shared.borrow_mut().state = OverlayState::default();
+    }
+
     pub(crate) fn text(&self) -> String {
-        render(&self.world.borrow().state)
+        render(&self.shared.borrow().state)
     }
 }
 
@@ -97,7 +107,7 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
         Op::PutFdb(mac, ip) => _ = entries.fdb.insert(mac, ip),
         Op::DelFdb(mac, _) => _ = entries.fdb.remove(&mac),
         Op::PutNeighbour(ip, mac) => _ = entries.neighbours.insert(ip, mac),
-        Op::DoubtNeighbour(ip, _) => _ = entries.neighbours.remove(&ip),
+        Op::TestNeighbour(ip, _) => _ = entries.neighbours.remove(&ip),
         Op::DelNeighbour(ip) => _ = entries.neighbours.remove(&ip),
         Op::PutRoute(key, hop) => _ = entries.routes.insert(key, hop),
         Op::DelRoute(key, _) => _ = entries.routes.remove(&key),
@@ -115,7 +125,7 @@ pub(crate) fn observe(state: &OverlayState, network: Ipv4Network) -> OverlayStat
     observed
 }
 
-/// The state in the syntax of `ip` and `bridge`.
+/// Returns the state in the syntax of `ip` and `bridge`.
 pub(crate) fn render(state: &OverlayState) -> String {
     let mut text = String::new();
     if let Some(d) = &state.device {
@@ -142,19 +152,19 @@ pub(crate) fn render(state: &OverlayState) -> String {
         .for_each(|(ip, mac)| _ = writeln!(text, "{ip} lladdr {mac}"));
     for (key, hop) in &state.entries.routes {
         _ = match hop {
-            Hop::Vtep(via) => {
+            NextHop::Vtep(via) => {
                 writeln!(
                     text,
                     "{} via {via} metric {} proto {}",
                     key.destination, key.metric, key.protocol
                 )
             }
-            Hop::Link => writeln!(
+            NextHop::Link => writeln!(
                 text,
                 "{} metric {} proto {}",
                 key.destination, key.metric, key.protocol
             ),
-            Hop::Blackhole => writeln!(text, "blackhole {}", key.destination),
+            NextHop::Blackhole => writeln!(text, "blackhole {}", key.destination),
         };
     }
     text
@@ -166,34 +176,34 @@ impl Kernel for FakeKernel {
         _device: &str,
         network: Ipv4Network,
     ) -> Result<OverlayState, KernelError> {
-        self.world.borrow_mut().observed += 1;
-        let takes = self.world.borrow().observing_takes;
+        self.shared.borrow_mut().observed += 1;
+        let takes = self.shared.borrow().observing_takes;
         tokio::time::sleep(takes).await;
-        Ok(observe(&self.world.borrow().state, network))
+        Ok(observe(&self.shared.borrow().state, network))
     }
 
-    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure> {
-        let mut world = self.world.borrow_mut();
-        let failed = |op: &Op, source| OpFailure {
+    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError> {
+        let mut kernel = self.shared.borrow_mut();
+        let failed = |op: &Op, source| OpError {
             command: op.command(device).to_string(),
             source,
         };
         ops.iter()
-            .filter_map(|op| world.step(op).err().map(|source| failed(op, source)))
+            .filter_map(|op| kernel.step(op).err().map(|source| failed(op, source)))
             .collect()
     }
 
-    async fn ages(&mut self, _device: &str) -> Result<Vec<Age>, KernelError> {
-        Ok(self.world.borrow().ages.clone())
+    async fn neighbour_uses(&mut self, _device: &str) -> Result<Vec<NeighbourUse>, KernelError> {
+        Ok(self.shared.borrow().neighbour_uses.clone())
     }
 
     async fn unresolved(&mut self, _device: &str) -> Result<Vec<Ipv4Addr>, KernelError> {
-        Ok(self.world.borrow().unresolved.clone())
+        Ok(self.shared.borrow().unresolved.clone())
     }
 
-    async fn event(&mut self, _device: &str) -> Result<Event, KernelError> {
+    async fn event(&mut self, _device: &str) -> Result<KernelEvent, KernelError> {
         loop {
-            if let Some(event) = self.world.borrow_mut().events.pop_front() {
+            if let Some(event) = self.shared.borrow_mut().events.pop_front() {
                 return Ok(event);
             }
             self.wake.notified().await;

@@ -1,77 +1,76 @@
-//! Owns the port to the kernel: what the overlay needs of it, and how it fails. `crate::adapters::netlink` implements it;
-//! tests use `vxlan::fake`.
+//! The port to the kernel: what the overlay needs of it, what it reports, and how it fails. `adapters::netlink` implements
+//! it, and `fake` does for tests.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use ipnetwork::Ipv4Network;
+
 use crate::model::addr::MacAddr;
 use crate::overlay::plan::Op;
-use crate::overlay::state::{Hop, OverlayState, RouteKey};
-use ipnetwork::Ipv4Network;
+use crate::overlay::state::{NextHop, OverlayState, RouteKey};
 
 /// An address that the kernel needs and does not know; it asks user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Miss {
-    /// No neighbour for this address: which Ethernet address has it?
+pub(crate) enum Miss {
+    /// No neighbour for this IP address: which MAC address has it?
     L3(Ipv4Addr),
-    /// No FDB entry for this Ethernet address: behind which outer address is it?
+    /// No FDB entry for this MAC address: behind which outer IP address is it?
     L2(MacAddr),
 }
 
-/// What the kernel holds now where somebody changed it; `None` for what is gone.
+/// What the kernel holds now where something changed; `None` for what is gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KernelChange {
-    /// A link came, went, or changed.
+pub(crate) enum KernelChange {
+    /// A link appeared, changed or disappeared.
     Link(String),
     /// The device has this address, or has it no more.
     Address(Ipv4Network, bool),
-    /// An FDB entry.
     Fdb(MacAddr, Option<Ipv4Addr>),
-    /// A neighbour; `None` also if it is there but not permanent.
+    /// `None` also for a neighbour that is not permanent.
     Neighbour(Ipv4Addr, Option<MacAddr>),
-    /// A route.
-    Route(RouteKey, Option<Hop>),
+    Route(RouteKey, Option<NextHop>),
 }
 
-/// Something that the kernel says on its own.
+/// What the kernel reports by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub(crate) enum KernelEvent {
     /// A packet needs an address.
     Miss(Miss),
-    /// Somebody changed something; it may have been us.
+    /// Something changed. We may have changed it ourselves.
     Changed(KernelChange),
-    /// Misses were lost: it said more than we could hear.
+    /// The kernel sent more misses than the socket could hold: some are lost.
     MissesLost,
-    /// Changes were lost.
+    /// The kernel sent more changes than the socket could hold: some are lost.
     ChangesLost,
 }
 
 /// How long a neighbour has not been used.
 ///
-/// The kernel notes the use of an entry only while it doubts it (`neigh_event_send` is off the fast path of permanent and
-/// reachable ones): `used` of a permanent entry is the time since it was made, or since it was doubted and used last.
+/// The kernel notes the use of an entry only while its state is `stale` (`neigh_event_send` is not on the fast path of
+/// permanent and reachable entries): `used` of a permanent entry is the time since it was made, or since it was last used
+/// during a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Age {
-    /// Its address.
-    pub address: Ipv4Addr,
-    /// Time since its last use that the kernel has noted.
-    pub used: Duration,
-    /// Whether it is doubted and nobody has used it since.
-    pub untouched: bool,
+pub(crate) struct NeighbourUse {
+    pub(crate) address: Ipv4Addr,
+    /// Time since the last use that the kernel has noted.
+    pub(crate) used: Duration,
+    /// Whether it is under test and was not used since the test began.
+    pub(crate) stale: bool,
 }
 
 /// An operation that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to run \"{command}\"")]
-pub struct OpFailure {
+pub(crate) struct OpError {
     /// The operation as a command.
-    pub command: String,
+    pub(crate) command: String,
     /// What the kernel answered.
     #[source]
-    pub source: std::io::Error,
+    pub(crate) source: std::io::Error,
 }
 
-/// The kernel could not be asked.
+/// The kernel could not be observed, or holds a device that we must not touch.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
     /// A request failed or took too long.
@@ -83,55 +82,72 @@ pub enum KernelError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A device of our name is of another kind, and we do not delete what we did not make.
+    /// The device with our name is of another kind: flanneld deletes no device that it did not make.
     #[error(
         "device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI"
     )]
     NotVxlan {
-        /// The name that we need.
+        /// Name of the device.
         name: String,
-        /// What it is.
+        /// Its kind.
         kind: String,
     },
-    /// Another instance on this host has the device.
+    /// Another instance of flanneld on this host has the device.
     #[error(
-        "device \"{device}\" is that of \"{owner}\"; give each network on a host a VNI of its own, \
+        "device \"{device}\" belongs to \"{owner}\"; give each network on a host a VNI of its own, \
          or remove the device if that instance is gone"
     )]
     OtherOwner {
-        /// The name that we need.
+        /// Name of the device.
         device: String,
-        /// What the device's alias says.
+        /// Alias of the device.
         owner: String,
     },
 }
 
+impl KernelError {
+    /// Returns whose the device with our name is, if it is not ours.
+    pub(crate) fn foreign_owner(&self) -> Option<&str> {
+        match self {
+            Self::Request { .. } => None,
+            Self::NotVxlan { kind, .. } => Some(kind),
+            Self::OtherOwner { owner, .. } => Some(owner),
+        }
+    }
+}
+
 /// The part of the kernel that carries one overlay.
-pub trait Kernel {
+pub(crate) trait Kernel {
     /// Returns what the kernel holds of this overlay: the device, its addresses and settings, its permanent FDB entries
     /// and neighbours, and the routes to destinations inside `network` that use the device or are blackhole routes with
     /// our protocol number. Routes to other destinations belong to other programs: they are left out.
     ///
     /// # Errors
     /// The kernel refuses or does not answer a request, or the device is not a vxlan device.
-    fn observe(
+    async fn observe(
         &mut self,
         device: &str,
         network: Ipv4Network,
-    ) -> impl Future<Output = Result<OverlayState, KernelError>>;
+    ) -> Result<OverlayState, KernelError>;
 
-    /// Does the operations in their order, all of them, whatever happens to one. Answers those that failed.
-    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure>;
+    /// Applies all operations in their order, whatever happens to one of them. Returns those that failed.
+    fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError>;
 
-    /// How long the neighbours on this device have not been used.
-    fn ages(&mut self, device: &str) -> impl Future<Output = Result<Vec<Age>, KernelError>>;
+    /// Returns how long the neighbours of the device have not been used.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer the request.
+    async fn neighbour_uses(&mut self, device: &str) -> Result<Vec<NeighbourUse>, KernelError>;
 
-    /// The addresses for which packets wait on this device: what is left to answer when misses were lost.
-    fn unresolved(
-        &mut self,
-        device: &str,
-    ) -> impl Future<Output = Result<Vec<Ipv4Addr>, KernelError>>;
+    /// Returns the addresses for which packets wait on the device: what is left to answer when misses were lost.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer the request.
+    async fn unresolved(&mut self, device: &str) -> Result<Vec<Ipv4Addr>, KernelError>;
 
-    /// Waits for the kernel to say something about this device. Cancel-safe.
-    fn event(&mut self, device: &str) -> impl Future<Output = Result<Event, KernelError>>;
+    /// Waits for an event of the device. Cancel-safe.
+    ///
+    /// # Errors
+    /// The kernel's reports cannot be received.
+    async fn event(&mut self, device: &str) -> Result<KernelEvent, KernelError>;
 }

@@ -1,418 +1,384 @@
-//! Owns the loop that keeps the kernel as the leases want it: takes updates, misses and time, asks the pure
-//! `Overlay` what to do, and has a [`Kernel`] do it. Decides only when, never what.
+//! Keeps the overlay in the kernel as the lease of this host and the peers demand: it waits for peers, kernel events and
+//! timers, asks the phase what each of them means, and applies operations through the port. When a whole run is due is
+//! decided by the loop that drives it.
 
-mod on_demand;
+mod effects;
+mod lease_requests;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ipnetwork::Ipv4Network;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
-use crate::conditions::{ConditionStatus, ConditionWriter};
-use crate::overlay::desired::PeerMode;
+use crate::error::chain;
+use crate::overlay::conflicts::LoggedConflicts;
+use crate::overlay::desired::DesiredOverlay;
+use crate::overlay::misses::UnresolvedAddresses;
+use crate::overlay::on_demand::NeighbourTests;
+use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan};
-use crate::overlay::port::{Event, Kernel, KernelError, Miss, OpFailure};
-use crate::overlay::reconciler::on_demand::{Doubts, Questions};
-use crate::overlay::{Overlay, OverlaySettings};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss};
+use crate::overlay::reconciler::effects::{failure, stronger};
+use crate::overlay::reconciler::lease_requests::LeaseRequests;
+use crate::overlay::settings::{OverlaySettings, PeerMode};
+use crate::overlay::state::OverlayState;
 use crate::peers::update::PeerUpdate;
-use crate::reconcile::backoff::Backoff;
-use crate::reconcile::limiter::{LogDecision, RepairLimiter};
+use crate::reconcile::driver::Heartbeat;
+use crate::reconcile::schedule::Timing;
+use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
-/// Time between two looks at the whole kernel state while nothing happens.
-const AUDIT: Duration = Duration::from_secs(60);
-/// Operations between two looks for misses: a packet waits no longer than these take, about a millisecond.
-const CHUNK: usize = 256;
-/// Messages of the kernel that are heard between two chunks.
-const EARFUL: usize = 512;
-/// Conflicts that are spoken of at most: strangers must not fill log and memory.
-const MOST_TOLD: usize = 1000;
-/// Time between two lines that say that the overlay is not complete: it may come and go.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
-/// After a look that took some time we rest for this many times as long.
-const REST: u32 = 4;
-/// Time between a loss of misses and the look for packets that wait.
-const ASK_AGAIN: Duration = Duration::from_millis(20);
+pub(crate) const TIMING: Timing = Timing {
+    debounce: Duration::from_millis(20),
+    max_debounce: Duration::from_millis(20),
+    audit: Some(Duration::from_secs(60)),
+    min_backoff: Duration::from_millis(50),
+    max_backoff: Duration::from_secs(30),
+    max_backoff_once_in_sync: Duration::from_secs(30),
+    // A run dumps the entries of all peers: an interface that flaps must not make it run all the time.
+    rest: 4,
+};
 
-/// What shows others that the loop still turns, and the longest time between two beats.
-struct Heart {
-    beat: watch::Sender<()>,
-    every: Duration,
+/// Operations between two checks for misses: a packet waits no longer than these take, about a millisecond.
+const OPS_PER_CHUNK: usize = 256;
+/// Limit of the kernel events that are handled between two chunks.
+const EVENTS_PER_CHUNK: usize = 512;
+/// Time from a loss of misses to the search for packets that still wait.
+const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
+
+/// What the slice waits for.
+#[derive(Debug)]
+pub(crate) enum OverlayInput {
+    /// The lease of this host, or peers, changed.
+    Update(PeerUpdate),
+    Kernel(Result<KernelEvent, KernelError>),
+    /// Neighbours made on demand have to be tested for use, or their test ends.
+    TestNeighbours,
+    /// Misses were lost: packets wait without a question.
+    FindUnresolved,
+    /// No update can come any more: the daemon stops.
+    Closed,
 }
 
-/// See the module.
-pub struct OverlayReconciler<K> {
+pub(crate) struct OverlaySlice<K> {
     kernel: K,
-    local: OverlaySettings,
-    overlay: Option<Overlay>,
-    /// Whether a complete list of leases has come: before that nothing may be removed.
-    listed: bool,
-    /// Whether the next complete list has to be compared with the kernel itself.
-    unsure: bool,
-    condition: ConditionWriter,
-    backoff: Backoff,
-    random: fn() -> f64,
-    next_look: Instant,
-    /// Whether the last look found the device to be somebody else's: then nothing on it is touched.
-    barred: bool,
-    /// No look on account of an event before this.
-    rest_until: Instant,
-    /// Whether the log's last word is that the overlay is not complete, and when that was said last.
-    complained: bool,
-    complained_at: Option<Instant>,
-    /// Conflicts between leases that were spoken of.
-    told: BTreeSet<String>,
-    /// When to look for packets that wait, after misses were lost.
-    ask_again_at: Option<Instant>,
-    pace: RepairLimiter,
-    doubts: Doubts,
-    questions: Questions,
-    heart: Option<Heart>,
+    settings: OverlaySettings,
+    updates: mpsc::Receiver<PeerUpdate>,
+    lease_requests: LeaseRequests,
+    heartbeat: Option<Heartbeat>,
     started: Instant,
+    phase: Phase,
+    neighbour_tests: NeighbourTests,
+    unresolved: UnresolvedAddresses,
+    find_unresolved_at: Option<Instant>,
+    logged_conflicts: LoggedConflicts,
 }
 
-impl<K: Kernel> OverlayReconciler<K> {
-    /// `condition` is told of every change; `ask` of subnets whose leases we do not know; `random` yields numbers in 0..1.
+impl<K: Kernel> OverlaySlice<K> {
+    /// `lease_requests` takes the subnets whose leases etcd should be asked for.
     pub(crate) fn new(
         kernel: K,
-        local: OverlaySettings,
-        condition: ConditionWriter,
-        ask: mpsc::Sender<Ipv4Network>,
-        random: fn() -> f64,
+        settings: OverlaySettings,
+        updates: mpsc::Receiver<PeerUpdate>,
+        lease_requests: mpsc::Sender<Ipv4Network>,
     ) -> Self {
-        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(30));
-        let started = Instant::now();
-        let doubts = Doubts::new(local.idle);
+        let neighbour_tests = NeighbourTests::new(settings.on_demand_idle, Duration::ZERO);
         Self {
             kernel,
-            local,
-            overlay: None,
-            listed: false,
-            unsure: true,
-            condition,
-            backoff,
-            random,
-            next_look: started + AUDIT,
-            barred: false,
-            rest_until: started,
-            complained: false,
-            complained_at: None,
-            told: BTreeSet::new(),
-            ask_again_at: None,
-            pace: RepairLimiter::new(Duration::ZERO),
-            doubts,
-            questions: Questions::new(ask),
-            heart: None,
-            started,
+            settings,
+            updates,
+            lease_requests: LeaseRequests::new(lease_requests),
+            heartbeat: None,
+            started: Instant::now(),
+            phase: Phase::default(),
+            neighbour_tests,
+            unresolved: UnresolvedAddresses::default(),
+            find_unresolved_at: None,
+            logged_conflicts: LoggedConflicts::default(),
         }
     }
 
-    /// Has the loop say at each turn, and at least once in `every`, that it turns.
+    /// Makes the slice beat between the chunks of a large plan.
     #[must_use]
-    pub fn with_heart(self, beat: watch::Sender<()>, every: Duration) -> Self {
-        Self {
-            heart: Some(Heart { beat, every }),
-            ..self
-        }
+    pub(crate) fn with_heartbeat(self, heartbeat: Option<Heartbeat>) -> Self {
+        Self { heartbeat, ..self }
     }
 
-    fn beat(&self) {
-        if let Some(heart) = &self.heart {
-            heart.beat.send_replace(());
-        }
+    fn now(&self) -> Duration {
+        self.started.elapsed()
     }
 
-    /// Runs until no more updates can come. What it did to the kernel stays.
-    pub(crate) async fn run(mut self, mut updates: mpsc::Receiver<PeerUpdate>) {
-        loop {
-            self.beat();
-            let next_beat = self
-                .heart
-                .as_ref()
-                .map(|heart| Instant::now() + heart.every);
-            let device = self.overlay.as_ref().map_or("", Overlay::device);
-            // Each arm is cancel-safe: a message stays in its queue, a time is a time.
-            tokio::select! {
-                update = updates.recv() => match update {
-                    Some(update) => self.take(update).await,
-                    None => return,
-                },
-                event = self.kernel.event(device), if self.listed => self.hear(event),
-                () = sleep_until(self.next_look), if self.listed => self.reconcile().await,
-                () = sleep_until(self.doubts.next), if self.listed && self.local.peering == PeerMode::OnDemand => {
-                    self.doubt().await;
+    fn step(&mut self, event: PhaseEvent<'_>) -> Vec<Action> {
+        let phase = std::mem::take(&mut self.phase);
+        let (phase, actions) = phase.step(event, &self.settings);
+        self.phase = phase;
+        actions
+    }
+
+    /// When the use of neighbours has to be looked at, if ever.
+    fn neighbour_test_at(&self) -> Option<Instant> {
+        let on_demand = self.settings.peer_mode == PeerMode::OnDemand;
+        let managing = matches!(self.phase, Phase::Managing { .. });
+        (on_demand && managing).then(|| self.started + self.neighbour_tests.due())
+    }
+
+    async fn take_update(&mut self, update: PeerUpdate) -> Effect {
+        let mut effect = Effect::None;
+        for action in self.step(PhaseEvent::Update(update)) {
+            let next = match action {
+                Action::Apply(ops) => self.apply_outside_of_run(&ops).await,
+                Action::WarnOfConflicts(_)
+                | Action::Run
+                | Action::Resync
+                | Action::RequestLease(_)
+                | Action::LimitUnresolved(_) => self.act(action),
+            };
+            effect = stronger(effect, next);
+        }
+        effect
+    }
+
+    fn take_event(&mut self, event: Result<KernelEvent, KernelError>) -> Effect {
+        match event {
+            Ok(KernelEvent::Miss(miss)) => self.take_miss(miss),
+            Ok(KernelEvent::Changed(change)) => {
+                let actions = self.step(PhaseEvent::Changed(&change));
+                if !actions.is_empty() {
+                    debug!(?change, "another program changed the overlay");
                 }
-                () = sleep_until(self.ask_again_at.unwrap_or(self.next_look)), if self.ask_again_at.is_some() => {
-                    self.answer_all().await;
+                self.act_all(actions)
+            }
+            Ok(KernelEvent::MissesLost) => {
+                self.find_unresolved_at = Some(Instant::now() + LOST_MISSES_DELAY);
+                Effect::None
+            }
+            Ok(KernelEvent::ChangesLost) => Effect::Resync,
+            Err(error) => Effect::Failed(chain(&error)),
+        }
+    }
+
+    fn take_miss(&mut self, miss: Miss) -> Effect {
+        let actions = self.step(PhaseEvent::Miss(miss));
+        trace!(?miss, ?actions, "miss");
+        self.act_all(actions)
+    }
+
+    /// Answers the misses of all packets that wait.
+    async fn find_unresolved(&mut self) -> Effect {
+        self.find_unresolved_at = None;
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Effect::None;
+        };
+        match self.kernel.unresolved(&overlay.device().name).await {
+            Ok(addresses) => addresses.into_iter().fold(Effect::None, |effect, address| {
+                stronger(effect, self.take_miss(Miss::L3(address)))
+            }),
+            Err(error) => Effect::Failed(chain(&error)),
+        }
+    }
+
+    async fn test_neighbours(&mut self) -> Effect {
+        let now = self.now();
+        let Some(overlay) = self.phase.managed_overlay_mut() else {
+            return Effect::None;
+        };
+        let uses = match self.kernel.neighbour_uses(&overlay.device().name).await {
+            Ok(uses) => uses,
+            Err(error) => {
+                self.neighbour_tests.postpone(now);
+                return Effect::Failed(chain(&error));
+            }
+        };
+        let ops = self
+            .neighbour_tests
+            .next_step(overlay.peers_mut(), &uses, now);
+        debug!(operations = ops.len(), "tested neighbours for use");
+        self.apply_outside_of_run(&ops).await
+    }
+
+    fn act_all(&mut self, actions: Vec<Action>) -> Effect {
+        actions.into_iter().fold(Effect::None, |effect, action| {
+            stronger(effect, self.act(action))
+        })
+    }
+
+    fn act(&mut self, action: Action) -> Effect {
+        match action {
+            Action::WarnOfConflicts(conflicts) => {
+                self.warn_of_conflicts(&conflicts);
+                Effect::None
+            }
+            Action::Apply(ops) => failure(&self.apply_now(&ops)),
+            Action::Run => Effect::Desired,
+            Action::Resync => Effect::Resync,
+            Action::RequestLease(subnet) => {
+                self.lease_requests.request(subnet, self.started.elapsed());
+                Effect::None
+            }
+            Action::LimitUnresolved(address) => {
+                if self
+                    .unresolved
+                    .exceeds_limit(address, self.started.elapsed())
+                {
+                    return failure(&self.apply_now(&[Op::DelNeighbour(address)]));
                 }
-                // Nothing to do but the next turn.
-                () = sleep_until(next_beat.unwrap_or(self.next_look)), if next_beat.is_some() => {}
+                Effect::None
             }
         }
     }
 
-    async fn take(&mut self, update: PeerUpdate) {
-        match (update, &mut self.overlay) {
-            (PeerUpdate::Joined(membership), Some(overlay)) => {
-                overlay.rejoin(&membership, &self.local);
-                self.unsure = true;
-            }
-            (PeerUpdate::Joined(membership), None) => {
-                self.overlay = Some(Overlay::new(&membership, &self.local))
-            }
-            (PeerUpdate::Peers(leases), Some(overlay)) => {
-                let subnets: Vec<_> = leases.iter().map(|lease| lease.subnet).collect();
-                self.listed = true;
-                if std::mem::take(&mut self.unsure) {
-                    overlay.set_peers(leases);
-                    self.tell_conflicts(&subnets);
-                    self.reconcile().await;
-                } else {
-                    let ops = overlay.replace_peers(leases);
-                    self.tell_conflicts(&subnets);
-                    self.apply(&ops).await;
-                }
-            }
-            (PeerUpdate::Changes(changes), Some(overlay)) => {
-                let subnets: Vec<_> = changes.iter().map(|(subnet, _)| *subnet).collect();
-                let ops = overlay.change_peers(changes);
-                self.tell_conflicts(&subnets);
-                self.apply(&ops).await;
-            }
-            (PeerUpdate::Peers(_) | PeerUpdate::Changes(_), None) => {
-                debug!("leases before a lease of our own")
-            }
-        }
-    }
-
-    /// Says each conflict between leases once.
-    fn tell_conflicts(&mut self, subnets: &[Ipv4Network]) {
-        let Some(overlay) = &self.overlay else { return };
-        for conflict in overlay.conflicts(subnets) {
-            if self.told.len() < MOST_TOLD && self.told.insert(conflict.clone()) {
+    fn warn_of_conflicts(&mut self, conflicts: &[String]) {
+        for conflict in conflicts {
+            if self.logged_conflicts.is_new(conflict) {
                 warn!(
-                    "{conflict}; the lease written last counts, for addresses the smaller subnet"
+                    "{conflict}; the lease written last counts, and for addresses the smaller subnet"
                 );
             }
         }
     }
 
-    fn hear(&mut self, event: Result<Event, KernelError>) {
-        match event {
-            Ok(Event::Miss(miss)) => self.answer(miss),
-            Ok(Event::Changed(change)) => {
-                if self
-                    .overlay
-                    .as_ref()
-                    .is_some_and(|overlay| overlay.contradicts(&change))
-                {
-                    debug!(?change, "somebody changed the overlay");
-                    self.look_soon();
-                }
+    async fn apply_outside_of_run(&mut self, ops: &[Op]) -> Effect {
+        let (failed, effect) = self.apply_in_chunks(ops).await;
+        stronger(failure(&failed), effect)
+    }
+
+    /// Applies the operations, and handles kernel events in between. Returns the operations that failed, and the effect of
+    /// the events.
+    async fn apply_in_chunks(&mut self, ops: &[Op]) -> (Vec<OpFailed>, Effect) {
+        let mut failed = Vec::new();
+        let mut effect = Effect::None;
+        for chunk in ops.chunks(OPS_PER_CHUNK) {
+            if let Some(heartbeat) = &self.heartbeat {
+                heartbeat.beat();
             }
-            Ok(Event::MissesLost) => self.ask_again_at = Some(Instant::now() + ASK_AGAIN),
-            Ok(Event::ChangesLost) => self.look_soon(),
-            Err(error) => self.failed(&crate::error::chain(&error)),
-        }
-    }
-
-    /// Looks after a short while, but spends no more than a part of the time on looking: an interface that flaps all the
-    /// time must not have us dump 60,000 peers all the time.
-    fn look_soon(&mut self) {
-        let soon = Instant::now()
-            + self
-                .pace
-                .delay(self.started.elapsed())
-                .max(Duration::from_millis(20));
-        self.next_look = self.next_look.min(soon.max(self.rest_until));
-    }
-
-    /// Answers everybody whose question may have been lost.
-    async fn answer_all(&mut self) {
-        self.ask_again_at = None;
-        let Some(overlay) = &self.overlay else { return };
-        match self.kernel.unresolved(overlay.device()).await {
-            Ok(waiting) => waiting
-                .into_iter()
-                .for_each(|address| self.answer(Miss::L3(address))),
-            Err(error) => self.failed(&crate::error::chain(&error)),
-        }
-    }
-
-    fn answer(&mut self, miss: Miss) {
-        let Some(overlay) = &mut self.overlay else {
-            return;
-        };
-        let ops = overlay.answer(miss);
-        trace!(?miss, known = !ops.is_empty(), "miss");
-        if ops.is_empty() {
-            self.pass_by(miss);
-            return;
-        }
-        if self.barred {
-            return;
-        }
-        let failures = self.kernel.apply(overlay.device(), &ops);
-        self.note(&failures);
-    }
-
-    /// Does the operations in chunks, with an ear for misses in between.
-    async fn apply(&mut self, ops: &[Op]) {
-        if self.barred {
-            return;
-        }
-        let mut failures = Vec::new();
-        for chunk in ops.chunks(CHUNK) {
-            self.beat();
-            let Some(overlay) = &self.overlay else { return };
-            let device = overlay.device();
-            chunk.iter().for_each(|op| debug!("{}", op.command(device)));
-            failures.append(&mut self.kernel.apply(device, chunk));
-            for _ in 0..EARFUL {
-                let heard = self
-                    .overlay
-                    .as_ref()
-                    .and_then(|o| self.kernel.event(o.device()).now_or_never());
-                let Some(event) = heard else { break };
-                self.hear(event);
-            }
+            failed.append(&mut self.apply_now(chunk));
+            effect = stronger(effect, self.take_waiting_events());
             tokio::task::yield_now().await;
         }
-        self.note(&failures);
+        (failed, effect)
     }
 
-    /// Makes the kernel as it should be, and looks whether it is.
-    async fn reconcile(&mut self) {
-        let began = Instant::now();
-        let outcome = self.try_reconcile().await;
-        // After a request that failed nothing new is known of whose the device is.
-        self.barred |= matches!(
-            outcome,
-            Err(KernelError::NotVxlan { .. } | KernelError::OtherOwner { .. })
-        );
-        self.rest_until = Instant::now() + began.elapsed() * REST;
-        match outcome {
-            Ok(left) if left.is_empty() => self.in_sync(),
-            Ok(left) => self.failed(&format!(
-                "{} operations are left, the first: {}",
-                left.len(),
-                left[0]
-            )),
-            Err(error) => self.failed(&crate::error::chain(&error)),
+    fn apply_now(&mut self, ops: &[Op]) -> Vec<OpFailed> {
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Vec::new();
+        };
+        let device = &overlay.device().name;
+        for op in ops {
+            debug!("{}", op.command(device));
+        }
+        let errors = self.kernel.apply(device, ops);
+        errors.into_iter().map(OpFailed::from).collect()
+    }
+
+    fn take_waiting_events(&mut self) -> Effect {
+        let mut effect = Effect::None;
+        for _ in 0..EVENTS_PER_CHUNK {
+            let Some(overlay) = self.phase.known_overlay() else {
+                break;
+            };
+            let event = self.kernel.event(&overlay.device().name);
+            let Some(event) = event.now_or_never() else {
+                break;
+            };
+            effect = stronger(effect, self.take_event(event));
+        }
+        effect
+    }
+
+    /// Notes whose device was observed, and plans if it is ours.
+    fn plan_from(&mut self, observed: &OverlayState) -> Vec<Op> {
+        if let Phase::ForeignDevice { owner, .. } = &self.phase {
+            info!(owner, "the device of another owner is gone");
+        }
+        // It has no actions: what has to be done is in the plan.
+        self.step(PhaseEvent::Observed(observed));
+        let Some(overlay) = self.phase.managed_overlay_mut() else {
+            return Vec::new();
+        };
+        log_replaced_device(overlay, observed);
+        plan(&overlay.state(), observed)
+    }
+}
+
+impl<K: Kernel> Slice for OverlaySlice<K> {
+    type Input = OverlayInput;
+    type Op = Op;
+
+    async fn next(&mut self) -> OverlayInput {
+        let device = self.phase.known_overlay();
+        let device = device.map(|overlay| overlay.device().name.as_str());
+        let test_at = self.neighbour_test_at();
+        let find_at = self.find_unresolved_at;
+        // Each arm is cancel-safe: a message stays in its queue, a time is a time.
+        tokio::select! {
+            update = self.updates.recv() => update.map_or(OverlayInput::Closed, OverlayInput::Update),
+            event = self.kernel.event(device.unwrap_or_default()), if device.is_some() => OverlayInput::Kernel(event),
+            () = sleep_until(test_at.unwrap_or(self.started)), if test_at.is_some() => OverlayInput::TestNeighbours,
+            () = sleep_until(find_at.unwrap_or(self.started)), if find_at.is_some() => OverlayInput::FindUnresolved,
         }
     }
 
-    /// Answers what is still to do after everything was tried, as commands.
-    async fn try_reconcile(&mut self) -> Result<Vec<String>, KernelError> {
-        let ops = self.differences().await?;
-        if ops.is_empty() {
-            return Ok(Vec::new());
+    async fn handle(&mut self, input: OverlayInput) -> Effect {
+        match input {
+            OverlayInput::Update(update) => self.take_update(update).await,
+            OverlayInput::Kernel(event) => self.take_event(event),
+            OverlayInput::TestNeighbours => self.test_neighbours().await,
+            OverlayInput::FindUnresolved => self.find_unresolved().await,
+            OverlayInput::Closed => Effect::Closed,
         }
-        self.report(&ops);
-        self.apply(&ops).await;
-        let device = self.overlay.as_ref().map_or("", Overlay::device).to_owned();
-        let left = self.differences().await?;
-        Ok(left
-            .iter()
-            .map(|op| op.command(&device).to_string())
-            .collect())
     }
 
-    async fn differences(&mut self) -> Result<Vec<Op>, KernelError> {
-        let Some(overlay) = &mut self.overlay else {
+    async fn plan(&mut self) -> Result<Vec<Op>, String> {
+        let Some(overlay) = self.phase.known_overlay() else {
             return Ok(Vec::new());
         };
-        let observed = self
-            .kernel
-            .observe(overlay.device(), overlay.network())
-            .await?;
-        if let Some(owner) = observed
-            .device
-            .as_ref()
-            .and_then(|device| overlay.other_owner(device))
-        {
-            return Err(KernelError::OtherOwner {
-                device: overlay.device().to_owned(),
-                owner,
-            });
-        }
-        self.barred = false;
-        overlay.adopt(&observed);
-        let desired = overlay.desired();
-        if let (Some(wanted), Some(found)) = (&desired.device, &observed.device)
-            && let Some(reason) = wanted.incompatible(found)
-        {
-            warn!(
-                device = wanted.name,
-                reason, "making the device again: it cannot be changed in place"
-            );
-        }
-        Ok(plan(&desired, &observed))
-    }
-
-    /// What is put right while all was thought right is worth a line.
-    fn report(&mut self, ops: &[Op]) {
-        if self.condition.status() == ConditionStatus::Unknown {
-            return;
-        }
-        let (Some(overlay), Some(first)) = (&self.overlay, ops.first()) else {
-            return;
-        };
-        let (operations, first) = (ops.len(), first.command(overlay.device()));
-        match self.pace.repaired(self.started.elapsed()) {
-            LogDecision::Repair => info!(operations, %first, "repairing the overlay"),
-            LogDecision::Debug | LogDecision::Installed => {
-                debug!(operations, %first, "repairing the overlay")
-            }
-            LogDecision::Throttled => {
-                warn!(operations, %first, "somebody keeps undoing this; repairing it slowly from now on")
+        let (device, network) = (&overlay.device().name, overlay.network());
+        let observed = self.kernel.observe(device, network).await;
+        match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
+            Ok(observed) => Ok(self.plan_from(&observed)),
+            Err(error) => {
+                // After a request that failed, nothing new is known about the owner of the device.
+                if let Some(owner) = error.foreign_owner() {
+                    self.step(PhaseEvent::FoundForeign(owner));
+                }
+                Err(chain(&error))
             }
         }
     }
 
-    fn in_sync(&mut self) {
-        self.backoff.reset();
-        self.next_look = Instant::now() + AUDIT;
-        let first = self.condition.status() == ConditionStatus::Unknown;
-        self.condition.set_true();
-        if (std::mem::take(&mut self.complained) || first)
-            && let Some(overlay) = &self.overlay
-        {
+    /// What events in between ask for is covered by the observation that follows.
+    async fn apply(&mut self, ops: &[Op]) -> Vec<OpFailed> {
+        let (failed, _) = self.apply_in_chunks(ops).await;
+        failed
+    }
+
+    fn command(&self, op: &Op) -> String {
+        let overlay = self.phase.known_overlay();
+        let device = overlay.map_or("", |overlay| &overlay.device().name);
+        op.command(device).to_string()
+    }
+
+    fn log_in_sync(&mut self) {
+        if let Some(overlay) = self.phase.known_overlay() {
             info!(
-                device = overlay.device(),
-                peers = overlay.peers().len(),
-                "the kernel holds the whole overlay"
+                device = overlay.device().name,
+                peers = overlay.peers().index().len(),
+                "the kernel holds the device and the entries for all peers"
             );
         }
     }
+}
 
-    fn note(&mut self, failures: &[OpFailure]) {
-        if let Some(first) = failures.first() {
-            let count = failures.len();
-            self.failed(&format!(
-                "{count} operations failed, the first: {}",
-                crate::error::chain(first)
-            ));
-        }
-    }
-
-    /// Something is not as it should be: says so if that is new, and looks again after a while.
-    fn failed(&mut self, reason: &str) {
-        self.next_look = Instant::now() + self.backoff.next((self.random)());
-        self.condition.set_false(reason);
-        let lately = self
-            .complained_at
-            .is_some_and(|at| at.elapsed() < COMPLAIN_EVERY);
-        if self.complained || lately || self.pace.is_throttled() {
-            debug!(reason, "the overlay is still not complete");
-        } else {
-            warn!(reason, "the overlay is not complete; trying again");
-            self.complained = true;
-            self.complained_at = Some(Instant::now());
-        }
+fn log_replaced_device(overlay: &DesiredOverlay, observed: &OverlayState) {
+    let device = overlay.device();
+    let observed = observed.device.as_ref();
+    if let Some(reason) = observed.and_then(|observed| device.incompatible(observed)) {
+        warn!(
+            device = device.name,
+            reason, "replacing the device: the kernel cannot change this in place"
+        );
     }
 }
 

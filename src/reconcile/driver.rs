@@ -24,10 +24,6 @@ pub(crate) struct Heartbeat {
 }
 
 impl Heartbeat {
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the overlay moves to this loop next")
-    )]
     pub(crate) const fn new(sender: watch::Sender<()>, interval: Duration) -> Self {
         Self { sender, interval }
     }
@@ -73,10 +69,6 @@ impl<S: Slice> Driver<S> {
         }
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the overlay moves to this loop next")
-    )]
     /// Makes the loop beat at each turn, and at least once in the interval of the heartbeat.
     #[must_use]
     pub(crate) fn with_heartbeat(self, heartbeat: Option<Heartbeat>) -> Self {

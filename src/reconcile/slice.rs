@@ -9,10 +9,6 @@ pub(crate) enum Effect {
     Resync,
     /// The desired state has changed: install it at once.
     Desired,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the overlay moves to this loop next")
-    )]
     /// An operation outside of a run failed, for this reason.
     Failed(String),
     /// No more input can come: the loop ends.

@@ -7,7 +7,7 @@ use nix::libc;
 use crate::adapters::netlink::encode::{self, Request};
 use crate::adapters::netlink::{Netlink, index_of, sysctl};
 use crate::overlay::plan::Op;
-use crate::overlay::port::OpFailure;
+use crate::overlay::port::OpError;
 
 /// FDB changes in one batch of which we receive the events. The kernel does not say that these are our own, and to read
 /// those of a larger batch takes too long.
@@ -17,7 +17,7 @@ const GONE: [i32; 4] = [libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL, libc::EN
 
 impl Netlink {
     /// Carries out the operations in their order. Returns those that failed.
-    pub(super) fn apply_operations(&mut self, device: &str, ops: &[Op]) -> Vec<OpFailure> {
+    pub(super) fn apply_operations(&mut self, device: &str, ops: &[Op]) -> Vec<OpError> {
         let mut execution = Execution {
             netlink: self,
             device,
@@ -46,7 +46,7 @@ struct Execution<'a> {
     device: &'a str,
     /// Operations that wait until they are sent together.
     unsent: Vec<&'a Op>,
-    failures: Vec<OpFailure>,
+    failures: Vec<OpError>,
 }
 
 impl<'a> Execution<'a> {
@@ -78,7 +78,7 @@ impl<'a> Execution<'a> {
             | Op::PutFdb(..)
             | Op::DelFdb(..)
             | Op::PutNeighbour(..)
-            | Op::DoubtNeighbour(..)
+            | Op::TestNeighbour(..)
             | Op::DelNeighbour(_)
             | Op::PutRoute(..)
             | Op::DelRoute(..) => self.unsent.push(op),
@@ -115,7 +115,7 @@ impl<'a> Execution<'a> {
 
     fn note(&mut self, op: &Op, result: io::Result<()>) {
         if let Err(source) = result {
-            self.failures.push(OpFailure {
+            self.failures.push(OpError {
                 command: op.command(self.device).to_string(),
                 source,
             });

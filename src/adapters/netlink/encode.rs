@@ -71,7 +71,7 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::PutNeighbour(ip, mac) => Request::put(Message::NewNeighbour(neighbour::permanent(
             device, *ip, *mac,
         ))),
-        Op::DoubtNeighbour(ip, mac) => {
+        Op::TestNeighbour(ip, mac) => {
             Request::put(Message::NewNeighbour(neighbour::stale(device, *ip, *mac)))
         }
         Op::DelNeighbour(ip) => Request::change(Message::DelNeighbour(neighbour::any(device, *ip))),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::adapters::netlink::decode;
 use crate::adapters::netlink::listen::{Filter, Listener};
-use crate::overlay::port::{Event, Miss};
+use crate::overlay::port::{KernelEvent, Miss};
 
 /// Header flags of an L3 miss: `NLM_F_REQUEST` (`neigh_app_ns`, net/core/neighbour.c).
 const L3_MISS_FLAGS: u16 = 1;
@@ -62,14 +62,14 @@ impl Misses {
     ///
     /// # Errors
     /// A socket is broken.
-    pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
+    pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<KernelEvent> {
         loop {
             // Both arms are cancel-safe. L3 goes first, because packets wait for the answer.
             let datagram = tokio::select! {
                 biased;
                 datagram = self.l3.next() => match datagram? {
                     Some(datagram) => datagram,
-                    None => return Ok(Event::MissesLost),
+                    None => return Ok(KernelEvent::MissesLost),
                 },
                 datagram = self.l2.next() => match datagram? {
                     Some(datagram) => datagram,
@@ -78,7 +78,7 @@ impl Misses {
                 },
             };
             if let Some(miss) = miss_on(&datagram, device) {
-                return Ok(Event::Miss(miss));
+                return Ok(KernelEvent::Miss(miss));
             }
         }
     }

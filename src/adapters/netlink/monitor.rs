@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::adapters::netlink::decode;
 use crate::adapters::netlink::listen::{Filter, Listener};
-use crate::overlay::port::Event;
+use crate::overlay::port::KernelEvent;
 
 const GROUPS: [u32; 4] = [
     RTNLGRP_LINK,
@@ -68,7 +68,7 @@ impl Monitor {
     ///
     /// # Errors
     /// The socket is broken.
-    pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<Event> {
+    pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<KernelEvent> {
         loop {
             let report_lost_at = self.report_lost_at;
             // Both arms are cancel-safe: a datagram stays in the socket, a point in time stays the same.
@@ -80,10 +80,10 @@ impl Monitor {
                 }
             };
             let Some(datagram) = datagram else {
-                return Ok(Event::ChangesLost);
+                return Ok(KernelEvent::ChangesLost);
             };
             if let Some(change) = decode::change(&datagram, device) {
-                return Ok(Event::Changed(change));
+                return Ok(KernelEvent::Changed(change));
             }
         }
     }

@@ -10,7 +10,7 @@ use crate::cli::CleanupOptions;
 use crate::daemon::settings::{device_alias, docker_opts_path, snapshot_path, socket_path};
 use crate::model::addr::{Vni, covers};
 use crate::overlay::plan::Op;
-use crate::overlay::state::{Device, Hop, RouteKey};
+use crate::overlay::state::{Device, NextHop, RouteKey};
 
 /// The instance that the options of a cleanup select.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,12 +64,12 @@ pub(super) fn files(options: &CleanupOptions, instance: &Instance<'_>) -> Vec<Pa
 /// Returns the operations that remove the device and what does not vanish with it: the blackhole routes inside `network`,
 /// which are on no device.
 pub(super) fn device_ops(
-    routes: &BTreeMap<RouteKey, Hop>,
+    routes: &BTreeMap<RouteKey, NextHop>,
     network: Option<Ipv4Network>,
 ) -> Vec<Op> {
     let mut ops: Vec<Op> = routes
         .iter()
-        .filter(|(_, hop)| **hop == Hop::Blackhole)
+        .filter(|(_, hop)| **hop == NextHop::Blackhole)
         .filter(|(key, _)| network.is_some_and(|network| covers(network, key.destination)))
         .map(|(key, hop)| Op::DelRoute(*key, *hop))
         .collect();

@@ -1,8 +1,10 @@
-use super::*;
-use crate::overlay::fake;
-use crate::overlay::state::PROTOCOL;
+use ipnetwork::Ipv4Network;
 use proptest::collection::btree_map;
 use proptest::prelude::*;
+
+use super::*;
+use crate::overlay::fake;
+use crate::overlay::state::{NextHop, PROTOCOL, RouteKey, Sysctl};
 
 fn network() -> Ipv4Network {
     "10.5.0.0/16".parse().expect("a network in a test")
@@ -34,7 +36,7 @@ fn desired() -> OverlayState {
         .insert("10.5.99.0/32".parse().expect("an address in a test"));
     state
         .sysctls
-        .extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.wanted())));
+        .extend(Sysctl::ALL.map(|sysctl| (sysctl, sysctl.desired())));
     state.entries = peer(40, 0x40, 3);
     state
 }
@@ -52,7 +54,7 @@ fn peer(n: u8, mac: u8, host: u8) -> Entries {
     let mut entries = Entries::default();
     entries.fdb.insert(mac, Ipv4Addr::new(10, 99, 0, host));
     entries.neighbours.insert(vtep, mac);
-    entries.routes.insert(key, Hop::Vtep(vtep));
+    entries.routes.insert(key, NextHop::Vtep(vtep));
     entries
 }
 
@@ -88,12 +90,12 @@ fn builds_everything_from_nothing_in_order() {
 }
 
 #[test]
-fn does_nothing_when_all_is_right() {
+fn does_nothing_when_everything_is_in_place() {
     check(&desired(), "");
 }
 
 #[test]
-fn puts_back_what_a_link_flap_takes_away() {
+fn restores_what_a_link_flap_removes() {
     let mut observed = OverlayState {
         up: false,
         ..desired()
@@ -109,7 +111,7 @@ fn puts_back_what_a_link_flap_takes_away() {
 }
 
 #[test]
-fn changes_in_place_what_the_kernel_lets_it_change() {
+fn changes_in_place_what_the_kernel_allows_to_change() {
     let mut observed = desired();
     let found = Device {
         local: Ipv4Addr::new(10, 99, 0, 9),
@@ -132,7 +134,7 @@ fn changes_in_place_what_the_kernel_lets_it_change() {
 }
 
 #[test]
-fn makes_a_device_again_that_cannot_be_changed_and_says_why() {
+fn replaces_a_device_that_cannot_be_changed_in_place_and_names_the_reason() {
     let found = Device {
         port: 4789,
         ..device()
@@ -185,12 +187,12 @@ fn leaves_alone_routes_to_destinations_outside_the_network() {
         metric: 0,
         protocol: 4,
     };
-    kernel.entries.routes.insert(foreign, Hop::Link);
+    kernel.entries.routes.insert(foreign, NextHop::Link);
     check(&fake::observe(&kernel, network()), "");
 }
 
 #[test]
-fn leaves_alone_settings_that_this_kernel_does_not_have() {
+fn leaves_out_settings_that_this_kernel_does_not_have() {
     let mut observed = desired();
     observed.sysctls.remove(&Sysctl::AcceptRa);
     check(&observed, "");
@@ -226,7 +228,7 @@ prop_compose! {
     ) -> Entries {
         let vtep = |n: u8| Ipv4Addr::new(10, 5, n, 0);
         let subnet = |n| Ipv4Network::new(vtep(n), 24).expect("a length of 24");
-        let hop = |kind, n| [Hop::Vtep(vtep(n)), Hop::Link, Hop::Blackhole][usize::from(kind % 3)];
+        let hop = |kind, n| [NextHop::Vtep(vtep(n)), NextHop::Link, NextHop::Blackhole][usize::from(kind % 3)];
         Entries {
             fdb: fdb.into_iter().map(|(m, ip)| (MacAddr([2, 0, 0, 0, 0, m]), Ipv4Addr::new(10, 99, 0, ip))).collect(),
             neighbours: neighbours.into_iter().map(|(n, m)| (vtep(n), MacAddr([2, 0, 0, 0, 0, m]))).collect(),
@@ -277,7 +279,7 @@ proptest! {
             ops.remove(lost.index(ops.len()));
         }
         run(&mut observed, &ops);
-        // A new device stays down and empty when it could not be made; a second plan mends that too.
+        // If the creation of the device failed, nothing is there: a second plan covers that, too.
         let ops = plan(&desired, &observed);
         run(&mut observed, &ops);
         prop_assert_eq!(observed, desired);
@@ -287,14 +289,14 @@ proptest! {
     fn foreign_routes_never_appear_in_a_plan(mut kernel in any_state(), n in any::<u8>(), metric in 0u32..9) {
         let destination = Ipv4Network::new(Ipv4Addr::new(192, 168, n, 0), 24).expect("a length of 24");
         let key = RouteKey { destination, metric, protocol: 4 };
-        kernel.entries.routes.insert(key, Hop::Link);
+        kernel.entries.routes.insert(key, NextHop::Link);
         let ops = plan(&desired(), &fake::observe(&kernel, network()));
         let touches = |op: &Op| matches!(op, Op::PutRoute(k, _) | Op::DelRoute(k, _) if *k == key);
         prop_assert!(!ops.iter().any(touches));
     }
 
     #[test]
-    fn nothing_old_goes_before_everything_new_stands(from in any_entries(), to in any_entries()) {
+    fn nothing_old_is_deleted_before_everything_new_is_there(from in any_entries(), to in any_entries()) {
         let first_words = ["bridge fdb replace", "ip neigh replace", "ip route replace", "ip route del", "ip neigh del", "bridge fdb del"];
         let rank = |op: &Op| first_words.iter().position(|words| op.command("flannel.1").to_string().starts_with(words));
         let ranks: Vec<_> = plan_entries(&to, &from).iter().map(rank).collect();

@@ -1,112 +1,110 @@
-use super::*;
-use crate::conditions::table::Condition;
-use crate::conditions::{ConditionType, Conditions};
-use crate::model::addr::MacAddr;
-use crate::model::external_interface::ExternalInterface;
-use crate::model::lease::{Lease, OwnLease};
-use crate::model::membership::Membership;
-use crate::model::network_config;
-use crate::overlay::desired::PeerMode;
-use crate::overlay::fake::FakeKernel;
-use crate::overlay::port::{Age, KernelChange};
 use std::net::Ipv4Addr;
+
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-/// A runner over a fake kernel, driven by a test.
+use super::*;
+use crate::conditions::table::Condition;
+use crate::conditions::{ConditionStatus, ConditionType, ConditionWriter, Conditions};
+use crate::model::addr::MacAddr;
+use crate::model::lease::Lease;
+use crate::overlay::desired::tests::{membership, settings};
+use crate::overlay::fake::FakeKernel;
+use crate::overlay::port::KernelChange;
+use crate::reconcile::driver::Driver;
+
+mod foreign;
+mod misses;
+mod on_demand;
+
+const AUDIT: Duration = Duration::from_secs(60);
+
+/// A driver of the slice over a kernel in memory.
 struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<PeerUpdate>,
-    questions: mpsc::Receiver<Ipv4Network>,
+    lease_requests: mpsc::Receiver<Ipv4Network>,
     conditions: watch::Receiver<Conditions>,
 }
 
 impl Rig {
     fn start() -> Self {
-        Self::start_as(PeerMode::Eager)
+        Self::start_as(PeerMode::Eager, None)
     }
 
-    fn start_as(peering: PeerMode) -> Self {
+    fn start_as(mode: PeerMode, heartbeat: Option<Heartbeat>) -> Self {
         let kernel = FakeKernel::default();
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
-        let local = local(peering);
-        let (ask, questions) = mpsc::channel(4);
-        tokio::task::spawn_local(
-            OverlayReconciler::new(kernel.clone(), local, condition, ask, || 0.0).run(receiver),
-        );
+        let (sender, lease_requests) = mpsc::channel(4);
+        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, sender)
+            .with_heartbeat(heartbeat.clone());
+        let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
+        tokio::task::spawn_local(driver.with_heartbeat(heartbeat).run());
         Self {
             kernel,
             updates,
-            questions,
+            lease_requests,
             conditions,
         }
     }
 
-    async fn joined(leases: Vec<Lease>) -> Self {
-        Self::joined_as(PeerMode::Eager, leases).await
+    /// A rig whose kernel holds the overlay with these peers.
+    async fn in_sync(leases: Vec<Lease>) -> Self {
+        Self::in_sync_as(PeerMode::Eager, leases).await
     }
 
-    async fn joined_as(peering: PeerMode, leases: Vec<Lease>) -> Self {
-        let mut rig = Self::start_as(peering);
-        rig.send(PeerUpdate::Joined(membership())).await;
-        rig.send(PeerUpdate::Peers(leases)).await;
-        rig.in_sync().await;
+    async fn in_sync_as(mode: PeerMode, leases: Vec<Lease>) -> Self {
+        let mut rig = Self::start_as(mode, None);
+        rig.join(leases).await;
+        rig.wait_for_sync().await;
         rig
     }
 
-    async fn send(&self, update: PeerUpdate) {
-        self.updates.send(update).await.expect("the runner listens");
+    async fn join(&self, leases: Vec<Lease>) {
+        self.send(PeerUpdate::Joined(membership())).await;
+        self.send(PeerUpdate::Peers(leases)).await;
     }
 
-    async fn in_sync(&mut self) {
+    async fn send(&self, update: PeerUpdate) {
+        self.updates.send(update).await.expect("the slice listens");
+    }
+
+    /// A packet needs the neighbour `address`.
+    fn l3_miss(&self, address: [u8; 4]) {
+        let miss = Miss::L3(Ipv4Addr::from(address));
+        self.kernel.report(KernelEvent::Miss(miss));
+    }
+
+    fn link_changed(&self, name: &str) {
+        let change = KernelChange::Link(name.to_owned());
+        self.kernel.report(KernelEvent::Changed(change));
+    }
+
+    async fn wait_for_sync(&mut self) {
         self.wait_for(|condition| condition.status == ConditionStatus::True)
             .await;
     }
 
-    async fn wait_for(&mut self, wanted: fn(&Condition) -> bool) {
-        let is_met = |table: &Conditions| wanted(table.get(ConditionType::KernelInSync));
-        self.conditions
-            .wait_for(is_met)
-            .await
-            .expect("the reconciler runs");
+    async fn wait_for_failure(&mut self, text: &str) {
+        self.wait_for(|condition| {
+            condition.status == ConditionStatus::False && condition.message.contains(text)
+        })
+        .await;
     }
 
-    /// Lets the runner do all that it can do now.
+    async fn wait_for(&mut self, is_met: impl Fn(&Condition) -> bool) {
+        let is_met = |table: &Conditions| is_met(table.get(ConditionType::KernelInSync));
+        let met = self.conditions.wait_for(is_met).await;
+        met.expect("the driver runs");
+    }
+
+    /// Lets the driver do all that it can do without time passing.
     async fn settle(&self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
     }
-}
-
-fn local(peering: PeerMode) -> OverlaySettings {
-    let external = ExternalInterface {
-        name: "eth0".to_owned(),
-        mac: None,
-        address: Ipv4Addr::new(10, 99, 0, 2),
-        mtu: 1500,
-    };
-    let (alias, idle) = (String::new(), Duration::from_secs(600));
-    OverlaySettings {
-        external,
-        alias,
-        blackhole: false,
-        checksums_in_software: false,
-        peering,
-        idle,
-    }
-}
-
-fn membership() -> Membership {
-    let own = OwnLease {
-        subnet: "10.5.99.0/24".parse().expect("a subnet in a test"),
-        public_ip: Ipv4Addr::new(10, 99, 0, 2),
-        vtep_mac: MacAddr([2, 0, 0, 0, 0, 1]),
-    };
-    let config = network_config::parse(br#"{"Network":"10.5.0.0/16"}"#)
-        .expect("a configuration in a test")
-        .config;
-    Membership { own, config }
 }
 
 fn lease(n: u8) -> Lease {
@@ -134,20 +132,24 @@ fn on_paused_time(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 #[test]
 fn builds_the_overlay_after_the_first_complete_list() {
     on_paused_time(async {
         let rig = Rig::start();
         // A lease may take long; the audit must not take the place of the list.
-        tokio::time::sleep(AUDIT * 2).await;
+        pass(AUDIT * 2).await;
         rig.send(PeerUpdate::Joined(membership())).await;
         rig.settle().await;
         assert_eq!(
             rig.kernel.text(),
             "",
-            "nothing before the list: leftovers may be wanted"
+            "nothing before the list: leftovers may belong to peers"
         );
-        let rig = Rig::joined(vec![lease(40)]).await;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
     });
 }
@@ -155,7 +157,7 @@ fn builds_the_overlay_after_the_first_complete_list() {
 #[test]
 fn follows_leases_that_come_and_go() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![]).await;
+        let rig = Rig::in_sync(vec![]).await;
         rig.send(PeerUpdate::Changes(vec![(
             lease(40).subnet,
             Some(lease(40)),
@@ -171,32 +173,28 @@ fn follows_leases_that_come_and_go() {
 }
 
 #[test]
-fn touches_nothing_after_a_restart_when_all_is_right() {
+fn touches_nothing_when_everything_is_in_place() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        let applied = rig.kernel.world.borrow().applied;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let applied = rig.kernel.shared.borrow().applied;
         rig.send(PeerUpdate::Peers(vec![lease(40)])).await;
-        tokio::time::sleep(AUDIT * 3).await;
-        assert_eq!(rig.kernel.world.borrow().applied, applied);
+        pass(AUDIT * 3).await;
+        assert_eq!(rig.kernel.shared.borrow().applied, applied);
     });
 }
 
 #[test]
-fn tries_again_after_a_failure_until_it_is_done() {
+fn retries_after_a_failure_until_the_kernel_holds_everything() {
     on_paused_time(async {
-        let mut rig = Rig::joined(vec![]).await;
-        rig.kernel.world.borrow_mut().fail_after = Some(1);
+        let mut rig = Rig::in_sync(vec![]).await;
+        rig.kernel.shared.borrow_mut().fail_after = Some(1);
         rig.send(PeerUpdate::Changes(vec![(
             lease(40).subnet,
             Some(lease(40)),
         )]))
         .await;
-        rig.wait_for(|condition| {
-            condition.status == ConditionStatus::False
-                && condition.message.contains("ip neigh replace")
-        })
-        .await;
-        rig.in_sync().await;
+        rig.wait_for_failure("ip neigh replace").await;
+        rig.wait_for_sync().await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
     });
 }
@@ -204,133 +202,72 @@ fn tries_again_after_a_failure_until_it_is_done() {
 #[test]
 fn the_audit_puts_back_what_is_missing() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        rig.kernel.world.borrow_mut().state = crate::overlay::state::OverlayState::default();
-        tokio::time::sleep(AUDIT + Duration::from_secs(1)).await;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        rig.kernel.lose_everything();
+        pass(AUDIT + Duration::from_secs(1)).await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
     });
 }
 
 #[test]
-fn lost_messages_lead_to_a_look_at_once() {
+fn lost_changes_lead_to_a_run_at_once() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        rig.kernel.world.borrow_mut().state.entries.routes.clear();
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        rig.kernel.entries().routes.clear();
         let before = Instant::now();
-        rig.kernel.say(Event::ChangesLost);
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        rig.kernel.report(KernelEvent::ChangesLost);
+        pass(Duration::from_millis(30)).await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
         assert!(before.elapsed() < AUDIT);
     });
 }
 
 #[test]
-fn a_change_by_others_is_put_right_soon_and_our_own_echoes_are_not_looked_at() {
+fn a_change_by_another_program_is_repaired_soon_and_our_own_echoes_start_no_run() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
         let (mac, ip) = (lease(40).vtep_mac, lease(40).public_ip);
-        let observed = rig.kernel.world.borrow().observed;
+        let observed = rig.kernel.shared.borrow().observed;
         rig.kernel
-            .say(Event::Changed(KernelChange::Fdb(mac, Some(ip))));
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        assert_eq!(rig.kernel.world.borrow().observed, observed);
-        rig.kernel.world.borrow_mut().state.entries.fdb.clear();
-        rig.kernel.say(Event::Changed(KernelChange::Fdb(mac, None)));
-        tokio::time::sleep(Duration::from_millis(30)).await;
+            .report(KernelEvent::Changed(KernelChange::Fdb(mac, Some(ip))));
+        pass(Duration::from_millis(30)).await;
+        assert_eq!(rig.kernel.shared.borrow().observed, observed);
+        rig.kernel.entries().fdb.clear();
+        rig.kernel
+            .report(KernelEvent::Changed(KernelChange::Fdb(mac, None)));
+        pass(Duration::from_millis(30)).await;
         assert_eq!(rig.kernel.text(), format!("{DEVICE}{PEER_40}"));
     });
 }
 
 #[test]
-fn an_interface_that_flaps_all_the_time_does_not_keep_us_looking_all_the_time() {
+fn an_interface_that_flaps_all_the_time_takes_only_a_part_of_the_cpu_time() {
     on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        rig.kernel.world.borrow_mut().observing_takes = Duration::from_millis(300);
-        let before = rig.kernel.world.borrow().observed;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        rig.kernel.shared.borrow_mut().observing_takes = Duration::from_millis(300);
+        let before = rig.kernel.shared.borrow().observed;
         for _ in 0..10_000 {
-            rig.kernel
-                .say(Event::Changed(KernelChange::Link("eth0".to_owned())));
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            rig.link_changed("eth0");
+            pass(Duration::from_millis(1)).await;
         }
-        let looks = rig.kernel.world.borrow().observed - before;
+        let runs = rig.kernel.shared.borrow().observed - before;
         assert!(
-            (5..=8).contains(&looks),
-            "{looks} looks in 10 s, each of 0.3 s"
+            (5..=8).contains(&runs),
+            "{runs} runs in 10 s, each of 0.3 s"
         );
     });
 }
 
 #[test]
-fn touches_nothing_on_the_device_of_another_instance() {
+fn a_program_that_keeps_undoing_our_changes_is_throttled() {
     on_paused_time(async {
-        let mut rig = Rig::joined(vec![lease(40)]).await;
-        let alias = "flanneld /other".to_owned();
-        rig.kernel
-            .world
-            .borrow_mut()
-            .state
-            .device
-            .iter_mut()
-            .for_each(|device| device.alias.clone_from(&alias));
-        rig.kernel
-            .say(Event::Changed(KernelChange::Link("flannel.1".to_owned())));
-        rig.wait_for(|condition| {
-            condition.status == ConditionStatus::False && condition.message.contains("/other")
-        })
-        .await;
-        let before = rig.kernel.text();
-        rig.send(PeerUpdate::Changes(vec![
-            (lease(41).subnet, Some(lease(41))),
-            (lease(40).subnet, None),
-        ]))
-        .await;
-        rig.kernel
-            .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 41, 0))));
-        tokio::time::sleep(AUDIT).await;
-        assert_eq!(rig.kernel.text(), before);
-        // When the other one and its device are gone, all that happened meanwhile is made up for.
-        rig.kernel.world.borrow_mut().state = crate::overlay::state::OverlayState::default();
-        rig.in_sync().await;
-        assert!(
-            rig.kernel.text().contains("10.5.41.0/24")
-                && !rig.kernel.text().contains("10.5.40.0/24")
-        );
-    });
-}
-
-#[test]
-fn packets_whose_misses_were_lost_are_looked_for_and_answered() {
-    on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        rig.kernel
-            .world
-            .borrow_mut()
-            .state
-            .entries
-            .neighbours
-            .clear();
-        rig.kernel.world.borrow_mut().unresolved =
-            vec![Ipv4Addr::new(10, 5, 40, 0), Ipv4Addr::new(10, 5, 41, 0)];
-        rig.kernel.say(Event::MissesLost);
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        assert!(
-            rig.kernel
-                .text()
-                .contains("10.5.40.0 lladdr 02:00:00:00:00:28")
-        );
-    });
-}
-
-#[test]
-fn somebody_who_keeps_undoing_us_is_met_slowly() {
-    on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
         let started = Instant::now();
         for _ in 0..100 {
-            rig.kernel.world.borrow_mut().state.entries.routes.clear();
-            rig.kernel.say(Event::ChangesLost);
+            rig.kernel.entries().routes.clear();
+            rig.kernel.report(KernelEvent::ChangesLost);
             while !rig.kernel.text().contains("metric 41") {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                pass(Duration::from_millis(1)).await;
             }
         }
         assert!(
@@ -342,124 +279,9 @@ fn somebody_who_keeps_undoing_us_is_met_slowly() {
 }
 
 #[test]
-fn on_demand_a_neighbour_comes_with_its_first_packet_and_goes_when_it_is_not_used() {
+fn a_new_subnet_of_this_host_moves_the_device_and_keeps_the_peers() {
     on_paused_time(async {
-        let rig = Rig::joined_as(PeerMode::OnDemand, vec![lease(40)]).await;
-        let without =
-            format!("{DEVICE}02:00:00:00:00:28 dst 10.99.0.40\n10.5.0.0/16 metric 0 proto 102\n");
-        assert_eq!(rig.kernel.text(), without);
-        let pods = [Ipv4Addr::new(10, 5, 40, 2), Ipv4Addr::new(10, 5, 40, 3)];
-        pods.iter()
-            .for_each(|pod| rig.kernel.say(Event::Miss(Miss::L3(*pod))));
-        rig.settle().await;
-        let neighbours = || {
-            rig.kernel
-                .world
-                .borrow()
-                .state
-                .entries
-                .neighbours
-                .keys()
-                .copied()
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(neighbours(), pods);
-        // Both have not been used for long, as far as the kernel knows; when in doubt, the first is.
-        let age = |address: Ipv4Addr, untouched| Age {
-            address,
-            used: Duration::from_secs(700),
-            untouched,
-        };
-        rig.kernel.world.borrow_mut().ages = vec![age(pods[0], false), age(pods[1], true)];
-        tokio::time::sleep(Duration::from_secs(70)).await;
-        assert_eq!(neighbours(), [pods[0]]);
-    });
-}
-
-#[test]
-fn on_demand_a_subnet_that_nobody_has_is_asked_for_once_in_a_while() {
-    on_paused_time(async {
-        let mut rig = Rig::joined_as(PeerMode::OnDemand, vec![lease(40)]).await;
-        for last in 1..200 {
-            rig.kernel
-                .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 77, last))));
-        }
-        rig.settle().await;
-        assert_eq!(
-            rig.questions
-                .try_recv()
-                .map(|subnet| subnet.to_string())
-                .as_deref(),
-            Ok("10.5.77.0/24")
-        );
-        assert!(rig.questions.try_recv().is_err());
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        rig.kernel
-            .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 77, 1))));
-        rig.settle().await;
-        assert!(rig.questions.try_recv().is_ok());
-    });
-}
-
-#[test]
-fn a_scan_of_addresses_that_nobody_has_does_not_fill_the_table() {
-    on_paused_time(async {
-        let rig = Rig::joined_as(PeerMode::OnDemand, vec![lease(40)]).await;
-        let applied = rig.kernel.world.borrow().applied;
-        for n in 0..1000u16 {
-            let [high, low] = n.to_be_bytes();
-            rig.kernel
-                .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 50 + high, low))));
-        }
-        for _ in 0..1000 {
-            rig.kernel
-                .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 50, 0))));
-        }
-        for _ in 0..30 {
-            rig.settle().await;
-        }
-        assert_eq!(
-            rig.kernel.world.borrow().applied - applied,
-            1000 - 256,
-            "the first ones keep their place"
-        );
-    });
-}
-
-#[test]
-fn answers_misses_also_in_the_middle_of_much_work() {
-    on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
-        rig.kernel
-            .world
-            .borrow_mut()
-            .state
-            .entries
-            .neighbours
-            .clear();
-        rig.kernel
-            .say(Event::Miss(Miss::L3(Ipv4Addr::new(10, 5, 40, 0))));
-        rig.send(PeerUpdate::Changes(
-            (41..=90)
-                .map(|n| (lease(n).subnet, Some(lease(n))))
-                .collect(),
-        ))
-        .await;
-        rig.settle().await;
-        assert!(
-            rig.kernel
-                .text()
-                .contains("10.5.40.0 lladdr 02:00:00:00:00:28"),
-            "{}",
-            rig.kernel.text()
-        );
-    });
-}
-
-#[test]
-fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
-    on_paused_time(async {
-        let rig = Rig::joined(vec![lease(40)]).await;
+        let rig = Rig::in_sync(vec![lease(40)]).await;
         let mut moved = membership();
         moved.own.subnet = "10.5.7.0/24".parse().expect("a subnet in a test");
         rig.send(PeerUpdate::Joined(moved)).await;
@@ -473,27 +295,38 @@ fn a_new_subnet_of_ours_moves_the_device_and_keeps_the_peers() {
 }
 
 #[test]
-fn its_heart_beats_also_while_nothing_happens_and_not_after_its_end() {
+fn the_heart_beats_while_nothing_happens_and_stops_with_the_loop() {
     on_paused_time(async {
-        let (updates, receiver) = mpsc::channel(8);
-        let (condition, _) = ConditionWriter::for_test(ConditionType::KernelInSync);
-        let (ask, _questions) = mpsc::channel(4);
-        let (heart, mut beats) = watch::channel(());
-        let every = Duration::from_secs(5);
-        let runner = OverlayReconciler::new(
-            FakeKernel::default(),
-            local(PeerMode::Eager),
-            condition,
-            ask,
-            || 0.0,
-        );
-        tokio::task::spawn_local(runner.with_heart(heart, every).run(receiver));
+        let (sender, mut beats) = watch::channel(());
+        let interval = Duration::from_secs(5);
+        let rig = Rig::start_as(PeerMode::Eager, Some(Heartbeat::new(sender, interval)));
         for _ in 0..20 {
-            let beat =
-                tokio::time::timeout(every + Duration::from_millis(1), beats.changed()).await;
-            assert!(matches!(beat, Ok(Ok(()))), "{beat:?}");
+            let beat = tokio::time::timeout(interval + Duration::from_millis(1), beats.changed());
+            assert!(matches!(beat.await, Ok(Ok(()))));
         }
-        drop(updates);
+        drop(rig.updates);
         while beats.changed().await.is_ok() {}
+    });
+}
+
+#[test]
+fn the_heart_beats_between_the_chunks_of_a_large_change() {
+    on_paused_time(async {
+        let (sender, mut beats) = watch::channel(());
+        let heartbeat = Heartbeat::new(sender, Duration::from_secs(5));
+        let mut rig = Rig::start_as(PeerMode::Eager, Some(heartbeat));
+        rig.join(Vec::new()).await;
+        rig.wait_for_sync().await;
+        rig.settle().await;
+        beats.mark_unchanged();
+        let changes = (0..200).map(|n| (lease(n).subnet, Some(lease(n))));
+        rig.send(PeerUpdate::Changes(changes.collect())).await;
+        let mut counted = 0;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+            counted += u8::from(beats.has_changed().expect("the loop runs"));
+            beats.mark_unchanged();
+        }
+        assert!(counted >= 3, "{counted} beats for 600 operations");
     });
 }

@@ -15,7 +15,7 @@ use netlink_packet_route::neighbour::{
 
 use crate::adapters::netlink::decode::mac;
 use crate::model::addr::MacAddr;
-use crate::overlay::port::{Age, KernelChange, Miss};
+use crate::overlay::port::{KernelChange, Miss, NeighbourUse};
 
 /// `USER_HZ`: the unit of the times in `struct nda_cacheinfo`.
 const CLOCK_TICK: Duration = Duration::from_millis(10);
@@ -45,14 +45,17 @@ pub(in crate::adapters::netlink) fn permanent(
 }
 
 /// Reads how long an IPv4 neighbour of the device has not been used.
-pub(in crate::adapters::netlink) fn age(message: &NeighbourMessage, device: u32) -> Option<Age> {
+pub(in crate::adapters::netlink) fn age(
+    message: &NeighbourMessage,
+    device: u32,
+) -> Option<NeighbourUse> {
     if message.header.ifindex != device {
         return None;
     }
-    Some(Age {
+    Some(NeighbourUse {
         address: destination(message)?,
         used: CLOCK_TICK * message.attributes.iter().find_map(ticks_since_use)?,
-        untouched: message.header.state == NeighbourState::Stale,
+        stale: message.header.state == NeighbourState::Stale,
     })
 }
 

@@ -14,7 +14,7 @@ use netlink_packet_route::route::{
 
 use crate::model::addr::covers;
 use crate::overlay::port::KernelChange;
-use crate::overlay::state::{Hop, PROTOCOL, RouteKey};
+use crate::overlay::state::{NextHop, PROTOCOL, RouteKey};
 
 /// Reads a route that is ours: one that [`on_device`] reads, to a destination inside the overlay network. Routes to other
 /// destinations belong to other programs.
@@ -22,7 +22,7 @@ pub(in crate::adapters::netlink) fn ours(
     message: &RouteMessage,
     device: u32,
     network: Ipv4Network,
-) -> Option<(RouteKey, Hop)> {
+) -> Option<(RouteKey, NextHop)> {
     on_device(message, device).filter(|(key, _)| covers(network, key.destination))
 }
 
@@ -45,7 +45,7 @@ pub(super) fn change(message: &RouteMessage, device: u32, exists: bool) -> Optio
 
 /// Reads a route of the main table through the device, or a blackhole route with our protocol number. Routes that the
 /// kernel makes for addresses (`proto kernel`) come and go with these.
-pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey, Hop)> {
+pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey, NextHop)> {
     let header = &message.header;
     if header.protocol == RouteProtocol::Kernel {
         return None;
@@ -56,9 +56,9 @@ pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey
     }
     let hop = match header.kind {
         RouteType::Unicast if route.interface == Some(device) => {
-            route.gateway.map_or(Hop::Link, Hop::Vtep)
+            route.gateway.map_or(NextHop::Link, NextHop::Vtep)
         }
-        RouteType::BlackHole if u8::from(header.protocol) == PROTOCOL => Hop::Blackhole,
+        RouteType::BlackHole if u8::from(header.protocol) == PROTOCOL => NextHop::Blackhole,
         _ => return None,
     };
     let key = RouteKey {

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::host::checks::Vxlan;
 use crate::model::addr::Vni;
-use crate::overlay::port::Age;
-use crate::overlay::state::{Device, Hop, RouteKey};
+use crate::overlay::port::NeighbourUse;
+use crate::overlay::state::{Device, NextHop, RouteKey};
 
 const DEVICE: u32 = 4;
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x40]);
@@ -271,12 +271,12 @@ fn neighbours_of_ipv6_are_none() {
 
 #[test]
 fn reads_how_long_a_neighbour_has_not_been_used() {
-    let check = |state: u8, untouched| {
+    let check = |state: u8, stale| {
         let message = neighbour_message(&with(NEIGHBOUR, &[(STATE, state)]));
-        let expected = Age {
+        let expected = NeighbourUse {
             address: Ipv4Addr::new(10, 5, 40, 0),
             used: Duration::from_secs(3),
-            untouched,
+            stale,
         };
         assert_eq!(neighbour::age(&message, DEVICE), Some(expected));
         assert_eq!(neighbour::age(&message, 3), None);
@@ -303,7 +303,7 @@ fn routes_come_and_go() {
         metric: 41,
         protocol: 0x66,
     };
-    let hop = Hop::Vtep(Ipv4Addr::new(10, 5, 40, 0));
+    let hop = NextHop::Vtep(Ipv4Addr::new(10, 5, 40, 0));
     check_change(&bytes(ROUTE), Some(KernelChange::Route(key, Some(hop))));
     let deleted = with(ROUTE, &[(TYPE, RTM_DELROUTE)]);
     check_change(&deleted, Some(KernelChange::Route(key, None)));
@@ -319,7 +319,7 @@ fn a_route_without_gateway_leads_to_the_link() {
     };
     check_change(
         &bytes(&route),
-        Some(KernelChange::Route(key, Some(Hop::Link))),
+        Some(KernelChange::Route(key, Some(NextHop::Link))),
     );
 }
 
@@ -331,7 +331,7 @@ fn blackhole_routes_are_ours_by_their_protocol_number() {
         metric: u32::MAX,
         protocol: 0x66,
     };
-    let expected = KernelChange::Route(key, Some(Hop::Blackhole));
+    let expected = KernelChange::Route(key, Some(NextHop::Blackhole));
     check_change(&bytes(BLACKHOLE), Some(expected));
     check_change(&with(BLACKHOLE, &[(ROUTE_PROTOCOL, BOOT)]), None);
 }

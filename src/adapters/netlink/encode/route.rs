@@ -5,30 +5,30 @@ use std::net::Ipv4Addr;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol, RouteScope, RouteType};
 use rtnetlink::RouteMessageBuilder;
 
-use crate::overlay::state::{Hop, RouteKey};
+use crate::overlay::state::{NextHop, RouteKey};
 
 /// A route in the main table.
-pub(super) fn new(device: u32, key: &RouteKey, hop: Hop) -> RouteMessage {
+pub(super) fn new(device: u32, key: &RouteKey, hop: NextHop) -> RouteMessage {
     let builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(key.destination.ip(), key.destination.prefix())
         .priority(key.metric)
         .protocol(RouteProtocol::from(key.protocol));
     match hop {
-        Hop::Vtep(via) => builder
+        NextHop::Vtep(via) => builder
             .gateway(via)
             .output_interface(device)
             .onlink()
             .build(),
-        Hop::Link => builder
+        NextHop::Link => builder
             .output_interface(device)
             .scope(RouteScope::Link)
             .build(),
-        Hop::Blackhole => builder.kind(RouteType::BlackHole).build(),
+        NextHop::Blackhole => builder.kind(RouteType::BlackHole).build(),
     }
 }
 
 /// A route to delete. `RT_SCOPE_NOWHERE` matches a route of any scope.
-pub(super) fn existing(device: u32, key: &RouteKey, hop: Hop) -> RouteMessage {
+pub(super) fn existing(device: u32, key: &RouteKey, hop: NextHop) -> RouteMessage {
     let mut message = new(device, key, hop);
     message.header.scope = RouteScope::NoWhere;
     message

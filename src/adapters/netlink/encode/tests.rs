@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::model::addr::{MacAddr, Vni};
-use crate::overlay::state::{Device, Hop, PROTOCOL, RouteKey, Sysctl};
+use crate::overlay::state::{Device, NextHop, PROTOCOL, RouteKey, Sysctl};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x40]);
 const PUBLIC_IP: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
@@ -198,7 +198,7 @@ fn neighbours_are_permanent_and_carry_our_protocol_number() {
 #[test]
 fn a_stale_neighbour_is_safe_from_the_clean_up_of_the_table() {
     check(
-        Op::DoubtNeighbour(VTEP, MAC),
+        Op::TestNeighbour(VTEP, MAC),
         "RTM_NEWNEIGH NLM_F_REQUEST NLM_F_ACK NLM_F_REPLACE NLM_F_CREATE
          AF_INET index 7 state NUD_STALE flags NTF_EXT_LEARNED
          NDA_DST 10.5.40.0
@@ -210,7 +210,7 @@ fn a_stale_neighbour_is_safe_from_the_clean_up_of_the_table() {
 #[test]
 fn routes_carry_metric_and_protocol_number() {
     check(
-        Op::PutRoute(key(), Hop::Vtep(VTEP)),
+        Op::PutRoute(key(), NextHop::Vtep(VTEP)),
         "RTM_NEWROUTE NLM_F_REQUEST NLM_F_ACK NLM_F_REPLACE NLM_F_CREATE
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_UNIVERSE RTN_UNICAST flags RTNH_F_ONLINK
          RTA_DST 10.5.40.0
@@ -219,7 +219,7 @@ fn routes_carry_metric_and_protocol_number() {
          RTA_OIF 7",
     );
     check(
-        Op::PutRoute(key(), Hop::Link),
+        Op::PutRoute(key(), NextHop::Link),
         "RTM_NEWROUTE NLM_F_REQUEST NLM_F_ACK NLM_F_REPLACE NLM_F_CREATE
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_LINK RTN_UNICAST flags none
          RTA_DST 10.5.40.0
@@ -227,7 +227,7 @@ fn routes_carry_metric_and_protocol_number() {
          RTA_OIF 7",
     );
     check(
-        Op::PutRoute(key(), Hop::Blackhole),
+        Op::PutRoute(key(), NextHop::Blackhole),
         "RTM_NEWROUTE NLM_F_REQUEST NLM_F_ACK NLM_F_REPLACE NLM_F_CREATE
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_UNIVERSE RTN_BLACKHOLE flags none
          RTA_DST 10.5.40.0
@@ -238,7 +238,7 @@ fn routes_carry_metric_and_protocol_number() {
 #[test]
 fn a_route_is_deleted_whatever_its_scope() {
     check(
-        Op::DelRoute(key(), Hop::Vtep(VTEP)),
+        Op::DelRoute(key(), NextHop::Vtep(VTEP)),
         "RTM_DELROUTE NLM_F_REQUEST NLM_F_ACK
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_NOWHERE RTN_UNICAST flags RTNH_F_ONLINK
          RTA_DST 10.5.40.0
@@ -247,7 +247,7 @@ fn a_route_is_deleted_whatever_its_scope() {
          RTA_OIF 7",
     );
     check(
-        Op::DelRoute(key(), Hop::Link),
+        Op::DelRoute(key(), NextHop::Link),
         "RTM_DELROUTE NLM_F_REQUEST NLM_F_ACK
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_NOWHERE RTN_UNICAST flags none
          RTA_DST 10.5.40.0
@@ -255,7 +255,7 @@ fn a_route_is_deleted_whatever_its_scope() {
          RTA_OIF 7",
     );
     check(
-        Op::DelRoute(key(), Hop::Blackhole),
+        Op::DelRoute(key(), NextHop::Blackhole),
         "RTM_DELROUTE NLM_F_REQUEST NLM_F_ACK
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_NOWHERE RTN_BLACKHOLE flags none
          RTA_DST 10.5.40.0

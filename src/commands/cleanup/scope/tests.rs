@@ -187,14 +187,17 @@ fn removes_the_device_and_only_our_blackhole_routes() {
         protocol: 102,
     };
     let routes = BTreeMap::from([
-        (key("10.5.99.0/24"), Hop::Blackhole),
-        (key("10.6.99.0/24"), Hop::Blackhole),
-        (key("10.5.40.0/24"), Hop::Vtep(Ipv4Addr::new(10, 5, 40, 0))),
+        (key("10.5.99.0/24"), NextHop::Blackhole),
+        (key("10.6.99.0/24"), NextHop::Blackhole),
+        (
+            key("10.5.40.0/24"),
+            NextHop::Vtep(Ipv4Addr::new(10, 5, 40, 0)),
+        ),
     ]);
     assert_eq!(
         device_ops(&routes, Some(network)),
         [
-            Op::DelRoute(key("10.5.99.0/24"), Hop::Blackhole),
+            Op::DelRoute(key("10.5.99.0/24"), NextHop::Blackhole),
             Op::DeleteDevice
         ]
     );

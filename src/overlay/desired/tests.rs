@@ -1,10 +1,20 @@
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::model::addr::MacAddr;
+use crate::model::external_interface::ExternalInterface;
 use crate::model::lease::OwnLease;
 use crate::model::network_config;
 use crate::overlay::fake::{apply, render};
-use proptest::prelude::*;
+use crate::overlay::misses::{answer, unknown_subnet};
+use crate::overlay::plan::plan;
+use crate::overlay::port::Miss;
 
-fn membership() -> Membership {
+pub(in crate::overlay) fn membership() -> Membership {
     let own = OwnLease {
         subnet: "10.5.99.0/24".parse().expect("a subnet in a test"),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
@@ -16,7 +26,7 @@ fn membership() -> Membership {
     Membership { own, config }
 }
 
-fn local() -> OverlaySettings {
+pub(in crate::overlay) fn settings(peer_mode: PeerMode) -> OverlaySettings {
     let external = ExternalInterface {
         name: "eth0".to_owned(),
         mac: None,
@@ -24,17 +34,25 @@ fn local() -> OverlaySettings {
         mtu: 1500,
     };
     OverlaySettings {
-        checksums_in_software: false,
         external,
         alias: "flanneld".to_owned(),
         blackhole: false,
-        peering: PeerMode::Eager,
-        idle: Duration::from_secs(600),
+        tx_checksum_in_software: false,
+        peer_mode,
+        on_demand_idle: Duration::from_secs(600),
     }
 }
 
-fn overlay() -> Overlay {
-    Overlay::new(&membership(), &local())
+fn eager() -> OverlaySettings {
+    settings(PeerMode::Eager)
+}
+
+fn overlay() -> DesiredOverlay {
+    DesiredOverlay::new(&membership(), &eager())
+}
+
+fn overlay_with(settings: &OverlaySettings) -> DesiredOverlay {
+    DesiredOverlay::new(&membership(), settings)
 }
 
 fn lease(subnet: u8, mac: u8, host: u8, revision: i64) -> Lease {
@@ -58,57 +76,42 @@ fn commands(ops: &[Op]) -> Vec<String> {
 }
 
 #[test]
-fn checksums_are_left_alone_unless_the_operator_wants_them_made_here() {
-    let keep = Overlay::new(&membership(), &local()).desired();
-    let off = Overlay::new(
-        &membership(),
-        &OverlaySettings {
-            checksums_in_software: true,
-            ..local()
-        },
-    )
-    .desired();
-    let op = plan::Op::SetTxChecksum(false);
-    let on = OverlayState {
-        tx_checksum: Some(true),
+fn checksum_offload_is_turned_off_only_when_the_operator_asks_for_it() {
+    let keep = overlay().state();
+    let off = overlay_with(&OverlaySettings {
+        tx_checksum_in_software: true,
+        ..eager()
+    })
+    .state();
+    let op = Op::SetTxChecksum(false);
+    let observed = |on| OverlayState {
+        tx_checksum: Some(on),
         ..keep.clone()
     };
-    assert!(plan::plan(&keep, &on).is_empty());
-    assert_eq!(plan::plan(&off, &on), std::slice::from_ref(&op));
+    assert!(plan(&keep, &observed(true)).is_empty());
+    assert_eq!(plan(&off, &observed(true)), std::slice::from_ref(&op));
+    assert!(plan(&off, &observed(false)).is_empty());
     assert!(
-        plan::plan(
-            &off,
-            &OverlayState {
-                tx_checksum: Some(false),
-                ..keep
-            },
-        )
-        .is_empty()
-    );
-    assert!(
-        plan::plan(&off, &OverlayState::default()).contains(&op),
-        "on a device that is made again"
+        plan(&off, &OverlayState::default()).contains(&op),
+        "on a new device"
     );
 }
 
 #[test]
-fn wants_the_device_of_the_contract() {
+fn the_device_has_the_lease_and_the_configuration_of_the_network() {
     assert_eq!(
-        render(&overlay().desired()),
+        render(&overlay().state()),
         "flannel.1 02:00:00:00:00:01 id 1 local 10.99.0.2 dev eth0 mtu 1450 up\ninet 10.5.99.0/32\n"
     );
 }
 
 #[test]
-fn drops_packets_to_unused_addresses_of_ours_when_asked_to() {
-    let overlay = Overlay::new(
-        &membership(),
-        &OverlaySettings {
-            blackhole: true,
-            ..local()
-        },
-    );
-    assert!(render(&overlay.desired()).ends_with("blackhole 10.5.99.0/24\n"));
+fn a_blackhole_route_drops_packets_to_unused_addresses_of_ours() {
+    let overlay = overlay_with(&OverlaySettings {
+        blackhole: true,
+        ..eager()
+    });
+    assert!(render(&overlay.state()).ends_with("blackhole 10.5.99.0/24\n"));
 }
 
 #[test]
@@ -143,51 +146,28 @@ fn of_two_leases_with_one_mac_the_later_wins_in_any_order() {
 
 #[test]
 fn does_not_take_the_device_of_another_instance() {
-    let ours = Overlay::new(
-        &membership(),
-        &OverlaySettings {
-            alias: "flanneld /blue".to_owned(),
-            ..local()
-        },
-    );
-    let alias = |alias: &str| Device {
-        alias: alias.to_owned(),
-        ..ours.desired().device.expect("a device")
+    let ours = overlay_with(&OverlaySettings {
+        alias: "flanneld /blue".to_owned(),
+        ..eager()
+    });
+    let refused = |alias: &str| {
+        let mut observed = ours.state();
+        if let Some(device) = &mut observed.device {
+            device.alias = alias.to_owned();
+        }
+        let refused = ours.refuse_foreign(observed).err();
+        refused.map(|error| error.to_string())
     };
     assert_eq!(
-        ours.other_owner(&alias("flanneld /red")).as_deref(),
-        Some("flanneld /red")
+        refused("flanneld /red").as_deref(),
+        Some(
+            "device \"flannel.1\" belongs to \"flanneld /red\"; give each network on a host a VNI of its own, \
+             or remove the device if that instance is gone"
+        )
     );
-    assert_eq!(ours.other_owner(&alias("flanneld /blue")), None);
-    assert_eq!(ours.other_owner(&alias("")), None);
-}
-
-#[test]
-fn names_the_leases_that_claim_the_same() {
-    let mut overlay = overlay();
-    let mut wide = lease(40, 0x43, 6, 9);
-    wide.subnet = "10.5.40.0/23".parse().expect("a subnet in a test");
-    overlay.replace_peers(vec![
-        lease(40, 0x40, 3, 5),
-        lease(41, 0x40, 4, 6),
-        lease(42, 0x42, 3, 7),
-        wide,
-    ]);
-    let subnets: Vec<Ipv4Network> = overlay.peers().subnets().collect();
-    assert_eq!(
-        overlay.conflicts(&subnets),
-        [
-            "10.5.40.0/23 and 10.5.40.0/24 claim the same addresses",
-            "10.5.40.0/23 and 10.5.41.0/24 claim the same addresses",
-            "10.5.40.0/24 and 10.5.41.0/24 claim the same VtepMAC",
-            "10.5.40.0/24 and 10.5.42.0/24 claim the same PublicIP",
-        ]
-    );
-    assert_eq!(
-        overlay.conflicts(&subnets[3..]).len(),
-        1,
-        "the last one's only"
-    );
+    assert_eq!(refused("flanneld /blue"), None);
+    assert_eq!(refused(""), None);
+    assert!(ours.refuse_foreign(OverlayState::default()).is_ok());
 }
 
 #[test]
@@ -201,7 +181,7 @@ fn writing_the_same_lease_again_does_nothing() {
 }
 
 #[test]
-fn a_complete_list_removes_who_is_not_in_it() {
+fn a_complete_list_removes_the_peers_that_are_not_in_it() {
     let mut overlay = overlay();
     overlay.replace_peers(vec![lease(40, 0x40, 3, 1), lease(41, 0x41, 4, 1)]);
     let ops = overlay.replace_peers(vec![lease(41, 0x41, 5, 2)]);
@@ -221,20 +201,26 @@ fn answers_a_miss_with_the_fdb_entry_first() {
     let mut overlay = overlay();
     overlay.replace_peers(vec![lease(40, 0x40, 3, 1)]);
     assert_eq!(
-        commands(&overlay.answer(Miss::L3(Ipv4Addr::new(10, 5, 40, 0)))),
+        commands(&answer(
+            overlay.peers_mut(),
+            Miss::L3(Ipv4Addr::new(10, 5, 40, 0))
+        )),
         [
             "bridge fdb replace 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self permanent",
             "ip neigh replace 10.5.40.0 lladdr 02:00:00:00:00:40 dev flannel.1 nud permanent",
         ]
     );
     assert_eq!(
-        commands(&overlay.answer(Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40])))),
+        commands(&answer(
+            overlay.peers_mut(),
+            Miss::L2(MacAddr([2, 0, 0, 0, 0, 0x40]))
+        )),
         ["bridge fdb replace 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self permanent"]
     );
 }
 
 #[test]
-fn does_not_answer_for_strangers() {
+fn does_not_answer_for_addresses_that_no_peer_has() {
     let mut overlay = overlay();
     overlay.replace_peers(vec![lease(40, 0x40, 3, 1)]);
     for miss in [
@@ -242,8 +228,15 @@ fn does_not_answer_for_strangers() {
         Miss::L3(Ipv4Addr::new(8, 8, 8, 8)),
         Miss::L2(MacAddr([0xff; 6])),
     ] {
-        assert_eq!(overlay.answer(miss), Vec::new(), "{miss:?}");
+        assert_eq!(answer(overlay.peers_mut(), miss), Vec::new(), "{miss:?}");
     }
+}
+
+#[test]
+fn etcd_is_asked_only_for_subnets_of_the_network() {
+    let subnet = |address: [u8; 4]| unknown_subnet(&overlay(), address.into());
+    assert_eq!(subnet([10, 5, 77, 3]), "10.5.77.0/24".parse().ok());
+    assert_eq!(subnet([8, 8, 8, 8]), None);
 }
 
 #[test]
@@ -251,7 +244,7 @@ fn each_route_has_a_metric_of_its_own() {
     let mut overlay = overlay();
     overlay.replace_peers((0..=98).map(|n| lease(n, n, 3, 1)).collect());
     let metrics: BTreeSet<u32> = overlay
-        .desired()
+        .state()
         .entries
         .routes
         .keys()
@@ -267,16 +260,16 @@ fn any_change() -> impl Strategy<Value = (Ipv4Network, Option<Lease>)> {
 }
 
 proptest! {
-    /// Following changes one batch after the other leads where a look at everything would lead.
+    /// Applying changes one batch after the other leads to the same state as installing everything.
     #[test]
     fn small_steps_and_a_big_one_lead_to_the_same(batches in prop::collection::vec(prop::collection::vec(any_change(), 1..5), 1..8)) {
         let mut overlay = overlay();
-        let mut kernel = overlay.desired();
+        let mut kernel = overlay.state();
         for batch in batches {
             for op in overlay.change_peers(batch) {
                 apply(&mut kernel, &op).expect("the device is there");
             }
-            prop_assert_eq!(&kernel, &overlay.desired());
+            prop_assert_eq!(&kernel, &overlay.state());
         }
     }
 }
