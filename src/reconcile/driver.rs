@@ -33,6 +33,14 @@ impl Heartbeat {
     }
 }
 
+/// The operations that a run tried. Only the first is ever shown: 180,000 texts would cost more than their operations.
+#[derive(Debug, Default)]
+struct Tried {
+    operations: usize,
+    /// The first operation, as a command.
+    first: String,
+}
+
 /// Drives one slice.
 pub(crate) struct Driver<S> {
     slice: S,
@@ -130,11 +138,11 @@ impl<S: Slice> Driver<S> {
     /// Brings the slice to its desired state, and reads back whether it is there.
     async fn reconcile(&mut self) {
         let started = self.now();
-        let mut commands = Vec::new();
-        let outcome = self.try_reconcile(&mut commands).await;
+        let mut tried = Tried::default();
+        let outcome = self.try_reconcile(&mut tried).await;
         let run = Run {
             started,
-            operations: commands.len(),
+            operations: tried.operations,
             result: if outcome.is_ok() {
                 RunResult::InSync
             } else {
@@ -142,22 +150,22 @@ impl<S: Slice> Driver<S> {
             },
         };
         let logged = self.schedule.finished(run, self.now(), (self.random)());
-        self.log_repair(logged, &commands);
+        self.log_repair(logged, &tried);
         match outcome {
             Ok(()) => self.succeeded(logged),
             Err(reason) => self.log_failure(reason),
         }
     }
 
-    /// `commands` is filled with the operations that were tried.
-    async fn try_reconcile(&mut self, commands: &mut Vec<String>) -> Result<(), String> {
+    async fn try_reconcile(&mut self, tried: &mut Tried) -> Result<(), String> {
         let ops = self.slice.plan().await?;
         let Some(first) = ops.first() else {
             return Ok(());
         };
-        // Only the first is ever shown: 180,000 texts would cost more than their operations.
-        commands.push(self.slice.command(first));
-        commands.resize_with(ops.len(), String::new);
+        *tried = Tried {
+            operations: ops.len(),
+            first: self.slice.command(first),
+        };
         let failed = self.slice.apply(&ops).await;
         let left = self.slice.plan().await?;
         match (left.first(), failed.first()) {
@@ -170,11 +178,12 @@ impl<S: Slice> Driver<S> {
         }
     }
 
-    fn log_repair(&self, decision: LogDecision, commands: &[String]) {
-        let Some(first) = commands.first() else {
+    fn log_repair(&self, decision: LogDecision, tried: &Tried) {
+        let Tried { operations, first } = tried;
+        if *operations == 0 {
             return;
-        };
-        let (slice, operations) = (self.name, commands.len());
+        }
+        let slice = self.name;
         match decision {
             LogDecision::Repair => info!(
                 slice,
