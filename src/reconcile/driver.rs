@@ -33,12 +33,19 @@ impl Heartbeat {
     }
 }
 
-/// The operations that a run tried. Only the first is ever shown: 180,000 texts would cost more than their operations.
+/// The operations that one run tried.
 #[derive(Debug, Default)]
 struct Tried {
+    /// The first of them, as a command. Only this one is ever shown: 180,000 texts would cost more than their operations.
+    first: Option<String>,
     operations: usize,
-    /// The first operation, as a command.
-    first: String,
+}
+
+impl Tried {
+    fn add(&mut self, operations: usize, first: impl FnOnce() -> String) {
+        self.first.get_or_insert_with(first);
+        self.operations += operations;
+    }
 }
 
 /// Drives one slice.
@@ -140,17 +147,23 @@ impl<S: Slice> Driver<S> {
         let started = self.now();
         let mut tried = Tried::default();
         let outcome = self.try_reconcile(&mut tried).await;
+        if outcome.is_ok() && self.slice.has_chosen_anew() {
+            self.schedule.chosen_anew();
+        }
+        let result = if outcome.is_ok() {
+            RunResult::InSync
+        } else {
+            RunResult::Failed
+        };
         let run = Run {
             started,
-            operations: tried.operations,
-            result: if outcome.is_ok() {
-                RunResult::InSync
-            } else {
-                RunResult::Failed
-            },
+            operations: tried
+                .operations
+                .saturating_sub(self.slice.optional_failures()),
+            result,
         };
         let logged = self.schedule.finished(run, self.now(), (self.random)());
-        self.log_repair(logged, &tried);
+        self.log_repair(logged, result, &tried);
         match outcome {
             Ok(()) => self.succeeded(logged),
             Err(reason) => self.log_failure(reason),
@@ -158,38 +171,39 @@ impl<S: Slice> Driver<S> {
     }
 
     async fn try_reconcile(&mut self, tried: &mut Tried) -> Result<(), String> {
-        let ops = self.slice.plan().await?;
-        let Some(first) = ops.first() else {
-            return Ok(());
-        };
-        *tried = Tried {
-            operations: ops.len(),
-            first: self.slice.command(first),
-        };
-        let failed = self.slice.apply(&ops).await;
-        let left = self.slice.plan().await?;
-        match (left.first(), failed.first()) {
-            (None, _) => Ok(()),
-            (Some(_), Some(failed)) => Err(failed.to_string()),
-            (Some(left), None) => Err(format!(
+        let mut ops = self.slice.plan().await?;
+        for _ in 0..self.slice.max_rounds() {
+            let Some(first) = ops.first() else {
+                return Ok(());
+            };
+            tried.add(ops.len(), || self.slice.command(first));
+            let failed = self.slice.apply(&ops).await;
+            ops = self.slice.plan().await?;
+            if let (false, Some(failed)) = (ops.is_empty(), failed.first()) {
+                return Err(failed.to_string());
+            }
+        }
+        match ops.first() {
+            None => Ok(()),
+            Some(left) => Err(format!(
                 "still to do after all operations succeeded: \"{}\"",
                 self.slice.command(left)
             )),
         }
     }
 
-    fn log_repair(&self, decision: LogDecision, tried: &Tried) {
-        let Tried { operations, first } = tried;
-        if *operations == 0 {
+    fn log_repair(&self, decision: LogDecision, result: RunResult, tried: &Tried) {
+        let Tried { first, operations } = tried;
+        let Some(first) = first else {
             return;
-        }
+        };
         let slice = self.name;
         match decision {
-            LogDecision::Repair => info!(
+            LogDecision::Repair if result == RunResult::InSync => info!(
                 slice,
                 operations, first, "repaired a change by another program"
             ),
-            LogDecision::Installed | LogDecision::Debug => {
+            LogDecision::Repair | LogDecision::Installed | LogDecision::Debug => {
                 debug!(slice, operations, first, "applied operations")
             }
             LogDecision::Throttled => warn!(
@@ -202,6 +216,9 @@ impl<S: Slice> Driver<S> {
     }
 
     fn succeeded(&mut self, logged: LogDecision) {
+        if let Some(delay) = self.slice.recheck_after() {
+            self.schedule.recheck(self.now(), delay);
+        }
         self.condition.set_true();
         if self.failure.take().is_some() || logged == LogDecision::Installed {
             self.slice.log_in_sync();

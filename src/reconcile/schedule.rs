@@ -141,16 +141,26 @@ impl Schedule {
         self.state = State::Due { at: now };
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the rules move to this loop next")
-    )]
-    /// Asks for one more run after `delay`, unless an earlier one is due.
+    /// Records that the run that ends now installed another state, which the slice chose by what it observed.
+    pub(crate) const fn chosen_anew(&mut self) {
+        self.progress = Progress::Installing;
+    }
+
+    /// Asks for one more run after `delay`, unless an earlier one is due. An audit does not count: it may be skipped.
     pub(crate) fn recheck(&mut self, now: Duration, delay: Duration) {
         let at = now + delay;
-        if self.due().is_none_or(|due| due > at) {
-            self.state = State::Due { at };
-        }
+        self.state = match self.state {
+            State::Idle { audit_at } => State::Due {
+                at: audit_at.map_or(at, |audit| audit.min(at)),
+            },
+            State::Due { .. } | State::Throttled { .. } | State::BackingOff { .. } => {
+                if self.due().is_none_or(|due| due > at) {
+                    State::Due { at }
+                } else {
+                    self.state
+                }
+            }
+        };
     }
 
     /// Puts off an audit that the slice does not need now.

@@ -1,5 +1,7 @@
 //! What a slice of state gives to the loop that drives it: a wait for input, a plan, and a way to apply it.
 
+use std::time::Duration;
+
 /// What an input means for the slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -58,6 +60,29 @@ pub(crate) trait Slice {
     /// Whether an audit would find out anything that events do not tell.
     fn needs_audit(&self) -> bool {
         true
+    }
+
+    /// How many plans one run may apply before what is still to do counts as a failure. More than one suits state that
+    /// other programs change at the same moment as a rule.
+    fn max_rounds(&self) -> usize {
+        1
+    }
+
+    /// Returns how many operations of this run failed although the state is in sync without them. They are not among those
+    /// that `apply` returns, and count as no repair.
+    fn optional_failures(&self) -> usize {
+        0
+    }
+
+    /// Whether the state in place is another one than was logged last although no input said so: the slice chose anew by
+    /// what it observed. Then the run was an installation and no repair.
+    fn has_chosen_anew(&self) -> bool {
+        false
+    }
+
+    /// Returns the time after which to run once more although the slice is in sync. Called after each successful run.
+    fn recheck_after(&mut self) -> Option<Duration> {
+        None
     }
 
     /// Logs, in one line, that the desired state is in place for the first time, or again after a failure.

@@ -34,6 +34,13 @@ struct World {
     applied: usize,
     logged_in_sync: usize,
     no_audit: bool,
+    /// Operations from now on that fail although the slice can do without them.
+    optional_ops: usize,
+    optional_failures: usize,
+    /// 0 stands for one.
+    rounds: usize,
+    chosen_anew: bool,
+    recheck_after: Option<Duration>,
 }
 
 #[derive(Clone, Default)]
@@ -79,10 +86,15 @@ impl Slice for NumberSlice {
 
     async fn apply(&mut self, ops: &[u32]) -> Vec<OpFailed> {
         let mut world = self.world.borrow_mut();
+        world.optional_failures = 0;
         let mut failed = Vec::new();
         for op in ops {
             world.applied += 1;
-            if world.failing_ops > 0 {
+            if world.optional_ops > 0 {
+                world.optional_ops -= 1;
+                world.optional_failures += 1;
+                world.desired = world.observed;
+            } else if world.failing_ops > 0 {
                 world.failing_ops -= 1;
                 failed.push(OpFailed {
                     command: format!("set {op}"),
@@ -103,6 +115,22 @@ impl Slice for NumberSlice {
 
     fn needs_audit(&self) -> bool {
         !self.world.borrow().no_audit
+    }
+
+    fn max_rounds(&self) -> usize {
+        self.world.borrow().rounds.max(1)
+    }
+
+    fn optional_failures(&self) -> usize {
+        self.world.borrow().optional_failures
+    }
+
+    fn has_chosen_anew(&self) -> bool {
+        self.world.borrow().chosen_anew
+    }
+
+    fn recheck_after(&mut self) -> Option<Duration> {
+        self.world.borrow_mut().recheck_after.take()
     }
 
     fn log_in_sync(&mut self) {
@@ -271,6 +299,80 @@ fn success_that_cannot_be_read_back_is_a_failure() {
             rig.message(),
             "still to do after all operations succeeded: \"set 2\""
         );
+    });
+}
+
+#[test]
+fn a_slice_with_several_rounds_plans_again_before_it_fails() {
+    on_paused_time(async {
+        let rig = Rig::in_sync().await;
+        rig.slice.world.borrow_mut().rounds = 3;
+        rig.slice.world.borrow_mut().lost_ops = 2;
+        rig.desire(2).await;
+        assert_eq!(rig.status(), ConditionStatus::True);
+        assert_eq!(rig.slice.world.borrow().observed, 2);
+        rig.slice.world.borrow_mut().lost_ops = 3;
+        rig.desire(3).await;
+        assert_eq!(rig.status(), ConditionStatus::False);
+    });
+}
+
+#[test]
+fn an_operation_that_fails_ends_the_rounds() {
+    on_paused_time(async {
+        let rig = Rig::in_sync().await;
+        rig.slice.world.borrow_mut().rounds = 3;
+        rig.slice.world.borrow_mut().failing_ops = 1;
+        rig.desire(2).await;
+        assert_eq!(rig.status(), ConditionStatus::False);
+    });
+}
+
+#[test]
+fn optional_operations_that_fail_count_as_no_repair() {
+    on_paused_time(async {
+        let rig = Rig::in_sync().await;
+        // So many repairs would be a fight, and the next one would have to wait for two seconds.
+        for _ in 0..200 {
+            rig.slice.world.borrow_mut().desired = 2;
+            rig.slice.world.borrow_mut().optional_ops = 1;
+            rig.slice.say(Effect::Resync);
+            pass(Duration::from_millis(1100)).await;
+        }
+        rig.slice.world.borrow_mut().observed = 7;
+        rig.slice.say(Effect::Resync);
+        pass(Duration::from_millis(1100)).await;
+        assert_eq!(rig.slice.world.borrow().observed, 1);
+    });
+}
+
+#[test]
+fn a_state_that_the_slice_chose_anew_is_logged_as_in_place() {
+    on_paused_time(async {
+        let rig = Rig::in_sync().await;
+        rig.slice.world.borrow_mut().chosen_anew = true;
+        rig.slice.world.borrow_mut().observed = 7;
+        rig.slice.say(Effect::Resync);
+        pass(Duration::from_millis(50)).await;
+        assert_eq!(rig.slice.world.borrow().logged_in_sync, 2);
+    });
+}
+
+#[test]
+fn a_slice_in_sync_can_ask_for_one_more_run() {
+    on_paused_time(async {
+        let rig = Rig::in_sync().await;
+        rig.slice.world.borrow_mut().recheck_after = Some(Duration::from_secs(2));
+        rig.slice.world.borrow_mut().no_audit = true;
+        rig.slice.say(Effect::Resync);
+        pass(Duration::from_millis(50)).await;
+        let plans = rig.slice.world.borrow().plans;
+        pass(Duration::from_millis(1900)).await;
+        assert_eq!(rig.slice.world.borrow().plans, plans);
+        pass(Duration::from_millis(150)).await;
+        assert_eq!(rig.slice.world.borrow().plans, plans + 1);
+        pass(Duration::from_secs(3600)).await;
+        assert_eq!(rig.slice.world.borrow().plans, plans + 1);
     });
 }
 

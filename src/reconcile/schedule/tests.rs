@@ -80,6 +80,8 @@ fn the_next_run_by_state_and_input() {
     check(&[(0, Event), (1, Desired)], Some(1));
     check(&[(0, Event), (1, Recheck(2000))], Some(20));
     check(&[(0, InSync(0, 1)), (0, Recheck(2000))], Some(2000));
+    // A recheck takes the place of an earlier audit, which may be skipped.
+    check(&[(0, InSync(0, 1)), (0, Recheck(70_000))], Some(60_000));
     // Resting: a run of 300 ms makes events wait for 1.2 s, but not a new desired state.
     check(&[(300, InSync(300, 0)), (310, Event)], Some(1500));
     check(&[(300, InSync(300, 0)), (310, Desired)], Some(310));
@@ -143,10 +145,26 @@ fn an_installation_is_no_repair_and_a_repair_is_logged() {
 }
 
 #[test]
+fn a_state_that_was_chosen_anew_is_installed_and_not_repaired() {
+    let mut schedule = Schedule::new(TIMING);
+    feed(&mut schedule, ms(0), Input::InSync(0, 9));
+    schedule.chosen_anew();
+    let chosen = feed(&mut schedule, ms(1), Input::InSync(0, 1));
+    let repaired = feed(&mut schedule, ms(2), Input::InSync(0, 1));
+    assert_eq!(
+        [chosen, repaired],
+        [LogDecision::Installed, LogDecision::Repair]
+    );
+}
+
+#[test]
 fn only_an_idle_schedule_is_due_for_an_audit() {
     let mut schedule = Schedule::new(TIMING);
     feed(&mut schedule, ms(0), Input::InSync(0, 1));
     assert!(schedule.is_audit());
+    schedule.recheck(ms(0), Duration::from_secs(70));
+    assert!(!schedule.is_audit(), "a recheck is never skipped");
+    feed(&mut schedule, ms(0), Input::InSync(0, 1));
     schedule.event(ms(1));
     assert!(!schedule.is_audit());
 }
