@@ -11,12 +11,13 @@ use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
 use crate::adapters::netlink;
-use crate::adapters::netlink::Netlink;
+use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
 use crate::conditions::channels::StatusSenders;
@@ -38,7 +39,7 @@ use crate::peers::snapshot_file;
 use crate::peers::task;
 use crate::peers::task::PeerTask;
 use crate::reconcile::driver::{Driver, Heartbeat};
-use crate::rules::reconciler::RulesReconciler;
+use crate::rules::reconciler::{RulesSlice, timing};
 
 /// Where systemd keeps the name of the machine (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -226,11 +227,22 @@ fn start(
         random,
     )
     .with_heartbeat(heartbeat);
-    let rules = RulesReconciler::new(
-        options,
-        external.clone(),
-        joined.clone(),
+    let rules_settings = settings::rules(options, &external);
+    let rule_changes = RuleChanges::open().inspect_err(
+        |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
+    );
+    let rules_timing = timing(&rules_settings);
+    let rules = Driver::new(
+        "rules",
+        RulesSlice::new(
+            PacketFilter::default(),
+            rule_changes.ok(),
+            rules_settings,
+            joined.clone(),
+        ),
+        rules_timing,
         tell.condition(ConditionType::RulesInstalled),
+        random,
     );
     let files_settings = FilesSettings {
         subnet_file: options.subnet_file.clone(),

@@ -27,6 +27,7 @@ mod monitor;
 mod nftables;
 mod observe;
 mod requests;
+mod rule_events;
 mod sysctl;
 
 use std::io;

@@ -12,7 +12,7 @@ use ipnetwork::Ipv4Network;
 use tokio::task::LocalSet;
 
 use crate::adapters::netlink::Netlink;
-use crate::adapters::packet_filter::Firewall;
+use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::{file_system, netlink};
 use crate::cli::CleanupOptions;
 use crate::commands;
@@ -111,7 +111,7 @@ async fn remove_device(
 }
 
 async fn remove_rules(vni: Vni, report: &mut CleanupReport) {
-    let (removed, failed) = Firewall::default().remove(vni).await;
+    let (removed, failed) = PacketFilter::default().remove(vni).await;
     report
         .lines
         .extend(removed.into_iter().map(|what| format!("removed {what}")));

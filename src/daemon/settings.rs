@@ -9,7 +9,7 @@ use crate::model::external_interface::ExternalInterface;
 use crate::overlay::settings::PeerMode;
 use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings};
 use crate::peers::snapshot;
-use crate::rules::choice::Asked;
+use crate::rules::settings::{RequestedTool, RulesSettings};
 use crate::underlay::choice::Selectors;
 
 /// Returns which external interface the operator wants.
@@ -30,11 +30,23 @@ pub(crate) fn peer_mode(options: &Options) -> PeerMode {
 }
 
 /// Returns the tool that the operator wants for the rules.
-pub(crate) fn rule_backend(options: &Options) -> Asked {
+pub(crate) fn rule_backend(options: &Options) -> RequestedTool {
     match options.firewall {
-        FirewallOption::Auto => Asked::Auto,
-        FirewallOption::Nftables => Asked::Nftables,
-        FirewallOption::Iptables => Asked::Iptables,
+        FirewallOption::Auto => RequestedTool::Auto,
+        FirewallOption::Nftables => RequestedTool::Nftables,
+        FirewallOption::Iptables => RequestedTool::Iptables,
+    }
+}
+
+/// Returns what the packet filter has to be told.
+pub(crate) fn rules(options: &Options, external: &ExternalInterface) -> RulesSettings {
+    RulesSettings {
+        tool: rule_backend(options),
+        ip_masq: options.ip_masq,
+        random_fully: options.random_fully,
+        forward: options.forward_rules,
+        resync: options.iptables_resync,
+        external: external.clone(),
     }
 }
 
@@ -117,7 +129,7 @@ mod tests {
         let eager = options(&[]);
         assert!(selectors(&eager).is_empty());
         assert_eq!(peer_mode(&eager), PeerMode::Eager);
-        assert_eq!(rule_backend(&eager), Asked::Auto);
+        assert_eq!(rule_backend(&eager), RequestedTool::Auto);
         let chosen = options(&[
             "--iface=eth0",
             "--iface-regex=^eth",
@@ -130,10 +142,10 @@ mod tests {
         assert_eq!(wanted.patterns.len(), 1);
         assert_eq!(wanted.can_reach, Some(Ipv4Addr::new(10, 0, 0, 1)));
         assert_eq!(peer_mode(&chosen), PeerMode::OnDemand);
-        assert_eq!(rule_backend(&chosen), Asked::Iptables);
+        assert_eq!(rule_backend(&chosen), RequestedTool::Iptables);
         assert_eq!(
             rule_backend(&options(&["--firewall=nftables"])),
-            Asked::Nftables
+            RequestedTool::Nftables
         );
     }
 }

@@ -1,35 +1,44 @@
-//! Owns which changes of nftables by others may concern our rules: those of our table, and of the chains from which ours
-//! are called. kube-proxy rewrites its own chains every few seconds; that must start no process of ours. Pure.
+//! Which changes of nftables by other programs may concern our rules: those of our table, and of the chains of iptables
+//! from which ours are called. kube-proxy rewrites its own chains every few seconds; that must start no process. Pure.
 
-use crate::adapters::packet_filter::nft;
 use crate::model::addr::Vni;
+use crate::rules::nft;
+use crate::rules::tool::{IptablesVariant, RuleTool};
 
 /// Where something changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleSetChange {
-    /// Whether it is a table for IPv4: iptables has its own there.
+    /// Whether the table is for IPv4, as those of `iptables` are.
     pub ipv4: bool,
     /// Name of the table.
     pub table: String,
-    /// Name of the chain, if the change is inside of one.
+    /// Name of the chain, if the change is inside one.
     pub chain: Option<String>,
 }
 
 impl RuleSetChange {
-    /// Whether rules of this instance may have to be put right.
-    pub fn concerns(&self, vni: Vni) -> bool {
-        self.ipv4 && (self.table == nft::table(vni) || self.is_called_by_iptables())
+    /// Returns the tool whose rules of this instance the change may have touched.
+    pub(crate) fn concerns(&self, vni: Vni) -> Option<RuleTool> {
+        if !self.ipv4 {
+            None
+        } else if self.table == nft::table(vni) {
+            Some(RuleTool::Nftables)
+        } else {
+            self.is_near_our_chains()
+                .then_some(RuleTool::Iptables(IptablesVariant::Nft))
+        }
     }
 
-    fn is_called_by_iptables(&self) -> bool {
+    fn is_near_our_chains(&self) -> bool {
         let parents: &[&str] = match self.table.as_str() {
             "filter" => &["FORWARD"],
             "nat" => &["POSTROUTING"],
             "raw" => &["PREROUTING", "OUTPUT"],
             _ => return false,
         };
-        let ours = |chain: &str| parents.contains(&chain) || chain.starts_with("FLANNEL-");
-        self.chain.as_deref().is_none_or(ours)
+        self.chain
+            .as_deref()
+            .is_none_or(|chain| parents.contains(&chain) || chain.starts_with("FLANNEL-"))
     }
 }
 
@@ -37,37 +46,31 @@ impl RuleSetChange {
 mod tests {
     use super::*;
 
-    #[test]
-    fn hears_what_can_touch_our_rules_and_nothing_else() {
-        let concerns = |ipv4, table: &str, chain: &str| {
-            let chain = (!chain.is_empty()).then(|| chain.to_owned());
-            RuleSetChange {
-                ipv4,
-                table: table.to_owned(),
-                chain,
-            }
-            .concerns(Vni::DEFAULT)
+    const IPTABLES: Option<RuleTool> = Some(RuleTool::Iptables(IptablesVariant::Nft));
+
+    fn check(table: &str, chain: &str, expected: Option<RuleTool>) {
+        let mut change = RuleSetChange {
+            ipv4: true,
+            table: table.to_owned(),
+            chain: (!chain.is_empty()).then(|| chain.to_owned()),
         };
-        let near = [
-            ("flannel.1", "postrouting"),
-            ("flannel.1", ""),
-            ("filter", ""),
-            ("filter", "FORWARD"),
-        ];
-        let near = near.into_iter().chain([
-            ("nat", "POSTROUTING"),
-            ("raw", "OUTPUT"),
-            ("nat", "FLANNEL-POSTRTG"),
-        ]);
-        let far = [
-            ("flannel.7", ""),
-            ("nat", "KUBE-SERVICES"),
-            ("filter", "INPUT"),
-            ("kube-proxy", "services"),
-        ];
-        near.for_each(|(table, chain)| assert!(concerns(true, table, chain), "{table} {chain}"));
-        far.into_iter()
-            .for_each(|(table, chain)| assert!(!concerns(true, table, chain), "{table} {chain}"));
-        assert!(!concerns(false, "filter", "FORWARD"), "that is ip6tables");
+        assert_eq!(change.concerns(Vni::DEFAULT), expected, "{table} {chain}");
+        change.ipv4 = false;
+        assert_eq!(change.concerns(Vni::DEFAULT), None, "not IPv4: {table}");
+    }
+
+    #[test]
+    fn only_changes_of_our_table_and_next_to_our_chains_concern_us() {
+        check("flannel.1", "postrouting", Some(RuleTool::Nftables));
+        check("flannel.1", "", Some(RuleTool::Nftables));
+        check("filter", "", IPTABLES);
+        check("filter", "FORWARD", IPTABLES);
+        check("nat", "POSTROUTING", IPTABLES);
+        check("raw", "OUTPUT", IPTABLES);
+        check("nat", "FLANNEL-POSTRTG", IPTABLES);
+        check("flannel.7", "", None);
+        check("nat", "KUBE-SERVICES", None);
+        check("filter", "INPUT", None);
+        check("kube-proxy", "services", None);
     }
 }

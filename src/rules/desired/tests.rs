@@ -1,20 +1,21 @@
 use super::*;
+use crate::rules::rule::Hook;
 
-pub(crate) const ALL: Carries = Carries {
+pub(crate) const ALL: RuleParts = RuleParts {
     masquerade: true,
     forward: true,
 };
-pub(crate) const MASQUERADE: Carries = Carries {
+pub(crate) const MASQUERADE: RuleParts = RuleParts {
     masquerade: true,
     forward: false,
 };
-pub(crate) const FORWARD: Carries = Carries {
+pub(crate) const FORWARD: RuleParts = RuleParts {
     masquerade: false,
     forward: true,
 };
 
-pub(crate) fn wanted() -> Wanted {
-    Wanted {
+pub(crate) fn desired_rules() -> DesiredRules {
+    DesiredRules {
         vni: Vni::DEFAULT,
         network: "10.5.0.0/16".parse().expect("a network in a test"),
         subnet: "10.5.96.0/24".parse().expect("a network in a test"),
@@ -23,18 +24,20 @@ pub(crate) fn wanted() -> Wanted {
         masquerade: true,
         random_fully: true,
         forward: true,
+        tool: RequestedTool::Auto,
+        enable_nftables: None,
     }
 }
 
 #[test]
-fn wants_nothing_when_told_so() {
-    let wanted = Wanted {
+fn there_are_no_rules_when_the_operator_wants_none() {
+    let nothing = DesiredRules {
         masquerade: false,
         forward: false,
-        ..wanted()
+        ..desired_rules()
     };
     assert_eq!(
-        wanted.rules(ALL),
+        nothing.rules(ALL),
         RuleSet {
             random_fully: true,
             ..RuleSet::none(Vni::DEFAULT)
@@ -43,12 +46,12 @@ fn wants_nothing_when_told_so() {
 }
 
 #[test]
-fn outer_packets_are_untracked_whoever_masquerades() {
-    let wanted = Wanted {
+fn outer_packets_are_untracked_even_if_nothing_is_masqueraded() {
+    let desired = DesiredRules {
         masquerade: false,
-        ..wanted()
+        ..desired_rules()
     };
-    let rules = wanted.rules(MASQUERADE);
+    let rules = desired.rules(MASQUERADE);
     assert_eq!(
         (
             rules.at(Hook::RawPrerouting).len(),
@@ -58,74 +61,45 @@ fn outer_packets_are_untracked_whoever_masquerades() {
     );
     assert!(rules.at(Hook::Postrouting).is_empty());
     assert!(
-        wanted.rules(FORWARD).at(Hook::RawOutput).is_empty(),
-        "somebody else carries that part"
+        desired.rules(FORWARD).at(Hook::RawOutput).is_empty(),
+        "another tool carries that part"
+    );
+}
+
+/// Compares the port ranges that keep their ports, for a VXLAN port.
+fn check_kept(port: u16, random_fully: bool, expected: &[(u16, u16)]) {
+    let rules = DesiredRules {
+        port,
+        random_fully,
+        ..desired_rules()
+    }
+    .rules(MASQUERADE);
+    let kept: Vec<(u16, u16)> = rules
+        .at(Hook::Postrouting)
+        .iter()
+        .filter_map(|rule| match (rule.udp, rule.verdict) {
+            (Some(UdpMatch::From(from)), Verdict::Masquerade(Some(to))) if from == to => {
+                Some((from.first, from.last))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        kept,
+        [expected, expected].concat(),
+        "{port}: the same for both ways of masquerading"
     );
 }
 
 #[test]
-fn masqueraded_ports_are_never_the_vxlan_port() {
-    for port in [
-        1, 1023, 1024, 1025, 4789, 8472, 33_279, 33_280, 60_000, 65_534, 65_535,
-    ] {
-        let (from, to) = (alike(port), other_ports(port));
-        assert!((from.first..=from.last).contains(&port), "{port}: {from:?}");
-        assert!(!(to.first..=to.last).contains(&port), "{port}: {to:?}");
-        assert!(
-            to.first >= 1024 && to.last - to.first > 32_000,
-            "{port}: {to:?}"
-        );
-    }
-}
-
-#[test]
-fn ports_are_kept_on_their_side_of_the_vxlan_port_unless_they_are_random() {
-    let check = |port, random_fully, expected: &[(u16, u16)]| {
-        let rules = Wanted {
-            port,
-            random_fully,
-            ..wanted()
-        }
-        .rules(MASQUERADE);
-        let kept = |rule: &Rule| match (rule.udp, rule.verdict) {
-            (Some(Udp::From(from)), Verdict::Masquerade(Some(to))) if from == to => {
-                Some((from.first, from.last))
-            }
-            _ => None,
-        };
-        let kept: Vec<(u16, u16)> = rules
-            .at(Hook::Postrouting)
-            .iter()
-            .filter_map(kept)
-            .collect();
-        assert_eq!(
-            kept,
-            [expected, expected].concat(),
-            "{port}: the same for both ways of masquerading"
-        );
-    };
-    check(8472, true, &[]);
-    check(8472, false, &[(1024, 8471), (8473, 65_535)]);
-    check(4789, false, &[(1024, 4788), (4790, 65_535)]);
-    check(1024, false, &[(1025, 65_535)]);
-    check(1025, false, &[(1026, 65_535)]);
-    check(65_535, false, &[(1024, 65_534)]);
-    check(500, false, &[(1, 499), (501, 1023)]);
-    check(1, false, &[(2, 1023)]);
-    check(0, false, &[(1, 1023)]);
-}
-
-#[test]
-fn a_rule_that_keeps_ports_never_gives_the_vxlan_port() {
-    for port in (0..=2000)
-        .chain([4789, 8472, 33_279])
-        .chain(65_000..=65_535)
-    {
-        for side in sides(port) {
-            assert!(
-                !(side.first..=side.last).contains(&port),
-                "{port}: {side:?}"
-            );
-        }
-    }
+fn ports_stay_below_or_above_the_vxlan_port_unless_they_are_random() {
+    check_kept(8472, true, &[]);
+    check_kept(8472, false, &[(1024, 8471), (8473, 65_535)]);
+    check_kept(4789, false, &[(1024, 4788), (4790, 65_535)]);
+    check_kept(1024, false, &[(1025, 65_535)]);
+    check_kept(1025, false, &[(1026, 65_535)]);
+    check_kept(65_535, false, &[(1024, 65_534)]);
+    check_kept(500, false, &[(1, 499), (501, 1023)]);
+    check_kept(1, false, &[(2, 1023)]);
+    check_kept(0, false, &[(1, 1023)]);
 }

@@ -1,15 +1,17 @@
-//! Owns the text for `nft -f -`: one table of our own, replaced as a whole. Pure.
+//! The texts of nftables: the script for `nft -f -` that replaces our table as a whole, and what its listing shows. Pure.
 
 use std::fmt::Write as _;
 
 use crate::model::addr::Vni;
-use crate::rules::desired::{Hook, KUBE_MARK, PortRange, Ports, Rule, RuleSet, Udp, Verdict};
+use crate::rules::ports::PortRange;
+use crate::rules::rule::{AddressMatch, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict};
 
-/// The chains of the table and where they hang. There is none for forwarding: packets pass the chains of all tables, and
-/// an accept in one of them keeps no other from dropping.
+/// The chains of the table and their hooks. There is none for forwarding: packets pass the chains of all tables, and an
+/// accept in one table keeps no other from dropping.
 ///
-/// The first NAT rule that fits decides, over all tables. Our source NAT is asked before that of others at `srcnat` (100),
-/// where those of equal priority would take turns by who came last; iptables has our jump first for the same reason.
+/// The first NAT rule that matches decides, over all tables. Priority 99 puts our source NAT before that of other programs
+/// at `srcnat` (100): chains of equal priority apply in the order in which they were made. In iptables our jump comes first
+/// for the same reason.
 const CHAINS: [(Hook, &str, &str); 3] = [
     (
         Hook::RawPrerouting,
@@ -28,14 +30,14 @@ const CHAINS: [(Hook, &str, &str); 3] = [
     ),
 ];
 
-/// Name of the table: that of the device, which tells the instances on a host apart.
-pub fn table(vni: Vni) -> String {
+/// Returns the name of our table: that of the device, which tells the instances on a host apart.
+pub(crate) fn table(vni: Vni) -> String {
     vni.device()
 }
 
-/// A script that leaves the table as it should be, in one transaction: made first so that deleting it never fails,
-/// then deleted with all that an earlier run put there, then made anew if there is anything to put in it.
-pub fn script(rules: &RuleSet) -> String {
+/// Returns the script that replaces the table in one transaction. It makes the table first so that deleting it never fails,
+/// deletes it with all that an earlier run put there, and makes it anew if there are rules for it.
+pub(crate) fn script(rules: &RuleSet) -> String {
     let table = table(rules.vni);
     let chains: String = CHAINS
         .iter()
@@ -49,19 +51,20 @@ pub fn script(rules: &RuleSet) -> String {
     format!("table ip {table}\ndelete table ip {table}\n{made}")
 }
 
-/// How many rules the table should show when it is listed. Their words differ between versions of nft, their number does
-/// not.
-pub fn count(rules: &RuleSet) -> usize {
+/// Returns how many rules a listing of the table should show. Versions of nft differ in the words, not in the number.
+pub(crate) fn count(rules: &RuleSet) -> usize {
     CHAINS.iter().map(|(hook, ..)| rules.at(*hook).len()).sum()
 }
 
-/// How many rules a listing of our table shows.
-pub fn listed(listing: &str) -> usize {
-    let of_rule = |line: &&str| VERDICTS.iter().any(|verdict| line.contains(verdict));
-    listing.lines().filter(of_rule).count()
+/// Returns how many rules a listing of our table shows.
+pub(crate) fn listed(listing: &str) -> usize {
+    listing
+        .lines()
+        .filter(|line| VERDICTS.iter().any(|verdict| line.contains(verdict)))
+        .count()
 }
 
-/// One of these is in every rule of ours, and in no other line.
+/// Every rule of ours contains one of these, and no other line does.
 const VERDICTS: [&str; 3] = [" return", " masquerade", " notrack"];
 
 fn chain(rules: &RuleSet, hook: Hook, name: &str, place: &str) -> String {
@@ -99,34 +102,46 @@ fn line(rule: &Rule, random_fully: bool) -> String {
     words.join(" ")
 }
 
-fn masquerade(ports: Option<Ports>, random_fully: bool) -> String {
+fn masquerade(ports: Option<PortRange>, random_fully: bool) -> String {
     let ports = ports
-        .map(|Ports { first, last }| format!(" to :{first}-{last}"))
+        .map(|PortRange { first, last }| format!(" to :{first}-{last}"))
         .unwrap_or_default();
     let random = if random_fully { " fully-random" } else { "" };
     format!("masquerade{ports}{random}")
 }
 
-fn udp(udp: Udp) -> String {
+fn udp(udp: UdpMatch) -> String {
     match udp {
-        Udp::To(port) => format!("udp dport {port}"),
-        Udp::From(Ports { first, last }) => format!("udp sport {first}-{last}"),
+        UdpMatch::To(port) => format!("udp dport {port}"),
+        UdpMatch::From(PortRange { first, last }) => format!("udp sport {first}-{last}"),
     }
 }
 
-fn operand(range: PortRange) -> String {
+fn operand(range: AddressMatch) -> String {
     match range {
-        PortRange::In(net) if net.prefix() == 32 => net.ip().to_string(),
-        PortRange::In(net) => net.to_string(),
-        PortRange::NotIn(net) => format!("!= {net}"),
+        AddressMatch::In(net) if net.prefix() == 32 => net.ip().to_string(),
+        AddressMatch::In(net) => net.to_string(),
+        AddressMatch::NotIn(net) => format!("!= {net}"),
     }
+}
+
+/// Whether `nft list table` shows a table in which there is nothing at all.
+pub(crate) fn is_bare(listing: &str) -> bool {
+    let mut lines = listing
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_open = lines
+        .next()
+        .is_some_and(|head| head.starts_with("table ") && head.ends_with('{'));
+    is_open && lines.next() == Some("}") && lines.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::desired::Wanted;
-    use crate::rules::desired::tests::{ALL, wanted};
+    use crate::rules::desired::DesiredRules;
+    use crate::rules::desired::tests::{ALL, desired_rules};
 
     const EXPECTED: &str = "table ip flannel.1\n\
         delete table ip flannel.1\n\
@@ -153,14 +168,14 @@ mod tests {
         }\n";
 
     #[test]
-    fn replaces_its_table_in_one_script() {
-        let rules = wanted().rules(ALL);
+    fn one_script_replaces_the_table() {
+        let rules = desired_rules().rules(ALL);
         assert_eq!(script(&rules), EXPECTED);
         assert_eq!((count(&rules), listed(EXPECTED)), (10, 10));
     }
 
     #[test]
-    fn removes_its_table_when_nothing_is_wanted() {
+    fn removes_its_table_when_nothing_is_desired_rules() {
         assert_eq!(
             script(&RuleSet::none(Vni::DEFAULT)),
             "table ip flannel.1\ndelete table ip flannel.1\n"
@@ -169,15 +184,33 @@ mod tests {
 
     #[test]
     fn instances_have_tables_of_their_own() {
-        let other = Wanted {
+        let other = DesiredRules {
             vni: Vni::try_from(7).expect("7 fits 24 bits"),
             random_fully: false,
-            ..wanted()
+            ..desired_rules()
         };
         let script = script(&other.rules(ALL));
         assert!(
             script.starts_with("table ip flannel.7\n") && !script.contains("fully-random"),
             "{script}"
         );
+    }
+
+    const WITH_MORE: &str = "table ip filter {\n\tset s {\n\t\ttype ipv4_addr\n\t}\n\n\tchain FORWARD {\n\t\ttype \
+                             filter hook forward priority filter; policy accept;\n\t}\n}\n";
+
+    #[test]
+    fn a_table_is_bare_only_with_nothing_in_it() {
+        assert!(is_bare(
+            "# Warning: table ip filter is managed by iptables-nft, do not touch!\ntable ip filter {\n}\n"
+        ));
+        for listing in [
+            "",
+            "table ip filter {\n\tflags dormant\n}\n",
+            "table ip filter {\n}\ntable ip nat {\n}\n",
+            WITH_MORE,
+        ] {
+            assert!(!is_bare(listing), "{listing}");
+        }
     }
 }
