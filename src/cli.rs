@@ -1,6 +1,7 @@
-//! Reads the command line and the environment: which options exist, what `--help` says about them, and which values are
-//! refused. It decides nothing that a slice decides, so options are plain values here; `daemon::settings` and `commands`
-//! turn them into the slices' types. Pure: arguments and environment are parameters of [`parse`].
+//! Reads the command line and the environment: which options exist, what `--help` says about them,
+//! and which values are refused. It decides nothing that a slice decides, so options are plain
+//! values here; `daemon::settings` and `commands` turn them into the slices' types. Pure: arguments
+//! and environment are parameters of [`parse`].
 
 mod arguments;
 mod checks;
@@ -100,7 +101,8 @@ pub struct Options {
 pub(crate) enum PeersOption {
     /// Create all entries for a host as soon as its lease is known
     Eager,
-    /// Create the entry for a pod address when a packet needs it; for overlays whose hosts talk to few others
+    /// Create the entry for a pod address when a packet needs it; for overlays whose hosts talk to
+    /// few others
     OnDemand,
 }
 
@@ -109,15 +111,16 @@ pub(crate) enum PeersOption {
 pub(crate) enum OffloadOption {
     /// Leave the setting of the vxlan device as it is
     Keep,
-    /// Let the kernel compute the checksums. Use this with network cards that corrupt checksums inside VXLAN packets
-    /// (ping works, TCP does not). It costs most of the throughput
+    /// Let the kernel compute the checksums. Use this with network cards that corrupt checksums
+    /// inside VXLAN packets (ping works, TCP does not). It costs most of the throughput
     Off,
 }
 
 /// Values of `--firewall`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FirewallOption {
-    /// Obey EnableNFTables in the network config. Without it, use nftables where it works, and iptables elsewhere
+    /// Obey EnableNFTables in the network config. Without it, use nftables where it works, and
+    /// iptables elsewhere
     Auto,
     /// Use a table of our own in nftables
     Nftables,
@@ -182,8 +185,8 @@ pub struct CleanupOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerOptions {
     pub(crate) subnet_file: PathBuf,
-    /// The file to write, `-` for standard output. `None` means the file of flannel's script, or standard output for
-    /// JSON.
+    /// The file to write, `-` for standard output. `None` means the file of flannel's script, or
+    /// standard output for JSON.
     pub(crate) docker_env_file: Option<PathBuf>,
     /// Whether to write a variable for each option.
     pub(crate) individual: bool,
@@ -199,7 +202,8 @@ pub struct DockerOptions {
     pub(crate) json: bool,
 }
 
-/// Reads the command line, without the program's name. The environment supplies options that the command line lacks.
+/// Reads the command line, without the program's name. The environment supplies options that the
+/// command line lacks.
 ///
 /// # Errors
 /// [`ParseExit`] with a text for the operator.

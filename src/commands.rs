@@ -1,5 +1,5 @@
-//! Holds one file for each subcommand, and one for the daemon itself. A command ties options, slices and adapters together;
-//! what it decides stands in pure functions beside it.
+//! Holds one file for each subcommand, and one for the daemon itself. A command ties options,
+//! slices and adapters together; what it decides stands in pure functions beside it.
 
 pub mod cleanup;
 pub mod docker_opts;

@@ -1,11 +1,12 @@
-//! Owns how an error with its causes becomes one line of text. Pure.
+//! Turns an error and its causes into one line of text. Pure.
 
 use std::error::Error;
 use std::fmt::Write as _;
 
-/// The error and its causes, from the outermost to the first, parted by colons. A cause whose text is part of
-/// its parent's already is left out: several libraries repeat it.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+/// Returns the error and its causes, from the outermost to the innermost, with colons between them.
+/// Several libraries repeat a cause in the text of the error that it caused: such a cause is left
+/// out.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -31,7 +32,7 @@ mod tests {
     struct Middle(#[source] std::io::Error);
 
     #[test]
-    fn joins_causes_and_leaves_out_repetitions() {
+    fn joins_causes_and_omits_repetitions() {
         let error = Outer(Middle(std::io::Error::other("refused")));
         assert_eq!(
             chain(&error),

@@ -1,5 +1,5 @@
-//! Is the process: takes arguments and environment, calls one command, prints its answer, returns the exit status. All else
-//! is in the library.
+//! Is the process: takes arguments and environment, calls one command, prints its answer, returns
+//! the exit status. All else is in the library.
 #![expect(
     clippy::disallowed_methods,
     reason = "main passes arguments and environment to the library"

@@ -1,5 +1,6 @@
-//! Owns the form of the log: one line for each event on stderr, with values as fields. Under systemd each line begins
-//! with its priority, so that `journalctl -p warning` works, and has no time, which the journal adds itself.
+//! Writes the log to stderr, one line for each event. Under systemd each line begins with its
+//! priority, so that `journalctl -p warning` works, and has no time, because the journal adds it.
+//! Does not decide what is logged.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -7,12 +8,13 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Starts logging. `journald` says whether stderr is a stream of systemd's journal.
-pub fn start(verbosity: u8, journald: bool) {
+/// Starts the log. `journal` says whether stderr goes to systemd's journal. Must be called once
+/// only.
+pub(crate) fn start(verbosity: u8, journal: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(verbosity))
         .with_target(verbosity > 1);
-    if journald {
+    if journal {
         builder
             .without_time()
             .with_level(false)
@@ -27,7 +29,7 @@ pub fn start(verbosity: u8, journald: bool) {
     }
 }
 
-/// Libraries are heard from only when things go wrong; their debugging is not ours.
+/// Selects our own events by the verbosity. Libraries log errors only.
 fn filter(verbosity: u8) -> EnvFilter {
     let level = match verbosity {
         0 => "info",
@@ -37,16 +39,19 @@ fn filter(verbosity: u8) -> EnvFilter {
     EnvFilter::new(format!("error,flanneld={level}"))
 }
 
-/// Writes `<N>` before each line: sd-daemon(3), with the priorities of syslog.
+/// Writes the priority of syslog before each line, such as `<4>`, as sd-daemon(3) describes it.
 struct Prioritized;
 
 struct PriorityWriter(u8);
+
+/// `LOG_INFO` of syslog.
+const INFO_PRIORITY: u8 = 6;
 
 impl<'a> MakeWriter<'a> for Prioritized {
     type Writer = PriorityWriter;
 
     fn make_writer(&'a self) -> Self::Writer {
-        PriorityWriter(6)
+        PriorityWriter(INFO_PRIORITY)
     }
 
     fn make_writer_for(&'a self, meta: &Metadata<'_>) -> Self::Writer {
@@ -58,17 +63,17 @@ fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,
         Level::WARN => 4,
-        Level::INFO => 6,
+        Level::INFO => INFO_PRIORITY,
         _ => 7,
     }
 }
 
 impl Write for PriorityWriter {
-    /// The formatter hands over one whole line.
+    /// Writes one line: the formatter passes whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let mut whole = format!("<{}>", self.0).into_bytes();
-        whole.extend_from_slice(line);
-        io::stderr().write_all(&whole)?;
+        let mut prefixed = format!("<{}>", self.0).into_bytes();
+        prefixed.extend_from_slice(line);
+        io::stderr().write_all(&prefixed)?;
         Ok(line.len())
     }
 
@@ -82,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_become_priorities_of_syslog() {
+    fn levels_map_to_priorities_of_syslog() {
         let levels = [
             Level::ERROR,
             Level::WARN,

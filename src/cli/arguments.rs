@@ -1,5 +1,5 @@
-//! Applies one set of clap flags to a command line and an environment: Go's spelling of options, and options that come
-//! from variables. Knows the name of no option. Pure.
+//! Applies one set of clap flags to a command line and an environment: Go's spelling of options,
+//! and options that come from variables. Knows the name of no option. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,8 @@ use clap::{ArgMatches, Command, Parser};
 
 use crate::cli::ParseExit;
 
-/// Reads the flags of one command from its arguments, and from the environment what the arguments lack.
+/// Reads the flags of one command from its arguments, and from the environment what the arguments
+/// lack.
 pub(super) fn read<F: Parser>(
     args: &[String],
     env: &BTreeMap<String, String>,
@@ -52,7 +53,8 @@ fn in_variable(variable: &str, exit: ParseExit) -> ParseExit {
     }
 }
 
-/// Go accepts one dash before the name of an option, as in `-iface=eth0`. Options of one letter stay as they are.
+/// Go accepts one dash before the name of an option, as in `-iface=eth0`. Options of one letter
+/// stay as they are.
 fn with_two_dashes(command: &Command, arg: &str) -> String {
     let name = arg
         .strip_prefix('-')
@@ -73,8 +75,9 @@ fn is_long_option(command: &Command, name: &str) -> bool {
             .any(|arg| arg.get_long() == Some(name))
 }
 
-/// Returns the options that only the environment gives, as arguments, each with the name of its variable. An empty
-/// variable gives nothing: a file for `EnvironmentFile=` often has a line for each option.
+/// Returns the options that only the environment gives, as arguments, each with the name of its
+/// variable. An empty variable gives nothing: a file for `EnvironmentFile=` often has a line for
+/// each option.
 fn from_env(
     command: &Command,
     given: &ArgMatches,

@@ -1,5 +1,5 @@
-//! Turns the daemon's flags into [`Options`]: fills in what follows from other options, and refuses options that
-//! contradict each other. Each refusal says what to write instead. Pure.
+//! Turns the daemon's flags into [`Options`]: fills in what follows from other options, and refuses
+//! options that contradict each other. Each refusal says what to write instead. Pure.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -10,7 +10,8 @@ use crate::cli::values::{variable_name, vni};
 use crate::cli::{CleanupOptions, DockerOptions, STATE_DIR, SUBNET_FILE, StatusOptions};
 use crate::model::addr::Vni;
 
-/// Shows the state of the daemon on this host: its lease, its peers, what is missing, and which leases it ignores.
+/// Shows the state of the daemon on this host: its lease, its peers, what is missing, and which
+/// leases it ignores.
 #[derive(Debug, Parser)]
 #[command(name = "flanneld status", version, max_term_width = 100)]
 pub(super) struct StatusFlags {
@@ -33,13 +34,14 @@ impl From<StatusFlags> for StatusOptions {
 
 const CLEANUP_GUIDE: &str = "\
 Stop the daemon first, then run cleanup with the daemon's own options. It removes:
-  - the vxlan device with its routes, neighbours and FDB entries, if the alias of the device names this daemon
-  - this daemon's rules in nftables and iptables
+  - the vxlan device with its routes, neighbours and FDB entries
+  - the daemon's rules in nftables and iptables
   - subnet.env, the options for Docker, the socket and the last known state
-You can run it again at any time.
+It leaves everything alone that belongs to another flanneld: the alias of the device tells. You can run cleanup again \
+at any time.
 
-cleanup does not contact etcd. The lease expires within a day, and until then this host gets the same subnet again. To
-release the subnet at once, delete its key:
+cleanup does not contact etcd. The lease expires within a day, and until then this host gets the same subnet again. \
+To release the subnet at once, delete its key:
   etcdctl del /coreos.com/network/subnets/10.5.3.0-24";
 
 /// Removes what a stopped daemon has left on this host.
@@ -83,8 +85,9 @@ impl From<CleanupFlags> for CleanupOptions {
     }
 }
 
-/// Writes options for Docker from subnet.env, like flannel's mk-docker-opts.sh, or as keys of daemon.json. Without -i and
-/// -c it writes a variable for each option, and one variable with all of them.
+/// Writes options for Docker from subnet.env, like flannel's mk-docker-opts.sh, or as keys of
+/// daemon.json. Without -i and -c it writes a variable for each option, and one variable with all
+/// of them.
 #[derive(Debug, Parser)]
 #[command(name = "flanneld docker-opts", version, max_term_width = 100)]
 #[command(args_override_self = true)]
@@ -92,7 +95,8 @@ pub(super) struct DockerFlags {
     /// The subnet.env to read
     #[arg(short = 'f', long, value_name = "FILE", default_value = SUBNET_FILE)]
     subnet_file: PathBuf,
-    /// File to write, or - for standard output [default: /run/docker_opts.env, with --json standard output]
+    /// File to write, or - for standard output [default: /run/docker_opts.env, with --json standard
+    /// output]
     #[arg(short = 'd', long, value_name = "FILE")]
     docker_env_file: Option<PathBuf>,
     /// Write a variable for each option, such as DOCKER_OPT_MTU="--mtu=1450"
@@ -101,7 +105,8 @@ pub(super) struct DockerFlags {
     /// Write one variable with all options
     #[arg(short, long)]
     combined: bool,
-    /// Name of the variable with all options. Options that it holds in the environment stay in front
+    /// Name of the variable with all options. Options that it holds in the environment stay in
+    /// front
     #[arg(short = 'k', long, value_name = "NAME", default_value = "DOCKER_OPTS", value_parser = variable_name)]
     combined_key: String,
     /// Leave out --ip-masq, which tells Docker whether to masquerade
@@ -128,7 +133,8 @@ impl DockerFlags {
     }
 }
 
-/// Returns the whole command line with its subcommands, from which manual pages and shell completions are made.
+/// Returns the whole command line with its subcommands, from which manual pages and shell
+/// completions are made.
 pub fn command() -> clap::Command {
     let commands = [
         ("status", StatusFlags::command()),

@@ -1,5 +1,5 @@
-//! Declares the options of the daemon and the words of its `--help`. What options mean together is decided in `checks`.
-//! Pure.
+//! Declares the options of the daemon and the words of its `--help`. What options mean together is
+//! decided in `checks`. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
@@ -17,27 +17,34 @@ const GUIDE: &str = "\
 Commands:
   flanneld status         show the state of the daemon on this host
   flanneld cleanup        remove what a stopped daemon has left on this host
-  flanneld docker-opts    write options for dockerd from subnet.env, like mk-docker-opts.sh
+  flanneld docker-opts    write options for dockerd, like mk-docker-opts.sh
 
-Each option has an environment variable: the name in capitals with _ for -, after FLANNELD_. For example,
-FLANNELD_ETCD_ENDPOINTS sets --etcd-endpoints. The command line takes precedence. flanneld also accepts
-Go's spellings: -iface=eth0, --ip-masq=true.
+Each option has an environment variable: FLANNELD_ and the name in capitals, with _ for -. For example, \
+FLANNELD_ETCD_ENDPOINTS sets --etcd-endpoints. The command line takes precedence. flanneld also accepts Go's \
+spellings: -iface=eth0, --ip-masq=true.
 
 One key in etcd describes the network. flanneld waits until it exists:
-  etcdctl put /coreos.com/network/config '{\"Network\": \"10.5.0.0/16\", \"Backend\": {\"Type\": \"vxlan\"}}'
+  etcdctl put /coreos.com/network/config '{\"Network\": \"10.5.0.0/16\"}'
 
 Examples:
-  flanneld                          use the etcd on this host and the interface of the default route
-  flanneld --iface=192.168.56.11    use the interface with this address, for example in a Vagrant machine
-  flanneld --etcd-endpoints=http://10.0.0.1:2379,http://10.0.0.2:2379 --iface=eth1 --ip-masq
+  Use the etcd on this host, and the interface of the default route:
+    flanneld
+  Use the interface with this address, for example in a Vagrant machine:
+    flanneld --iface=192.168.56.11
+  Use two etcd members, and masquerade packets that leave the overlay:
+    flanneld --etcd-endpoints=http://10.0.0.1:2379,http://10.0.0.2:2379 --ip-masq
 
 See what flanneld has set up on this host:
-  cat /run/flannel/subnet.env; ip -d link show flannel.1; ip route; ip neigh; bridge fdb show dev flannel.1
+  cat /run/flannel/subnet.env
+  ip -d link show flannel.1
+  ip route; ip neigh; bridge fdb show dev flannel.1
+See the leases of all hosts:
   etcdctl get --prefix /coreos.com/network";
 
-/// Gives this host a subnet of an overlay network and carries packets between the hosts over VXLAN.
+/// Gives this host a subnet of an overlay network, which it leases in etcd, and carries packets
+/// between the hosts over VXLAN.
 #[derive(Debug, Parser)]
-#[command(name = "flanneld", version, about, after_long_help = GUIDE)]
+#[command(name = "flanneld", version, after_long_help = GUIDE)]
 #[command(
     args_override_self = true,
     disable_help_subcommand = true,
@@ -67,22 +74,24 @@ pub(super) struct Flags {
     /// Client certificate that flanneld presents to etcd (PEM). It requires --etcd-keyfile
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_certfile: Option<PathBuf>,
-    /// Certificates of the authorities that may sign etcd's certificate (PEM). By default flanneld accepts
-    /// those that the system trusts
+    /// Certificates of the authorities that may sign etcd's certificate (PEM). By default flanneld
+    /// accepts those that the system trusts
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_cafile: Option<PathBuf>,
     /// User that logs in to etcd. You need it if etcd has authentication enabled
     #[arg(long, value_name = "NAME", help_heading = "etcd")]
     pub(super) etcd_username: Option<String>,
-    /// Password of the user. Other users of this host can read a command line: prefer --etcd-password-file
+    /// Password of the user. Other users of this host can read a command line: prefer
+    /// --etcd-password-file
     #[arg(long, value_name = "TEXT", help_heading = "etcd")]
     pub(super) etcd_password: Option<String>,
-    /// File that contains the password of the user. flanneld reads it again when etcd refuses the password
+    /// File that contains the password of the user. flanneld reads it again when etcd refuses the
+    /// password
     #[arg(long, value_name = "FILE", help_heading = "etcd")]
     pub(super) etcd_password_file: Option<PathBuf>,
 
-    /// Name of this host in the overlay. Each host needs a different one. By default flanneld derives it
-    /// from /etc/machine-id
+    /// Name of this host in the overlay. Each host needs a different one. By default flanneld
+    /// derives it from /etc/machine-id
     #[arg(long, value_name = "NAME", value_parser = node_id, help_heading = "This host")]
     pub(super) node_id: Option<String>,
     /// When to create the kernel entries for other hosts
@@ -97,21 +106,21 @@ pub(super) struct Flags {
     /// With --peers=on-demand, remove the entry of an address that no packet has used for this long
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = positive_seconds, help_heading = "This host")]
     pub(super) peers_idle: u32,
-    /// Interface that carries the overlay, by name or IPv4 address. You can repeat the option: flanneld
-    /// takes the first interface that exists. Without any --iface option it takes the interface of the
-    /// route to etcd, or else of the default route
+    /// Interface that carries the overlay, by name or IPv4 address. You can repeat the option:
+    /// flanneld takes the first interface that exists. Without any --iface option it takes the
+    /// interface of the route to etcd, or else of the default route
     #[arg(long, value_name = "NAME|ADDRESS", help_heading = "This host")]
     pub(super) iface: Vec<String>,
-    /// Regular expression that matches the interface's name or address. flanneld tries it after --iface.
-    /// You can repeat the option
+    /// Regular expression that matches the interface's name or address. flanneld tries it after
+    /// --iface. You can repeat the option
     #[arg(long, value_name = "REGEX", help_heading = "This host")]
     pub(super) iface_regex: Vec<Regex>,
     /// Take the interface through which this host reaches the address. flanneld tries it after
     /// --iface-regex
     #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
     pub(super) iface_can_reach: Option<Ipv4Addr>,
-    /// Address at which other hosts reach this one, if it is not the address of the interface, for example
-    /// behind NAT
+    /// Address at which other hosts reach this one, if it is not the address of the interface, for
+    /// example behind NAT
     #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
     pub(super) public_ip: Option<Ipv4Addr>,
     /// Whether the kernel leaves the checksums of packets between pods to the network card
@@ -127,8 +136,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDRESS", value_parser = ipv6_address, help_heading = "This host")]
     pub(super) public_ipv6: Option<Ipv6Addr>,
 
-    /// Masquerade packets from pods to addresses outside the overlay, and packets from outside that this
-    /// host forwards to the pods of other hosts
+    /// Masquerade packets from pods to addresses outside the overlay, and packets from outside that
+    /// this host forwards to the pods of other hosts
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_masq: bool,
@@ -136,13 +145,13 @@ pub(super) struct Flags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_masq_fully_random_disable: bool,
-    /// Accept forwarded packets from and to the overlay, even if the policy of the FORWARD chain is to drop
-    /// (Docker sets it)
+    /// Accept forwarded packets from and to the overlay, even if the policy of the FORWARD chain is
+    /// to drop (Docker sets it)
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) iptables_forward_rules: bool,
-    /// Tool that holds the rules for masquerading. The rules for forwarded packets are always in iptables,
-    /// beside the rules that might drop these packets
+    /// Tool that holds the rules for masquerading. The rules for forwarded packets are always in
+    /// iptables, beside the rules that might drop these packets
     #[arg(
         long,
         value_enum,
@@ -151,12 +160,12 @@ pub(super) struct Flags {
         help_heading = "Packet filter"
     )]
     pub(super) firewall: FirewallOption,
-    /// How often to check rules in iptables-legacy. The kernel reports changes of all other rules, so
-    /// flanneld repairs those at once
+    /// How often to check rules in iptables-legacy. The kernel reports changes of all other rules,
+    /// so flanneld repairs those at once
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = "Packet filter")]
     pub(super) iptables_resync: u32,
-    /// Drop packets to addresses of this host's subnet that no pod has. Otherwise they follow the default
-    /// route
+    /// Drop packets to addresses of this host's subnet that no pod has. Otherwise they follow the
+    /// default route
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_blackhole_route: bool,
@@ -164,21 +173,21 @@ pub(super) struct Flags {
     /// File to which flanneld writes the subnet of this host
     #[arg(long, value_name = "FILE", default_value = SUBNET_FILE, help_heading = "Files")]
     pub(super) subnet_file: PathBuf,
-    /// File to which flanneld writes the options for Docker, for EnvironmentFile= in a systemd unit. By
-    /// default it is beside the --subnet-file
+    /// File to which flanneld writes the options for Docker, for EnvironmentFile= in a systemd
+    /// unit. By default it is beside the --subnet-file
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub(super) docker_opts_file: Option<PathBuf>,
-    /// Directory in which flanneld saves its last known state. With it flanneld can restart while etcd is
-    /// unreachable
+    /// Directory in which flanneld saves its last known state. With it flanneld can restart while
+    /// etcd is unreachable
     #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR, help_heading = "Files")]
     pub(super) state_dir: PathBuf,
 
-    /// Renew the lease at least this long before it expires. A lease lasts a day, and flanneld usually
-    /// renews it much earlier
+    /// Renew the lease at least this long before it expires. A lease lasts a day, and flanneld
+    /// usually renews it much earlier
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin, help_heading = "Operation")]
     pub(super) subnet_lease_renew_margin: u16,
-    /// How long to keep peers when more than half of them vanish from etcd at once, for example because
-    /// etcd was emptied or restored. 0 removes them at once
+    /// How long to keep peers when more than half of them vanish from etcd at once, for example
+    /// because etcd was emptied or restored. 0 removes them at once
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds, help_heading = "Operation")]
     pub(super) removal_grace: u32,
     /// Address on which flanneld serves /healthz and /readyz

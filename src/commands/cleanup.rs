@@ -1,5 +1,5 @@
-//! Removes what a stopped daemon has left on this host: `flanneld cleanup`. `scope` decides what belongs to that daemon;
-//! this file removes it and reports what it did. It does not contact etcd.
+//! Removes what a stopped daemon has left on this host: `flanneld cleanup`. `scope` decides what
+//! belongs to that daemon; this file removes it and reports what it did. It does not contact etcd.
 
 mod scope;
 
@@ -31,8 +31,8 @@ struct CleanupReport {
     failures: Vec<anyhow::Error>,
 }
 
-/// Removes everything of one instance, and goes on after a failure. It can run again at any time. Returns what it did, in
-/// words.
+/// Removes everything of one instance, and goes on after a failure. It can run again at any time.
+/// Returns what it did, in words.
 ///
 /// # Errors
 /// The daemon runs, or something could not be removed: the error lists all failures.

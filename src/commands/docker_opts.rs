@@ -1,4 +1,5 @@
-//! Writes options for Docker from subnet.env, to a file or to standard output: `flanneld docker-opts`.
+//! Writes options for Docker from subnet.env, to a file or to standard output: `flanneld
+//! docker-opts`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +14,12 @@ const DOCKER_ENV_FILE: &str = "/run/docker_opts.env";
 /// The name that means standard output.
 const STANDARD_OUTPUT: &str = "-";
 
-/// Reads subnet.env and writes the options for Docker. Returns what is to be printed: the options, or nothing if they went
-/// into a file.
+/// Reads subnet.env and writes the options for Docker. Returns what is to be printed: the options,
+/// or nothing if they went into a file.
 ///
 /// # Errors
-/// subnet.env is missing or incomplete, or the options cannot be written. The file to write is unchanged then.
+/// subnet.env is missing or incomplete, or the options cannot be written. The file to write is
+/// unchanged then.
 pub fn run(options: &DockerOptions) -> anyhow::Result<String> {
     let path = options.subnet_file.display();
     let subnet_env = file_system::read(&options.subnet_file).with_context(|| {

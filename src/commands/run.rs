@@ -1,5 +1,5 @@
-//! Runs the daemon: starts the log and the runtime, and logs the error with which the daemon ends. What the daemon does is
-//! decided in `daemon`.
+//! Runs the daemon: starts the log and the runtime, and logs the error with which the daemon ends.
+//! What the daemon does is decided in `daemon`.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,8 @@ use crate::adapters::log;
 use crate::cli::Options;
 use crate::{commands, daemon};
 
-/// Runs until a signal or an error ends the daemon. `journal` says whether stderr goes to systemd's journal.
+/// Runs until a signal or an error ends the daemon. `journal` says whether stderr goes to systemd's
+/// journal.
 pub fn run(options: Options, journal: bool) -> ExitCode {
     log::start(options.verbosity, journal);
     match run_daemon(options) {

@@ -1,5 +1,5 @@
-//! Turns the options of the command line into the types of the slices. It is the only place in which both are known; it
-//! reads no file and decides nothing that a slice decides. Pure.
+//! Turns the options of the command line into the types of the slices. It is the only place in
+//! which both are known; it reads no file and decides nothing that a slice decides. Pure.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Turns subnet.env into options for Docker: variables for systemd and shells, or keys of daemon.json. Pure: commands and
-//! adapters read and write the files.
+//! Turns subnet.env into options for Docker: variables for systemd and shells, or keys of
+//! daemon.json. Pure: commands and adapters read and write the files.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -36,8 +36,8 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Returns what Docker's units and flannel's script use: a variable for each option, and `DOCKER_OPTS` with all of
-    /// them.
+    /// Returns what Docker's units and flannel's script use: a variable for each option, and
+    /// `DOCKER_OPTS` with all of them.
     pub(crate) fn usual() -> Self {
         Self::Variables {
             individual: true,
@@ -55,11 +55,12 @@ pub(crate) struct SubnetEnvError {
 }
 
 impl DockerSettings {
-    /// Reads a subnet.env of this daemon or of Go flannel. Docker masquerades only if flannel does not.
+    /// Reads a subnet.env of this daemon or of Go flannel. Docker masquerades only if flannel does
+    /// not.
     ///
     /// # Errors
-    /// The subnet or the MTU is missing or malformed. With half of the options Docker would choose a bridge network of
-    /// its own.
+    /// The subnet or the MTU is missing or malformed. With half of the options Docker would choose
+    /// a bridge network of its own.
     pub(crate) fn read(subnet_env: &str) -> Result<Self, SubnetEnvError> {
         let subnet: Ipv4Network = required(
             subnet_env,
@@ -76,8 +77,8 @@ impl DockerSettings {
         })
     }
 
-    /// Adds the options that the combined variable holds already, except those that we set: dockerd refuses to start if it
-    /// gets an option twice.
+    /// Adds the options that the combined variable holds already, except those that we set: dockerd
+    /// refuses to start if it gets an option twice.
     #[must_use]
     pub(crate) fn after(self, earlier: &str) -> Self {
         let earlier = earlier

@@ -1,5 +1,5 @@
-//! Writes and reads subnet.env, in which this daemon tells other programs which subnet the host has, and names the files
-//! that stand beside it. Pure: adapters read and write the files.
+//! Writes and reads subnet.env, in which this daemon tells other programs which subnet the host
+//! has, and names the files that stand beside it. Pure: adapters read and write the files.
 
 mod parse;
 
@@ -25,7 +25,8 @@ pub(crate) struct Env {
 }
 
 impl Env {
-    /// Returns the address of the pods' bridge: the first usable address of the subnet, with the subnet's length.
+    /// Returns the address of the pods' bridge: the first usable address of the subnet, with the
+    /// subnet's length.
     fn gateway(&self) -> String {
         let first = u32::from(self.subnet.ip()).saturating_add(1);
         format!("{}/{}", Ipv4Addr::from(first), self.subnet.prefix())
@@ -42,7 +43,8 @@ impl Env {
         )
     }
 
-    /// Returns the options for dockerd as flannel's `mk-docker-opts.sh` writes them, for systemd's `EnvironmentFile=`.
+    /// Returns the options for dockerd as flannel's `mk-docker-opts.sh` writes them, for systemd's
+    /// `EnvironmentFile=`.
     pub(crate) fn docker_opts(&self) -> String {
         let settings = DockerSettings {
             bip: self.gateway(),
@@ -54,8 +56,8 @@ impl Env {
     }
 }
 
-/// Returns the subnet that an earlier run wrote into subnet.env. The file may come from Go flannel, be half written, or be
-/// edited by hand: a value that is not a subnet counts as absent.
+/// Returns the subnet that an earlier run wrote into subnet.env. The file may come from Go flannel,
+/// be half written, or be edited by hand: a value that is not a subnet counts as absent.
 pub(crate) fn previous_subnet(subnet_env: &str) -> Option<Ipv4Network> {
     let gateway: Ipv4Network = value(subnet_env, "FLANNEL_SUBNET")?.parse().ok()?;
     Ipv4Network::new(gateway.network(), gateway.prefix()).ok()
@@ -66,8 +68,8 @@ pub(crate) fn network(subnet_env: &str) -> Option<Ipv4Network> {
     value(subnet_env, "FLANNEL_NETWORK")?.parse().ok()
 }
 
-/// Returns where the options for Docker go unless the operator says otherwise: beside subnet.env, with a name of its own
-/// for each instance on this host.
+/// Returns where the options for Docker go unless the operator says otherwise: beside subnet.env,
+/// with a name of its own for each instance on this host.
 pub(crate) fn docker_opts_path(subnet_file: &Path) -> PathBuf {
     beside(subnet_file, "docker_opts.env")
 }

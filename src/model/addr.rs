@@ -1,5 +1,5 @@
-//! Defines [`MacAddr`], [`Vni`] and the arithmetic on IPv4 networks that several modules share. Networks are
-//! `ipnetwork`'s types. Pure.
+//! Defines [`MacAddr`], [`Vni`] and the arithmetic on IPv4 networks that several modules share.
+//! Networks are `ipnetwork`'s types. Pure.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 pub struct MacAddr(pub [u8; 6]);
 
 impl MacAddr {
-    /// Turns six arbitrary bytes into a unicast, locally administered address (IEEE 802: the two lowest bits of the first
-    /// octet), which any device can have.
+    /// Turns six arbitrary bytes into a unicast, locally administered address (IEEE 802: the two
+    /// lowest bits of the first octet), which any device can have.
     pub(crate) fn locally_administered(mut bytes: [u8; 6]) -> Self {
         bytes[0] = (bytes[0] & 0xfc) | 0x02;
         Self(bytes)

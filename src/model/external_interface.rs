@@ -1,4 +1,5 @@
-//! Describes the external interface: the network interface through which VXLAN packets enter and leave this host.
+//! Describes the external interface: the network interface through which VXLAN packets enter and
+//! leave this host.
 
 use std::net::Ipv4Addr;
 

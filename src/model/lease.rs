@@ -1,8 +1,9 @@
-//! Defines what a lease is: the subnet that a host holds, and what other hosts need to know to send packets to it.
-//! The submodules read and write keys and values in etcd and decide which leases of other hosts are usable. Other hosts
-//! write them, so every key and value is untrusted. Pure.
+//! Defines what a lease is: the subnet that a host holds, and what other hosts need to know to send
+//! packets to it. The submodules read and write keys and values in etcd and decide which leases of
+//! other hosts are usable. Other hosts write them, so every key and value is untrusted. Pure.
 //!
-//! Source: flannel v0.28 `pkg/subnet/subnet.go`, `pkg/subnet/etcd/registry.go`, `pkg/backend/vxlan/vxlan.go`.
+//! Source: flannel v0.28 `pkg/subnet/subnet.go`, `pkg/subnet/etcd/registry.go`,
+//! `pkg/backend/vxlan/vxlan.go`.
 
 mod key;
 mod validate;
@@ -32,11 +33,13 @@ pub struct Lease {
     pub subnet: Ipv4Network,
     /// The address at which the host receives VXLAN packets.
     pub public_ip: Ipv4Addr,
-    /// The Ethernet address of the host's vxlan device: the inner destination of all packets to its pods.
+    /// The Ethernet address of the host's vxlan device: the inner destination of all packets to its
+    /// pods.
     pub vtep_mac: MacAddr,
     /// The VXLAN that the host is in; `None` in leases of flannel before 0.13.
     pub(crate) vni: Option<Vni>,
-    /// etcd's revision of the last write. It decides between two leases that claim the same address.
+    /// etcd's revision of the last write. It decides between two leases that claim the same
+    /// address.
     pub(crate) revision: i64,
 }
 
@@ -97,7 +100,8 @@ pub enum Rejection {
     VtepMac(MacAddr, &'static str),
 }
 
-/// Reads one entry below `PREFIX/subnets/`. [`validate`] then decides whether this host may use the lease.
+/// Reads one entry below `PREFIX/subnets/`. [`validate()`] then decides whether this host may use the
+/// lease.
 ///
 /// # Errors
 /// The key does not name a subnet, or the value does not describe a host with the vxlan backend.

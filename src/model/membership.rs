@@ -1,4 +1,5 @@
-//! Describes this host's place in the overlay: its lease and the network config under which it took the lease.
+//! Describes this host's place in the overlay: its lease and the network config under which it took
+//! the lease.
 
 use serde::{Deserialize, Serialize};
 

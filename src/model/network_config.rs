@@ -1,8 +1,9 @@
-//! Reads the network config, the JSON value of `PREFIX/config`: which keys it has, their defaults, and which values are
-//! refused and why. An operator writes it, so everything in it is checked here, once. Pure.
+//! Reads the network config, the JSON value of `PREFIX/config`: which keys it has, their defaults,
+//! and which values are refused and why. An operator writes it, so everything in it is checked
+//! here, once. Pure.
 //!
-//! Source: flannel v0.28 `pkg/subnet/config.go` and `pkg/backend/vxlan/vxlan.go`; `docs/reference/network-config.md` lists what this daemon
-//! accepts.
+//! Source: flannel v0.28 `pkg/subnet/config.go` and `pkg/backend/vxlan/vxlan.go`;
+//! `docs/reference/network-config.md` lists what this daemon accepts.
 
 mod backend;
 mod differences;
@@ -18,7 +19,8 @@ use serde_json::Value;
 use crate::model::addr::Vni;
 use crate::model::network_config::fields::{Fields, NotAnObject};
 
-/// Bytes that VXLAN adds to a packet over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14 (RFC 7348).
+/// Bytes that VXLAN adds to a packet over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
+/// (RFC 7348).
 const VXLAN_OVERHEAD: u32 = 50;
 
 /// The network that all hosts of the cluster share: checked, with all defaults filled in.
@@ -34,7 +36,8 @@ pub struct NetworkConfig {
     pub subnet_max: Ipv4Addr,
     /// How packets travel between the hosts.
     pub(crate) vxlan: VxlanConfig,
-    /// Whether the packet filter's rules belong in nftables; with `None` each host decides for itself.
+    /// Whether the packet filter's rules belong in nftables; with `None` each host decides for
+    /// itself.
     pub(crate) nftables: Option<bool>,
 }
 
@@ -44,7 +47,8 @@ pub(crate) struct VxlanConfig {
     pub(crate) vni: Vni,
     /// The UDP destination port of VXLAN packets.
     pub(crate) port: u16,
-    /// The MTU of the network between the hosts, if it is lower than that of the external interface.
+    /// The MTU of the network between the hosts, if it is lower than that of the external
+    /// interface.
     pub(crate) mtu: Option<u32>,
     /// Whether the device carries VXLAN group policy ids.
     pub(crate) gbp: bool,
@@ -53,8 +57,8 @@ pub(crate) struct VxlanConfig {
 }
 
 impl NetworkConfig {
-    /// Returns the MTU of the overlay on a host whose external interface has the MTU `external`. A larger `Backend.MTU`
-    /// has no effect, because the kernel refuses it.
+    /// Returns the MTU of the overlay on a host whose external interface has the MTU `external`. A
+    /// larger `Backend.MTU` has no effect, because the kernel refuses it.
     pub(crate) fn overlay_mtu(&self, external: u32) -> u32 {
         self.vxlan
             .mtu
@@ -70,7 +74,8 @@ impl NetworkConfig {
     }
 }
 
-/// A network config that cannot be used: which key is wrong, what it holds, and what would be right.
+/// A network config that cannot be used: which key is wrong, what it holds, and what would be
+/// right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {value}: {expected}")]
 pub struct ConfigError {
@@ -128,7 +133,8 @@ fn not_an_object(error: NotAnObject) -> ConfigError {
     }
 }
 
-/// Refuses IPv6: a host that silently carried half of the network would be worse than one that does not start.
+/// Refuses IPv6: a host that silently carried half of the network would be worse than one that does
+/// not start.
 fn check_families(fields: &mut Fields) -> Result<(), ConfigError> {
     let ipv4 = fields.boolean("EnableIPv4")?.unwrap_or(true);
     let ipv6 = fields.boolean("EnableIPv6")?.unwrap_or(false);
@@ -140,7 +146,8 @@ fn check_families(fields: &mut Fields) -> Result<(), ConfigError> {
         let expected = "one of EnableIPv4 and EnableIPv6 must be true";
         return Err(fields.refuse("EnableIPv4", &Value::Bool(false), expected));
     }
-    // flannel ignores these keys while IPv6 is off. Many clusters leave them in the value, so they are no typing errors.
+    // flannel ignores these keys while IPv6 is off. Many clusters leave them in the value, so they
+    // are no typing errors.
     for key in [
         "IPv6Network",
         "IPv6SubnetLen",

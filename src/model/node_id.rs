@@ -1,5 +1,5 @@
-//! Defines the node id, which tells the hosts of an overlay apart, and derives the host's VTEP MAC from it. Pure: the
-//! caller reads the machine id.
+//! Defines the node id, which tells the hosts of an overlay apart, and derives the host's VTEP MAC
+//! from it. Pure: the caller reads the machine id.
 
 use std::fmt;
 
@@ -11,7 +11,8 @@ use crate::model::addr::{MacAddr, Vni};
 /// Hashed with the machine id, so that other programs on the same machine derive other ids.
 const APPLICATION_NAME: &[u8] = b"flanneld node id, 1";
 
-/// The name of a host in the overlay. It stays the same when the host reboots or gets another address.
+/// The name of a host in the overlay. It stays the same when the host reboots or gets another
+/// address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeId(String);
 
@@ -29,11 +30,12 @@ impl NodeId {
         Self(name.to_owned())
     }
 
-    /// Derives the id from the content of /etc/machine-id with a keyed hash, like `sd_id128_get_machine_app_specific`: the
-    /// machine id itself is confidential (machine-id(5)).
+    /// Derives the id from the content of /etc/machine-id with a keyed hash, like
+    /// `sd_id128_get_machine_app_specific`: the machine id itself is confidential (machine-id(5)).
     ///
     /// # Errors
-    /// The text is not a machine id. In an image that has never booted, it is empty or "uninitialized".
+    /// The text is not a machine id. In an image that has never booted, it is empty or
+    /// "uninitialized".
     pub(crate) fn of_machine(machine_id: &str) -> Result<Self, NotAMachineId> {
         let id = machine_id.trim();
         if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -53,8 +55,8 @@ impl NodeId {
         &self.0
     }
 
-    /// Returns the Ethernet address of the host's vxlan device in one overlay. It is the same after each reboot, so that
-    /// peers need not change their FDB entries.
+    /// Returns the Ethernet address of the host's vxlan device in one overlay. It is the same after
+    /// each reboot, so that peers need not change their FDB entries.
     pub(crate) fn vtep_mac(&self, prefix: &str, vni: Vni) -> MacAddr {
         let hash = keyed_hash(
             self.0.as_bytes(),

@@ -1,5 +1,5 @@
-//! Decides what a cleanup may remove: everything of one instance of flanneld, and nothing of another. Pure: devices and
-//! routes are parameters.
+//! Decides what a cleanup may remove: everything of one instance of flanneld, and nothing of
+//! another. Pure: devices and routes are parameters.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,8 +21,8 @@ pub(super) enum Instance<'a> {
     Foreign(&'a Device),
 }
 
-/// Finds the instance: its device carries our prefix in its alias. If there is no such device, the VNI decides, and a
-/// device with that VNI belongs to another instance.
+/// Finds the instance: its device carries our prefix in its alias. If there is no such device, the
+/// VNI decides, and a device with that VNI belongs to another instance.
 pub(super) fn instance<'a>(options: &CleanupOptions, devices: &'a [Device]) -> Instance<'a> {
     let alias = device_alias(&options.prefix);
     let ours = devices
@@ -40,8 +40,8 @@ pub(super) fn instance<'a>(options: &CleanupOptions, devices: &'a [Device]) -> I
     }
 }
 
-/// Returns the files to remove. If the device belongs to another instance, subnet.env and the options for Docker may too,
-/// so they stay.
+/// Returns the files to remove. If the device belongs to another instance, subnet.env and the
+/// options for Docker may too, so they stay.
 pub(super) fn files(options: &CleanupOptions, instance: &Instance<'_>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     match instance {
@@ -61,8 +61,8 @@ pub(super) fn files(options: &CleanupOptions, instance: &Instance<'_>) -> Vec<Pa
     files
 }
 
-/// Returns the operations that remove the device and what does not vanish with it: the blackhole routes inside `network`,
-/// which are on no device.
+/// Returns the operations that remove the device and what does not vanish with it: the blackhole
+/// routes inside `network`, which are on no device.
 pub(super) fn device_ops(
     routes: &BTreeMap<RouteKey, NextHop>,
     network: Option<Ipv4Network>,

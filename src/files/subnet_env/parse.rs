@@ -1,8 +1,8 @@
-//! Reads one variable of a subnet.env as a shell that sources the file would. It is the only reader of such files; it
-//! does not interpret values. Pure.
+//! Reads one variable of a subnet.env as a shell that sources the file would. It is the only reader
+//! of such files; it does not interpret values. Pure.
 
-/// Returns the value of the variable `key`: the last assignment counts, and quotes around the value are not part of it.
-/// `None` if no line assigns it.
+/// Returns the value of the variable `key`: the last assignment counts, and quotes around the value
+/// are not part of it. `None` if no line assigns it.
 pub(in crate::files) fn value<'a>(subnet_env: &'a str, key: &str) -> Option<&'a str> {
     subnet_env
         .lines()

@@ -12,8 +12,8 @@ pub fn key_name(subnet: Ipv4Network) -> String {
     format!("{}-{}", subnet.ip(), subnet.prefix())
 }
 
-/// Returns the subnet that a key names. A key of a dual-stack cluster, such as `10.5.1.0-24&fd00:5:1::-64`, counts for
-/// its IPv4 part; its IPv6 part must be well formed.
+/// Returns the subnet that a key names. A key of a dual-stack cluster, such as
+/// `10.5.1.0-24&fd00:5:1::-64`, counts for its IPv4 part; its IPv6 part must be well formed.
 ///
 /// # Errors
 /// [`Rejection::Key`] if the name is not exactly what flannel writes for a subnet.

@@ -1,5 +1,6 @@
-//! Decides whether the lease of another host may become routes, neighbours and FDB entries on this one. A lease that
-//! would take addresses from this host, or from the network that carries the overlay, is refused. Pure.
+//! Decides whether the lease of another host may become routes, neighbours and FDB entries on this
+//! one. A lease that would take addresses from this host, or from the network that carries the
+//! overlay, is refused. Pure.
 
 use ipnetwork::Ipv4Network;
 
@@ -36,8 +37,8 @@ fn validate_subnet(
     if overlap(subnet, own.subnet) {
         return refuse("overlaps our own");
     }
-    // The route to this subnet would be more specific than the route to the hosts' network: packets to the other hosts,
-    // and to etcd, would enter the overlay that they should carry.
+    // The route to this subnet would be more specific than the route to the hosts' network: packets
+    // to the other hosts, and to etcd, would enter the overlay that they should carry.
     if subnet.contains(own.public_ip) {
         return refuse("holds our own PublicIP");
     }
@@ -72,8 +73,8 @@ fn validate_public_ip(
 
 fn is_carried_by_overlay(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> bool {
     let ip = lease.public_ip;
-    // Some clusters choose a Network so large that the hosts' own addresses are inside it. Our PublicIP shows whether
-    // this is such a cluster.
+    // Some clusters choose a Network so large that the hosts' own addresses are inside it. Our
+    // PublicIP shows whether this is such a cluster.
     let hosts_are_inside = config.network.contains(own.public_ip);
     lease.subnet.contains(ip)
         || own.subnet.contains(ip)

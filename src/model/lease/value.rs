@@ -1,4 +1,5 @@
-//! Reads and writes the JSON value of a lease. Reading decides nothing about whether the lease is usable. Pure.
+//! Reads and writes the JSON value of a lease. Reading decides nothing about whether the lease is
+//! usable. Pure.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -6,7 +6,8 @@ use crate::model::addr::Vni;
 use crate::model::network_config::fields::Fields;
 use crate::model::network_config::{ConfigError, VXLAN_OVERHEAD, VxlanConfig};
 
-/// The UDP port that the Linux vxlan driver uses unless another is named. The port of RFC 7348 is 4789.
+/// The UDP port that the Linux vxlan driver uses unless another is named. The port of RFC 7348 is
+/// 4789.
 const DEFAULT_PORT: u16 = 8472;
 /// The smallest MTU that IPv4 allows (RFC 791).
 const MIN_IPV4_MTU: u32 = 68;

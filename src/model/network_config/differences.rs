@@ -1,5 +1,5 @@
-//! Says in words what a restart would change on this host after the network config in etcd has changed. A running daemon
-//! keeps the configuration that it started with. Pure.
+//! Says in words what a restart would change on this host after the network config in etcd has
+//! changed. A running daemon keeps the configuration that it started with. Pure.
 
 use std::fmt;
 

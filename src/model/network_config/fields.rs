@@ -1,11 +1,12 @@
-//! Reads a JSON object key by key, as Go does: names match without regard to case, null counts as absent, and a wrong
-//! type is an error that names the key. Knows the name of no key. Pure.
+//! Reads a JSON object key by key, as Go does: names match without regard to case, null counts as
+//! absent, and a wrong type is an error that names the key. Knows the name of no key. Pure.
 
 use serde_json::{Map, Value};
 
 use crate::model::network_config::ConfigError;
 
-/// A JSON object. Reading a key takes it out, so that the keys that are left in the end are unknown.
+/// A JSON object. Reading a key takes it out, so that the keys that are left in the end are
+/// unknown.
 #[derive(Debug)]
 pub(super) struct Fields {
     /// What errors put before the name of a key, such as `Backend.`.
@@ -106,7 +107,8 @@ impl Fields {
         }
     }
 
-    /// Takes the value of the key in this exact spelling, or else in another case, as Go's `encoding/json` does.
+    /// Takes the value of the key in this exact spelling, or else in another case, as Go's
+    /// `encoding/json` does.
     fn take(&mut self, key: &str) -> Option<Value> {
         let spelling = if self.map.contains_key(key) {
             key.to_owned()

@@ -1,4 +1,5 @@
-//! Reads which subnets a host may take: the network, the length of a subnet, the first and the last subnet. Pure.
+//! Reads which subnets a host may take: the network, the length of a subnet, the first and the last
+//! subnet. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -13,12 +14,13 @@ use crate::model::network_config::fields::Fields;
 const MAX_NETWORK_PREFIX: u8 = 28;
 /// The length of a subnet unless `SubnetLen` says otherwise.
 const DEFAULT_SUBNET_LEN: u8 = 24;
-/// The smallest network that is cut into subnets of the default length. Smaller ones are cut in four.
+/// The smallest network that is cut into subnets of the default length. Smaller ones are cut in
+/// four.
 const MAX_PREFIX_FOR_DEFAULT_LEN: u8 = 22;
 /// The smallest subnet: an address each for the VTEP, the bridge and one pod.
 const MAX_SUBNET_LEN: u8 = 30;
-/// A network is cut into at least four subnets. The first one is not handed out, so with two subnets the network would
-/// serve one host only.
+/// A network is cut into at least four subnets. The first one is not handed out, so with two
+/// subnets the network would serve one host only.
 const MIN_BITS_OF_SUBNET_NUMBER: u8 = 2;
 
 /// The subnets that hosts may take.
@@ -75,7 +77,8 @@ fn network(fields: &mut Fields) -> Result<Ipv4Network, ConfigError> {
 }
 
 fn parse_cidr(text: &str) -> Option<Ipv4Network> {
-    // `Ipv4Network` reads a bare address as a network of one address. Here it means that the length was forgotten.
+    // `Ipv4Network` reads a bare address as a network of one address. Here it means that the length
+    // was forgotten.
     if !text.contains('/') {
         return None;
     }
@@ -141,8 +144,8 @@ fn subnet_start(address: Ipv4Addr, subnet_len: u8) -> Ipv4Addr {
         .ip()
 }
 
-/// Returns the first address of the second subnet: flannel does not hand out the first one, whose first address is the
-/// network's own.
+/// Returns the first address of the second subnet: flannel does not hand out the first one, whose
+/// first address is the network's own.
 fn second_subnet(network: Ipv4Network, subnet_len: u8) -> Ipv4Addr {
     let addresses_per_subnet = 1 << (32 - subnet_len);
     Ipv4Addr::from(u32::from(network.ip()) + addresses_per_subnet)
