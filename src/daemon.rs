@@ -24,6 +24,7 @@ use crate::conditions::{ConditionType, channels};
 use crate::files::reconciler::{self, FilesSlice};
 use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
+use crate::host::preflight;
 use crate::lease::claim::{Identity, Past};
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
 use crate::lease::status::LeaseConditions;
@@ -91,12 +92,9 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         external = crate::underlay::reconciler::wait_for(&netlink, &options, last_known.as_ref()) => external,
         name = stop.received() => return stopped(name),
     };
-    let found = crate::host::run::of_host(&netlink, &external).await;
-    tasks.spawn_local(said(crate::host::run::of_network(
-        found,
-        local(&options, &external),
-        vitals.membership.clone(),
-    )));
+    let port_use = preflight::check_host(&netlink, &external).await;
+    let check_network = preflight::check_network(port_use, vitals.membership.clone());
+    tasks.spawn_local(said(check_network));
     let last = start(
         &mut tasks,
         &options,

@@ -6,6 +6,7 @@ mod bulk;
 mod decode;
 mod encode;
 mod ethtool;
+mod host_facts;
 mod listen;
 mod misses;
 mod monitor;
@@ -30,7 +31,8 @@ use crate::adapters::netlink::ethtool::Ethtool;
 use crate::adapters::netlink::misses::Misses;
 use crate::adapters::netlink::monitor::Monitor;
 pub use crate::adapters::netlink::nftables::RuleChanges;
-use crate::host::checks::{HostSettings, PortUse};
+use crate::host::sysctls::HostSysctls;
+use crate::host::vxlan_conflicts::PortUse;
 use crate::overlay::plan::Op;
 use crate::overlay::port::{Age, Event, Kernel, KernelError, OpFailure};
 use crate::overlay::state::{Device, Entries, OverlayState, Sysctl};
@@ -167,11 +169,11 @@ impl Netlink {
         .await
     }
 
-    /// HostSettings of this host that the overlay depends on.
-    pub fn settings(&self, external: &str) -> HostSettings {
+    /// HostSysctls of this host that the overlay depends on.
+    pub fn settings(&self, external: &str) -> HostSysctls {
         let rp_filter =
             |interface: &str| sysctl::read(&format!("net/ipv4/conf/{interface}/rp_filter"));
-        HostSettings {
+        HostSysctls {
             external: external.to_owned(),
             ip_forward: sysctl::read("net/ipv4/ip_forward"),
             rp_filter_all: rp_filter("all"),

@@ -18,7 +18,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use crate::host::checks::{EXTERNAL, GBP, Vxlan};
+use crate::host::vxlan_conflicts::{EXTERNAL, GBP, Vxlan};
 use crate::model::addr::{MacAddr, Vni, covers};
 use crate::overlay::port::{Age, KernelChange, Miss};
 use crate::overlay::state::{Device, Hop, PROTOCOL, RouteKey};

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::host::checks;
+use crate::host::udp_sockets;
 
 /// The value of a setting, or `None` if this kernel does not have it.
 pub(super) fn read(path: &str) -> Option<i32> {
@@ -24,8 +24,8 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
 pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
     let read = |path| fs::read_to_string(path).unwrap_or_default();
     (
-        checks::udp_ports(&read("/proc/net/udp")),
-        checks::udp6_ports(&read("/proc/net/udp6")),
+        udp_sockets::udp_ports(&read("/proc/net/udp")),
+        udp_sockets::udp6_ports(&read("/proc/net/udp6")),
     )
 }
 
