@@ -20,7 +20,7 @@ use crate::model::addr::Vni;
 use crate::model::secret::Secret;
 use crate::overlay::desired::PeerMode;
 use crate::rules::choice::Asked;
-use crate::underlay::choice::Selectors;
+use crate::underlay::settings::Selectors;
 
 /// Exit status for a command line that cannot be used (`EX_USAGE` of sysexits.h).
 pub const EX_USAGE: u8 = 64;

@@ -16,8 +16,9 @@ use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
 use crate::adapters::netlink;
 use crate::adapters::netlink::Netlink;
+use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
-use crate::cli::Options;
+use crate::cli::{Options, host_of};
 use crate::conditions::channels::StatusSenders;
 use crate::conditions::report::Report;
 use crate::conditions::{ConditionType, channels};
@@ -39,6 +40,8 @@ use crate::peers::task;
 use crate::peers::task::PeerTask;
 use crate::reconcile::driver::Driver;
 use crate::rules::reconciler::RulesReconciler;
+use crate::underlay::reconciler::InterfaceFinder;
+use crate::underlay::settings::{EtcdHost, UnderlaySettings};
 
 /// Where systemd keeps the name of the machine (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
@@ -88,8 +91,9 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     }
     let last_known =
         snapshot_file::load(&snapshot_file::path(&options), &options.etcd.prefix, &node);
+    let underlay = underlay_settings(&options, last_known.as_ref());
     let external = tokio::select! {
-        external = crate::underlay::reconciler::wait_for(&netlink, &options, last_known.as_ref()) => external,
+        external = InterfaceFinder::new(&netlink, SystemResolver, underlay).wait() => external,
         name = stop.received() => return stopped(name),
     };
     let port_use = preflight::check_host(&netlink, &external).await;
@@ -334,6 +338,19 @@ fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Sna
     Past {
         subnet: subnet.or(past.subnet),
         ..past
+    }
+}
+
+fn underlay_settings(options: &Options, last_known: Option<&Snapshot>) -> UnderlaySettings {
+    let endpoints = options.etcd.endpoints.iter();
+    let etcd = endpoints.map(|url| EtcdHost {
+        url: url.clone(),
+        host: host_of(url).to_owned(),
+    });
+    UnderlaySettings {
+        selectors: options.selectors.clone(),
+        etcd: etcd.collect(),
+        last_interface: last_known.map(|snapshot| snapshot.interface.clone()),
     }
 }
 

@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod ethtool;
 mod host_facts;
+mod links;
 mod listen;
 mod misses;
 mod monitor;
