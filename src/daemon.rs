@@ -19,9 +19,9 @@ use crate::adapters::netlink::Netlink;
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::{Options, host_of};
-use crate::conditions::channels::StatusSenders;
+use crate::conditions::ConditionType;
 use crate::conditions::report::Report;
-use crate::conditions::{ConditionType, channels};
+use crate::conditions::status::{StatusWriters, status};
 use crate::files::reconciler::{self, FilesSlice};
 use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
@@ -77,7 +77,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     tasks.spawn_local(forward(hangup, reload_sender));
     tasks.spawn_local(endless("the netlink connection", driver));
     info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    let (tell, vitals) = channels::channels(wall_time);
+    let (tell, vitals) = status(wall_time);
     tasks.spawn_local(http::announce(vitals.clone()));
     if let Some(listener) = health_listener {
         tasks.spawn_local(http::serve(listener, vitals.clone()));
@@ -97,7 +97,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         name = stop.received() => return stopped(name),
     };
     let port_use = preflight::check_host(&netlink, &external).await;
-    let check_network = preflight::check_network(port_use, vitals.membership.clone());
+    let check_network = preflight::check_network(port_use, vitals.membership());
     tasks.spawn_local(said(check_network));
     let last = start(
         &mut tasks,
@@ -111,7 +111,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
             reload,
         },
         tell,
-        vitals.membership,
+        vitals.membership(),
     );
     tokio::select! {
         name = stop.received() => {
@@ -138,7 +138,7 @@ fn start(
     tasks: &mut JoinSet<anyhow::Result<()>>,
     options: &Options,
     parts: TaskInputs,
-    tell: StatusSenders,
+    tell: StatusWriters,
     joined: watch::Receiver<Option<Membership>>,
 ) -> snapshot_file::FinalWrite {
     let TaskInputs {
@@ -179,7 +179,7 @@ fn start(
                 lease: tell.condition(ConditionType::LeaseHeld),
                 etcd: tell.condition(ConditionType::EtcdReachable),
             },
-            ignored: tell.ignored.clone(),
+            ignored: tell.ignored_leases.clone(),
             questions,
         },
     );
@@ -190,7 +190,7 @@ fn start(
         interface: external.name.clone(),
         hardware: external.mac,
     };
-    let (membership, summary) = (tell.membership.clone(), tell.summary.clone());
+    let (membership, summary) = (tell.membership.clone(), tell.peers.clone());
     let channels = task::PeerChannels {
         updates: heard,
         kernel,

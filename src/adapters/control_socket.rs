@@ -16,8 +16,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, warn};
 
-use crate::conditions::channels::StatusReceivers;
 use crate::conditions::report::{Report, json};
+use crate::conditions::status::StatusView;
 
 /// How long somebody may take to read the answer.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -55,7 +55,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 /// Answers whoever connects, one after the other.
 pub(crate) async fn serve(
     listener: UnixListener,
-    vitals: StatusReceivers,
+    vitals: StatusView,
     fixed: Report,
 ) -> anyhow::Result<()> {
     loop {

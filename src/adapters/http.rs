@@ -10,8 +10,8 @@ use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tracing::{debug, info};
 
-use crate::conditions::channels::StatusReceivers;
 use crate::conditions::readiness::Readiness;
+use crate::conditions::status::StatusView;
 
 /// Takes the port, if one is asked for, before anything else is touched.
 pub(crate) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
@@ -28,7 +28,7 @@ pub(crate) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<T
 }
 
 /// Tells systemd when we are ready, and in words how we are.
-pub(crate) async fn announce(mut vitals: StatusReceivers) -> anyhow::Result<()> {
+pub(crate) async fn announce(mut vitals: StatusView) -> anyhow::Result<()> {
     let mut ready = false;
     let mut said = String::new();
     loop {
@@ -43,7 +43,7 @@ pub(crate) async fn announce(mut vitals: StatusReceivers) -> anyhow::Result<()> 
             info!("{text}");
         }
         said = text;
-        vitals.changed().await?;
+        vitals.condition_changed().await?;
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn notify(states: &[NotifyState<'_>]) {
 
 /// Answers `/healthz` with 200 while we are alive, `/readyz` with 200 or with 503 and the reason. Degraded is ready: all
 /// packets flow, and to take every node out because etcd is away would be the greater harm.
-pub(crate) async fn serve(listener: TcpListener, vitals: StatusReceivers) -> anyhow::Result<()> {
+pub(crate) async fn serve(listener: TcpListener, vitals: StatusView) -> anyhow::Result<()> {
     let ready = move || async move {
         let state = vitals.readiness();
         let code = match state {

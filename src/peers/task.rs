@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::conditions::status::PeerSummary;
 use crate::model::lease::TTL;
 use crate::model::membership::Membership;
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
@@ -37,18 +38,9 @@ pub(crate) struct PeerChannels {
     /// What should be on the disk.
     pub snapshot: watch::Sender<Option<Arc<Snapshot>>>,
     /// How many peers there are, and how many of them are kept though gone from etcd.
-    pub summary: watch::Sender<Summary>,
+    pub summary: watch::Sender<PeerSummary>,
     /// Ends when the daemon is about to: the time for a last snapshot.
     pub stopping: oneshot::Receiver<Infallible>,
-}
-
-/// The roster in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Summary {
-    /// Peers.
-    pub peers: usize,
-    /// Those of them that are gone from etcd.
-    pub kept: usize,
 }
 
 /// See the module.
@@ -185,9 +177,9 @@ impl PeerTask {
                 .map_err(|_| Closed)?;
             self.save_soon();
         }
-        let summary = Summary {
+        let summary = PeerSummary {
             peers: self.roster.peers().len(),
-            kept: self.roster.kept(),
+            held: self.roster.kept(),
         };
         self.channels
             .summary

@@ -19,7 +19,7 @@ impl Rig {
         let (tell, kernel) = mpsc::channel(8);
         let (membership, _) = watch::channel(None);
         let (save, snapshot) = watch::channel(None);
-        let (summary, _) = watch::channel(Summary::default());
+        let (summary, _) = watch::channel(PeerSummary::default());
         let (stopping, stops) = oneshot::channel();
         let channels = PeerChannels {
             updates: heard,
