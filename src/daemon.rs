@@ -78,7 +78,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     tasks.spawn_local(endless("the netlink connection", driver));
     info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
     let (tell, vitals) = status(wall_time);
-    tasks.spawn_local(http::announce(vitals.clone()));
+    tasks.spawn_local(systemd::announce(vitals.clone()));
     if let Some(listener) = health_listener {
         tasks.spawn_local(http::serve(listener, vitals.clone()));
     }
@@ -214,9 +214,9 @@ fn start(
         ask,
         random,
     );
-    if let Some((watchdog, heart, every)) = systemd::asked_for() {
+    if let Some((watchdog, heart, every)) = systemd::watchdog() {
         runner = runner.with_heart(heart, every);
-        tasks.spawn_local(watchdog.run(http::notify));
+        tasks.spawn_local(watchdog.run());
     }
     let rules = RulesReconciler::new(
         options,
@@ -287,7 +287,7 @@ fn stopped(signal: &str) -> anyhow::Result<()> {
         signal,
         "stopping; device, routes, rules and lease stay in place"
     );
-    http::stopping();
+    systemd::stopping();
     Ok(())
 }
 

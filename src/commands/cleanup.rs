@@ -159,7 +159,7 @@ async fn remove_rules(vni: Vni, done: &mut Done) {
 }
 
 impl Done {
-    fn note(&mut self, what: &str, removed: Result<bool, file_system::Error>) {
+    fn note(&mut self, what: &str, removed: Result<bool, file_system::FileError>) {
         match removed {
             Ok(true) => self.lines.push(format!("removed {what}")),
             Ok(false) => {}
