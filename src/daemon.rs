@@ -2,18 +2,20 @@
 
 mod etcd_access;
 
+use std::convert::Infallible;
 use std::io;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
-use tracing::info;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 use crate::adapters::etcd::Etcd;
-use crate::adapters::file_system::Disk;
+use crate::adapters::file_system::{Disk, SnapshotFile};
 use crate::adapters::netlink;
 use crate::adapters::netlink::Netlink;
 use crate::adapters::resolver::SystemResolver;
@@ -34,8 +36,9 @@ use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 use crate::overlay::reconciler::OverlayReconciler;
 use crate::overlay::{OWNER, OverlaySettings};
-use crate::peers::snapshot::{Snapshot, SnapshotOwner};
-use crate::peers::snapshot_file;
+use crate::peers::last_run;
+use crate::peers::settings::PeerSettings;
+use crate::peers::snapshot::{Snapshot, SnapshotOwner, file_name};
 use crate::peers::task;
 use crate::peers::task::PeerTask;
 use crate::reconcile::driver::Driver;
@@ -48,6 +51,8 @@ const MACHINE_ID: &str = "/etc/machine-id";
 /// Updates that may wait for the kernel. etcd's stream waits when they are full.
 const UPDATES: usize = 64;
 
+/// How long the shutdown waits for the last snapshot.
+const LAST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Questions for leases that may wait for etcd; further ones are asked again by the next packet.
 const QUESTIONS: usize = 16;
 
@@ -89,8 +94,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
             fixed(&options, &node),
         ));
     }
-    let last_known =
-        snapshot_file::load(&snapshot_file::path(&options), &options.etcd.prefix, &node);
+    let last_known = last_run::load(&snapshot_file(&options), &options.etcd.prefix, &node);
     let underlay = underlay_settings(&options, last_known.as_ref());
     let external = tokio::select! {
         external = InterfaceFinder::new(&netlink, SystemResolver, underlay).wait() => external,
@@ -115,7 +119,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     );
     tokio::select! {
         name = stop.received() => {
-            last.write().await;
+            last.save().await;
             stopped(name)
         }
         Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
@@ -140,7 +144,7 @@ fn start(
     parts: TaskInputs,
     tell: StatusWriters,
     joined: watch::Receiver<Option<Membership>>,
-) -> snapshot_file::FinalWrite {
+) -> LastSnapshot {
     let TaskInputs {
         node,
         external,
@@ -153,8 +157,8 @@ fn start(
     let (updates, heard) = mpsc::channel(UPDATES);
     let (kernel, for_kernel) = mpsc::channel(UPDATES);
     let (ask, questions) = mpsc::channel(QUESTIONS);
-    let (snapshot, snapshots) = watch::channel(None);
-    let (last, stopping, writing) = snapshot_file::last();
+    let (shutdown_sender, shutdown) = oneshot::channel();
+    let (saving, saved) = oneshot::channel::<Infallible>();
 
     let public_ip = options.public_ip.unwrap_or(external.address);
     let past = past(options, &external, last_known.as_ref());
@@ -184,7 +188,7 @@ fn start(
         },
     );
 
-    let place = SnapshotOwner {
+    let owner = SnapshotOwner {
         prefix,
         node,
         interface: external.name.clone(),
@@ -193,19 +197,18 @@ fn start(
     let (membership, summary) = (tell.membership.clone(), tell.peers.clone());
     let channels = task::PeerChannels {
         updates: heard,
-        kernel,
+        overlay: kernel,
         membership,
-        snapshot,
         summary,
-        stopping,
+        shutdown,
     };
-    let roster = PeerTask::new(
-        place,
-        last_known,
-        options.removal_grace,
-        channels,
+    let settings = PeerSettings {
+        owner,
+        removal_grace: options.removal_grace,
         wall_time,
-    );
+        random,
+    };
+    let peers = PeerTask::new(settings, snapshot_file(options), last_known, channels);
 
     let mut runner = OverlayReconciler::new(
         netlink,
@@ -238,18 +241,42 @@ fn start(
         random,
     );
     tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
-    tasks.spawn_local(endless("the roster of peers", roster.run()));
+    tasks.spawn_local(endless("the peers", async {
+        peers.run().await;
+        drop(saving);
+    }));
     tasks.spawn_local(endless(
         "the keeper of the kernel state",
         runner.run(for_kernel),
     ));
     tasks.spawn_local(endless("the files", files.run()));
     tasks.spawn_local(endless("the keeper of the rules", rules.run()));
-    tasks.spawn_local(endless(
-        "the keeper of the snapshot",
-        snapshot_file::keep(snapshot_file::path(options), snapshots, writing),
-    ));
-    last
+    LastSnapshot {
+        shutdown: shutdown_sender,
+        saved,
+    }
+}
+
+/// The snapshot that the peers save before they end.
+struct LastSnapshot {
+    shutdown: oneshot::Sender<Infallible>,
+    /// Ends with the peers.
+    saved: oneshot::Receiver<Infallible>,
+}
+
+impl LastSnapshot {
+    async fn save(self) {
+        drop(self.shutdown);
+        if timeout(LAST_SNAPSHOT_TIMEOUT, self.saved).await.is_err() {
+            warn!(
+                "the last snapshot is not saved yet; a restart without etcd may not know the latest state"
+            );
+        }
+    }
+}
+
+fn snapshot_file(options: &Options) -> SnapshotFile {
+    SnapshotFile::new(options.state_dir.join(file_name(&options.etcd.prefix)))
 }
 
 /// Passes on each signal for as long as the receiver lives.
@@ -332,12 +359,12 @@ fn node_id(options: &Options) -> anyhow::Result<NodeId> {
 fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Snapshot>) -> Past {
     let subnet_env = file_system::read(&options.subnet_file);
     let subnet = subnet_env.as_deref().and_then(subnet_env::previous_subnet);
-    let past = last_known
-        .map(|snapshot| snapshot.past(external.mac))
-        .unwrap_or_default();
+    let own = last_known.map(|snapshot| &snapshot.membership.own);
+    let same_machine = last_known.filter(|snapshot| snapshot.is_of_machine(external.mac));
     Past {
-        subnet: subnet.or(past.subnet),
-        ..past
+        subnet: subnet.or(own.map(|own| own.subnet)),
+        vtep_mac: own.map(|own| own.vtep_mac),
+        public_ip: same_machine.map(|snapshot| snapshot.membership.own.public_ip),
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
 
 mod disk;
+mod snapshot_file;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -13,6 +14,7 @@ use tempfile::NamedTempFile;
 use tokio::net::UnixListener;
 
 pub(crate) use crate::adapters::file_system::disk::Disk;
+pub(crate) use crate::adapters::file_system::snapshot_file::SnapshotFile;
 
 /// Mode of files, which other programs read.
 const FILE_MODE: u32 = 0o644;
