@@ -1,423 +1,172 @@
-//! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
+//! The wiring: what is started in which order, with what, and how it ends. The only module that knows all others. It
+//! decides nothing about the state of this host.
 
+mod clock;
 mod etcd_access;
+mod signals;
+mod slices;
+mod tasks;
+mod wiring;
 
-use std::convert::Infallible;
-use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use nix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::adapters::etcd::Etcd;
-use crate::adapters::file_system::{Disk, SnapshotFile};
-use crate::adapters::netlink;
-use crate::adapters::netlink::Netlink;
+use crate::adapters::netlink::{self, Netlink};
 use crate::adapters::resolver::SystemResolver;
-use crate::adapters::{control_socket, file_system, http, systemd};
-use crate::cli::{Options, host_of};
-use crate::conditions::ConditionType;
-use crate::conditions::report::Report;
-use crate::conditions::status::{StatusWriters, status};
-use crate::files::reconciler::{self, FilesSlice};
-use crate::files::settings::FilesSettings;
-use crate::files::subnet_env;
+use crate::adapters::{control_socket, http, systemd};
+use crate::cli::Options;
+use crate::conditions::status::{StatusView, status};
+pub(crate) use crate::daemon::clock::random;
+use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
+use crate::daemon::slices::{PEER_TASK, SliceStarter};
+use crate::daemon::tasks::Tasks;
 use crate::host::preflight;
-use crate::lease::claim::{Identity, Past};
-use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
-use crate::lease::status::LeaseConditions;
-use crate::model::external_interface::ExternalInterface;
-use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
-use crate::overlay::reconciler::OverlayReconciler;
-use crate::overlay::{OWNER, OverlaySettings};
 use crate::peers::last_run;
-use crate::peers::settings::PeerSettings;
-use crate::peers::snapshot::{Snapshot, SnapshotOwner, file_name};
-use crate::peers::task;
-use crate::peers::task::PeerTask;
-use crate::reconcile::driver::Driver;
-use crate::rules::reconciler::RulesReconciler;
 use crate::underlay::reconciler::InterfaceFinder;
-use crate::underlay::settings::{EtcdHost, UnderlaySettings};
-
-/// Where systemd keeps the name of the machine (machine-id(5)).
-const MACHINE_ID: &str = "/etc/machine-id";
-/// Updates that may wait for the kernel. etcd's stream waits when they are full.
-const UPDATES: usize = 64;
 
 /// How long the shutdown waits for the last snapshot.
 const LAST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Questions for leases that may wait for etcd; further ones are asked again by the next packet.
-const QUESTIONS: usize = 16;
 
-/// Runs until a signal says stop; the network stays as it is then.
+/// Runs the daemon until a signal shuts it down. What it has set up stays in place then.
 ///
 /// # Errors
-/// What cannot mend itself: a file that was named and cannot be read, a port that is taken, missing capabilities.
+/// Something that only the operator can repair: a file that cannot be read, a port that is taken, missing capabilities.
+/// Or a task that ended.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     LocalSet::new().run_until(run_local(options)).await
 }
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
-    let mut stop = ShutdownSignals::new().context("failed to listen for signals")?;
-    // From the first moment: without somebody who listens, SIGHUP would end the daemon.
-    let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
-    let node = node_id(&options)?;
-    let etcd = Etcd::new(
-        etcd_access::load(&options.etcd)?,
-        etcd_access::source(&options.etcd),
+    let mut signals = ShutdownSignals::listen()?;
+    // From the start: a SIGHUP without a listener would end the daemon.
+    let reload = ReloadSignal::listen()?;
+    let Resources {
+        node,
+        etcd,
+        http,
+        control,
+        netlink,
+        netlink_connection,
+    } = open(&options).await?;
+    log_start(&options, &node);
+
+    let mut tasks = Tasks::default();
+    tasks.spawn("netlink connection", netlink_connection);
+    let (writers, view) = status(clock::wall_time);
+    serve_status(&mut tasks, &options, &node, (http, control), &view);
+
+    let last_run = last_run::load(
+        &wiring::snapshot_file(&options),
         &options.etcd.prefix,
+        &node,
     );
-    let health_listener = http::bind(options.healthz).await?;
-    let control_listener = control_socket::bind(&options.socket).await?;
-    let (netlink, driver) = netlink::open()?;
-    let mut tasks = JoinSet::new();
-    let (reload_sender, reload) = mpsc::channel(1);
-    tasks.spawn_local(forward(hangup, reload_sender));
-    tasks.spawn_local(endless("the netlink connection", driver));
-    info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    let (tell, vitals) = status(wall_time);
-    tasks.spawn_local(systemd::announce(vitals.clone()));
-    if let Some(listener) = health_listener {
-        tasks.spawn_local(http::serve(listener, vitals.clone()));
-    }
-    if let Some(listener) = control_listener {
-        tasks.spawn_local(control_socket::serve(
-            listener,
-            vitals.clone(),
-            fixed(&options, &node),
-        ));
-    }
-    let last_known = last_run::load(&snapshot_file(&options), &options.etcd.prefix, &node);
-    let underlay = underlay_settings(&options, last_known.as_ref());
+    let settings = wiring::underlay_settings(&options, last_run.as_ref());
     let external = tokio::select! {
-        external = InterfaceFinder::new(&netlink, SystemResolver, underlay).wait() => external,
-        name = stop.received() => return stopped(name),
+        external = InterfaceFinder::new(&netlink, SystemResolver, settings).wait() => external,
+        signal = signals.received() => {
+            log_shutdown(signal);
+            return Ok(());
+        }
     };
     let port_use = preflight::check_host(&netlink, &external).await;
-    let check_network = preflight::check_network(port_use, vitals.membership());
-    tasks.spawn_local(said(check_network));
-    let last = start(
-        &mut tasks,
-        &options,
-        TaskInputs {
-            node,
-            external,
-            etcd,
-            netlink,
-            last_known,
-            reload,
-        },
-        tell,
-        vitals.membership(),
-    );
+    let check_network = preflight::check_network(port_use, view.membership());
+    tasks.spawn_one_shot("preflight checks", check_network);
+
+    let starter = SliceStarter {
+        tasks: &mut tasks,
+        options: &options,
+        node: &node,
+        external: &external,
+        writers: &writers,
+        view: &view,
+    };
+    let peers_shutdown = starter.start_all(etcd, netlink, last_run, reload);
+    // Only the tasks keep writers from here on.
+    drop(writers);
+
     tokio::select! {
-        name = stop.received() => {
-            last.save().await;
-            stopped(name)
-        }
-        Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
+        signal = signals.received() => log_shutdown(signal),
+        error = tasks.failed() => return Err(error),
     }
-}
-
-/// What the tasks are made of.
-struct TaskInputs {
-    node: NodeId,
-    external: ExternalInterface,
-    etcd: Etcd,
-    netlink: Netlink,
-    last_known: Option<Snapshot>,
-    reload: mpsc::Receiver<()>,
-}
-
-/// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
-/// snapshots, of which the last is to be waited for.
-fn start(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    options: &Options,
-    parts: TaskInputs,
-    tell: StatusWriters,
-    joined: watch::Receiver<Option<Membership>>,
-) -> LastSnapshot {
-    let TaskInputs {
-        node,
-        external,
-        etcd,
-        netlink,
-        last_known,
-        reload,
-    } = parts;
-    let prefix = options.etcd.prefix.clone();
-    let (updates, heard) = mpsc::channel(UPDATES);
-    let (kernel, for_kernel) = mpsc::channel(UPDATES);
-    let (ask, questions) = mpsc::channel(QUESTIONS);
-    let (shutdown_sender, shutdown) = oneshot::channel();
-    let (saving, saved) = oneshot::channel::<Infallible>();
-
-    let public_ip = options.public_ip.unwrap_or(external.address);
-    let past = past(options, &external, last_known.as_ref());
-    let identity = Identity {
-        node: node.clone(),
-        prefix: prefix.clone(),
-        public_ip,
-        past,
-    };
-    let settings = LeaseSettings {
-        renew_margin: options.renew_margin,
-        random,
-        boot_time,
-    };
-    let keeper = LeaseManager::new(
-        etcd,
-        identity,
-        settings,
-        LeaseChannels {
-            updates,
-            conditions: LeaseConditions {
-                lease: tell.condition(ConditionType::LeaseHeld),
-                etcd: tell.condition(ConditionType::EtcdReachable),
-            },
-            ignored: tell.ignored_leases.clone(),
-            questions,
-        },
-    );
-
-    let owner = SnapshotOwner {
-        prefix,
-        node,
-        interface: external.name.clone(),
-        hardware: external.mac,
-    };
-    let (membership, summary) = (tell.membership.clone(), tell.peers.clone());
-    let channels = task::PeerChannels {
-        updates: heard,
-        overlay: kernel,
-        membership,
-        summary,
-        shutdown,
-    };
-    let settings = PeerSettings {
-        owner,
-        removal_grace: options.removal_grace,
-        wall_time,
-        random,
-    };
-    let peers = PeerTask::new(settings, snapshot_file(options), last_known, channels);
-
-    let mut runner = OverlayReconciler::new(
-        netlink,
-        local(options, &external),
-        tell.condition(ConditionType::KernelInSync),
-        ask,
-        random,
-    );
-    if let Some((watchdog, heart, every)) = systemd::watchdog() {
-        runner = runner.with_heart(heart, every);
-        tasks.spawn_local(watchdog.run());
-    }
-    let rules = RulesReconciler::new(
-        options,
-        external.clone(),
-        joined.clone(),
-        tell.condition(ConditionType::RulesInstalled),
-    );
-    let files_settings = FilesSettings {
-        subnet_file: options.subnet_file.clone(),
-        docker_opts_file: options.docker_opts_file.clone(),
-        ip_masq: options.ip_masq,
-        external,
-    };
-    let files = Driver::new(
-        "files",
-        FilesSlice::new(Disk::default(), files_settings, joined, reload),
-        reconciler::TIMING,
-        tell.condition(ConditionType::FilesWritten),
-        random,
-    );
-    tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
-    tasks.spawn_local(endless("the peers", async {
-        peers.run().await;
-        drop(saving);
-    }));
-    tasks.spawn_local(endless(
-        "the keeper of the kernel state",
-        runner.run(for_kernel),
-    ));
-    tasks.spawn_local(endless("the files", files.run()));
-    tasks.spawn_local(endless("the keeper of the rules", rules.run()));
-    LastSnapshot {
-        shutdown: shutdown_sender,
-        saved,
-    }
-}
-
-/// The snapshot that the peers save before they end.
-struct LastSnapshot {
-    shutdown: oneshot::Sender<Infallible>,
-    /// Ends with the peers.
-    saved: oneshot::Receiver<Infallible>,
-}
-
-impl LastSnapshot {
-    async fn save(self) {
-        drop(self.shutdown);
-        if timeout(LAST_SNAPSHOT_TIMEOUT, self.saved).await.is_err() {
-            warn!(
-                "the last snapshot is not saved yet; a restart without etcd may not know the latest state"
-            );
-        }
-    }
-}
-
-fn snapshot_file(options: &Options) -> SnapshotFile {
-    SnapshotFile::new(options.state_dir.join(file_name(&options.etcd.prefix)))
-}
-
-/// Passes on each signal for as long as the receiver lives.
-async fn forward(mut signal: Signal, to: mpsc::Sender<()>) -> anyhow::Result<()> {
-    while signal.recv().await.is_some() {
-        // A signal that finds the queue full is answered with the one in it.
-        _ = to.try_send(());
-    }
-    std::future::pending().await
-}
-
-/// A task that has said all it has to say when it ends.
-async fn said(task: impl Future<Output = ()>) -> anyhow::Result<()> {
-    task.await;
-    std::future::pending().await
-}
-
-/// A task that must not end by itself while the daemon runs.
-async fn endless(name: &'static str, task: impl Future<Output = ()>) -> anyhow::Result<()> {
-    task.await;
-    Err(anyhow::anyhow!("{name} ended"))
-}
-
-/// Uniform in 0..1. The daemon is where randomness comes from.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one source of randomness"
-)]
-pub(crate) fn random() -> f64 {
-    rand::random()
-}
-
-fn stopped(signal: &str) -> anyhow::Result<()> {
-    info!(
-        signal,
-        "stopping; device, routes, rules and lease stay in place"
-    );
-    systemd::stopping();
+    drop(peers_shutdown);
+    wait_for_last_snapshot(&mut tasks).await;
     Ok(())
 }
 
-/// The two signals that mean "stop".
-struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
+/// What the daemon opens before it changes anything, and cannot do without.
+struct Resources<C> {
+    node: NodeId,
+    etcd: Etcd,
+    http: Option<TcpListener>,
+    control: Option<UnixListener>,
+    netlink: Netlink,
+    /// Carries the requests of `netlink` while it runs.
+    netlink_connection: C,
 }
 
-impl ShutdownSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn received(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+async fn open(options: &Options) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
+    let node = wiring::node_id(options)?;
+    let access = etcd_access::load(&options.etcd)?;
+    let source = etcd_access::source(&options.etcd);
+    let etcd = Etcd::new(access, source, &options.etcd.prefix);
+    let http = http::bind(options.healthz).await?;
+    let control = control_socket::bind(&options.socket).await?;
+    let (netlink, netlink_connection) = netlink::open()?;
+    Ok(Resources {
+        node,
+        etcd,
+        http,
+        control,
+        netlink,
+        netlink_connection,
+    })
 }
 
-/// Our name among the members.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the machine id is read once, at the start"
-)]
-fn node_id(options: &Options) -> anyhow::Result<NodeId> {
-    if let Some(name) = &options.node_id {
-        return Ok(NodeId::named(name));
+/// Starts the views of the status: systemd, HTTP, and the control socket.
+fn serve_status(
+    tasks: &mut Tasks,
+    options: &Options,
+    node: &NodeId,
+    (http, control): (Option<TcpListener>, Option<UnixListener>),
+    view: &StatusView,
+) {
+    tasks.spawn_fallible("systemd notifications", systemd::announce(view.clone()));
+    if let Some(listener) = http {
+        tasks.spawn_fallible("HTTP server", http::serve(listener, view.clone()));
     }
-    let text = std::fs::read_to_string(MACHINE_ID).with_context(|| {
-        format!("failed to read \"{MACHINE_ID}\"; name this host with --node-id")
-    })?;
-    Ok(NodeId::of_machine(&text)?)
-}
-
-/// What is known of our last lease: subnet.env is the older witness, and all that Go flannel leaves.
-fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Snapshot>) -> Past {
-    let subnet_env = file_system::read(&options.subnet_file);
-    let subnet = subnet_env.as_deref().and_then(subnet_env::previous_subnet);
-    let own = last_known.map(|snapshot| &snapshot.membership.own);
-    let same_machine = last_known.filter(|snapshot| snapshot.is_of_machine(external.mac));
-    Past {
-        subnet: subnet.or(own.map(|own| own.subnet)),
-        vtep_mac: own.map(|own| own.vtep_mac),
-        public_ip: same_machine.map(|snapshot| snapshot.membership.own.public_ip),
+    if let Some(listener) = control {
+        let constant = wiring::constant_report(options, node);
+        let serve = control_socket::serve(listener, view.clone(), constant);
+        tasks.spawn_fallible("control socket", serve);
     }
 }
 
-fn underlay_settings(options: &Options, last_known: Option<&Snapshot>) -> UnderlaySettings {
-    let endpoints = options.etcd.endpoints.iter();
-    let etcd = endpoints.map(|url| EtcdHost {
-        url: url.clone(),
-        host: host_of(url).to_owned(),
-    });
-    UnderlaySettings {
-        selectors: options.selectors.clone(),
-        etcd: etcd.collect(),
-        last_interface: last_known.map(|snapshot| snapshot.interface.clone()),
+/// The peers save the last snapshot before they end.
+async fn wait_for_last_snapshot(tasks: &mut Tasks) {
+    let ended = timeout(LAST_SNAPSHOT_TIMEOUT, tasks.ended(PEER_TASK)).await;
+    if ended.is_err() {
+        warn!(
+            "the last snapshot is not saved yet; a restart without etcd may not know the latest state"
+        );
     }
 }
 
-/// What `flanneld status` says that never changes.
-fn fixed(options: &Options, node: &NodeId) -> Report {
-    Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node_id: node.to_string(),
-        etcd: options.etcd.endpoints.clone(),
-        prefix: options.etcd.prefix.clone(),
-        ..Report::default()
-    }
+fn log_start(options: &Options, node: &NodeId) {
+    let version = env!("CARGO_PKG_VERSION");
+    let etcd = options.etcd.endpoints.join(",");
+    info!(version, etcd, %node, "starting flanneld");
 }
 
-/// Time since boot, the time in which the machine slept included.
-fn boot_time() -> Duration {
-    // The clock exists since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default()
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one source of the time of day"
-)]
-fn wall_time() -> SystemTime {
-    SystemTime::now()
-}
-
-fn local(options: &Options, external: &ExternalInterface) -> OverlaySettings {
-    let alias = format!("{OWNER}{}", options.etcd.prefix);
-    let (blackhole, peering, idle) = (options.blackhole, options.peering, options.idle);
-    let checksums_in_software = options.checksums_in_software;
-    OverlaySettings {
-        external: external.clone(),
-        alias,
-        blackhole,
-        checksums_in_software,
-        peering,
-        idle,
-    }
+fn log_shutdown(signal: &str) {
+    info!(
+        signal,
+        "shutting down; device, routes, rules, files and lease stay in place"
+    );
+    systemd::stopping();
 }
