@@ -7,4 +7,5 @@ pub mod http;
 pub mod log;
 pub mod netlink;
 pub mod packet_filter;
+pub(crate) mod resolver;
 pub mod systemd;

@@ -1,9 +1,10 @@
-//! How the daemon is: one table of conditions. Each task sets its own conditions; readiness, status, HTTP, the control
-//! socket and systemd's status line are views of the table. It decides nothing for the tasks.
+//! How the daemon is: one table of conditions, and what else `flanneld status` shows. Each task writes its own part;
+//! readiness, status, HTTP, the control socket and systemd's status line are views of it. It decides nothing for the
+//! tasks and knows none of them.
 
-pub(crate) mod channels;
 pub(crate) mod readiness;
 pub mod report;
+pub(crate) mod status;
 pub(crate) mod table;
 
 pub(crate) use table::{ConditionStatus, ConditionType, ConditionWriter, Conditions};

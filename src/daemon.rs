@@ -1,386 +1,173 @@
-//! Owns the order of things: what is started when, with what, and how it ends. The only module that knows all others.
+//! The wiring: what is started in which order, with what, and how it ends. The only module that knows all others. It
+//! decides nothing about the state of this host.
 
+mod clock;
 mod etcd_access;
 pub(crate) mod settings;
+mod signals;
+mod slices;
+mod tasks;
+mod wiring;
 
-use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use nix::time::{ClockId, clock_gettime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, LocalSet};
-use tracing::{debug, info};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+use tracing::{info, warn};
 
 use crate::adapters::etcd::Etcd;
-use crate::adapters::file_system::Disk;
-use crate::adapters::netlink;
-use crate::adapters::netlink::{Netlink, RuleChanges};
-use crate::adapters::packet_filter::PacketFilter;
-use crate::adapters::{control_socket, file_system, http, systemd};
+use crate::adapters::netlink::{self, Netlink};
+use crate::adapters::resolver::SystemResolver;
+use crate::adapters::{control_socket, http, systemd};
 use crate::cli::Options;
-use crate::conditions::channels::StatusSenders;
-use crate::conditions::report::Report;
-use crate::conditions::{ConditionType, channels};
-use crate::files::reconciler::{self, FilesSlice};
-use crate::files::settings::FilesSettings;
-use crate::files::subnet_env;
-use crate::lease::claim::{Identity, Past};
-use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
-use crate::lease::status::LeaseConditions;
-use crate::model::external_interface::ExternalInterface;
-use crate::model::membership::Membership;
+use crate::conditions::status::{StatusView, status};
+pub(crate) use crate::daemon::clock::random;
+use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
+use crate::daemon::slices::{PEER_TASK, SliceStarter};
+use crate::daemon::tasks::Tasks;
+use crate::host::preflight;
 use crate::model::node_id::NodeId;
-use crate::overlay;
-use crate::overlay::reconciler::OverlaySlice;
-use crate::peers::snapshot::{Snapshot, SnapshotOwner};
-use crate::peers::snapshot_file;
-use crate::peers::task;
-use crate::peers::task::PeerTask;
-use crate::reconcile::driver::{Driver, Heartbeat};
-use crate::rules::reconciler::{RulesSlice, timing};
+use crate::peers::last_run;
+use crate::underlay::reconciler::InterfaceFinder;
 
-/// Where systemd keeps the name of the machine (machine-id(5)).
-const MACHINE_ID: &str = "/etc/machine-id";
-/// Updates that may wait for the kernel. etcd's stream waits when they are full.
-const UPDATES: usize = 64;
+/// How long the shutdown waits for the last snapshot.
+const LAST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Questions for leases that may wait for etcd; further ones are asked again by the next packet.
-const QUESTIONS: usize = 16;
-
-/// Runs until a signal says stop; the network stays as it is then.
+/// Runs the daemon until a signal shuts it down. What it has set up stays in place then.
 ///
 /// # Errors
-/// What cannot mend itself: a file that was named and cannot be read, a port that is taken, missing capabilities.
+/// Something that only the operator can repair: a file that cannot be read, a port that is taken, missing capabilities.
+/// Or a task that ended.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     LocalSet::new().run_until(run_local(options)).await
 }
 
 async fn run_local(options: Options) -> anyhow::Result<()> {
-    let mut stop = ShutdownSignals::new().context("failed to listen for signals")?;
-    // From the first moment: without somebody who listens, SIGHUP would end the daemon.
-    let hangup = signal(SignalKind::hangup()).context("failed to listen for SIGHUP")?;
-    let node = node_id(&options)?;
-    let etcd = Etcd::new(
-        etcd_access::load(&options.etcd)?,
-        etcd_access::source(&options.etcd),
+    let mut signals = ShutdownSignals::listen()?;
+    // From the start: a SIGHUP without a listener would end the daemon.
+    let reload = ReloadSignal::listen()?;
+    let Resources {
+        node,
+        etcd,
+        http,
+        control,
+        netlink,
+        netlink_connection,
+    } = open(&options).await?;
+    log_start(&options, &node);
+
+    let mut tasks = Tasks::default();
+    tasks.spawn("netlink connection", netlink_connection);
+    let (writers, view) = status(clock::wall_time);
+    serve_status(&mut tasks, &options, &node, (http, control), &view);
+
+    let last_run = last_run::load(
+        &wiring::snapshot_file(&options),
         &options.etcd.prefix,
+        &node,
     );
-    let health_listener = http::bind(options.healthz).await?;
-    let control_listener =
-        control_socket::bind(&settings::socket_path(&options.subnet_file)).await?;
-    let (netlink, driver) = netlink::open()?;
-    let mut tasks = JoinSet::new();
-    let (reload_sender, reload) = mpsc::channel(1);
-    tasks.spawn_local(forward(hangup, reload_sender));
-    tasks.spawn_local(endless("the netlink connection", driver));
-    info!(version = env!("CARGO_PKG_VERSION"), etcd = options.etcd.endpoints.join(","), %node, "starting");
-    let (tell, vitals) = channels::channels(wall_time);
-    tasks.spawn_local(http::announce(vitals.clone()));
-    if let Some(listener) = health_listener {
-        tasks.spawn_local(http::serve(listener, vitals.clone()));
-    }
-    if let Some(listener) = control_listener {
-        tasks.spawn_local(control_socket::serve(
-            listener,
-            vitals.clone(),
-            fixed(&options, &node),
-        ));
-    }
-    let last_known =
-        snapshot_file::load(&snapshot_file::path(&options), &options.etcd.prefix, &node);
+    let settings = settings::underlay(&options, last_run.as_ref());
     let external = tokio::select! {
-        external = crate::underlay::reconciler::wait_for(&netlink, &options, last_known.as_ref()) => external,
-        name = stop.received() => return stopped(name),
-    };
-    let found = crate::host::run::of_host(&netlink, &external).await;
-    tasks.spawn_local(said(crate::host::run::of_network(
-        found,
-        settings::overlay(&options, &external),
-        vitals.membership.clone(),
-    )));
-    let last = start(
-        &mut tasks,
-        &options,
-        TaskInputs {
-            node,
-            external,
-            etcd,
-            netlink,
-            last_known,
-            reload,
-        },
-        tell,
-        vitals.membership,
-    );
-    tokio::select! {
-        name = stop.received() => {
-            last.write().await;
-            stopped(name)
+        external = InterfaceFinder::new(&netlink, SystemResolver, settings).wait() => external,
+        signal = signals.received() => {
+            log_shutdown(signal);
+            return Ok(());
         }
-        Some(task) = tasks.join_next() => task.context("a task of the daemon broke down")?,
+    };
+    let port_use = preflight::check_host(&netlink, &external).await;
+    let check_network = preflight::check_network(port_use, view.membership());
+    tasks.spawn_one_shot("preflight checks", check_network);
+
+    let starter = SliceStarter {
+        tasks: &mut tasks,
+        options: &options,
+        node: &node,
+        external: &external,
+        writers: &writers,
+        view: &view,
+    };
+    let peers_shutdown = starter.start_all(etcd, netlink, last_run, reload);
+    // Only the tasks keep writers from here on.
+    drop(writers);
+
+    tokio::select! {
+        signal = signals.received() => log_shutdown(signal),
+        error = tasks.failed() => return Err(error),
     }
-}
-
-/// What the tasks are made of.
-struct TaskInputs {
-    node: NodeId,
-    external: ExternalInterface,
-    etcd: Etcd,
-    netlink: Netlink,
-    last_known: Option<Snapshot>,
-    reload: mpsc::Receiver<()>,
-}
-
-/// Starts the chain: keeper of the lease, roster, keeper of the kernel state; and beside it the publisher and the
-/// snapshots, of which the last is to be waited for.
-fn start(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    options: &Options,
-    parts: TaskInputs,
-    tell: StatusSenders,
-    joined: watch::Receiver<Option<Membership>>,
-) -> snapshot_file::FinalWrite {
-    let TaskInputs {
-        node,
-        external,
-        etcd,
-        netlink,
-        last_known,
-        reload,
-    } = parts;
-    let prefix = options.etcd.prefix.clone();
-    let (updates, heard) = mpsc::channel(UPDATES);
-    let (kernel, for_kernel) = mpsc::channel(UPDATES);
-    let (ask, questions) = mpsc::channel(QUESTIONS);
-    let (snapshot, snapshots) = watch::channel(None);
-    let (last, stopping, writing) = snapshot_file::last();
-
-    let public_ip = options.public_ip.unwrap_or(external.address);
-    let past = past(options, &external, last_known.as_ref());
-    let identity = Identity {
-        node: node.clone(),
-        prefix: prefix.clone(),
-        public_ip,
-        past,
-    };
-    let settings = LeaseSettings {
-        renew_margin: options.renew_margin,
-        random,
-        boot_time,
-    };
-    let keeper = LeaseManager::new(
-        etcd,
-        identity,
-        settings,
-        LeaseChannels {
-            updates,
-            conditions: LeaseConditions {
-                lease: tell.condition(ConditionType::LeaseHeld),
-                etcd: tell.condition(ConditionType::EtcdReachable),
-            },
-            ignored: tell.ignored.clone(),
-            questions,
-        },
-    );
-
-    let place = SnapshotOwner {
-        prefix,
-        node,
-        interface: external.name.clone(),
-        hardware: external.mac,
-    };
-    let (membership, summary) = (tell.membership.clone(), tell.summary.clone());
-    let channels = task::PeerChannels {
-        updates: heard,
-        kernel,
-        membership,
-        snapshot,
-        summary,
-        stopping,
-    };
-    let roster = PeerTask::new(
-        place,
-        last_known,
-        options.removal_grace,
-        channels,
-        wall_time,
-    );
-
-    let heartbeat = systemd::asked_for().map(|(watchdog, sender, interval)| {
-        tasks.spawn_local(watchdog.run(http::notify));
-        Heartbeat::new(sender, interval)
-    });
-    let slice = OverlaySlice::new(
-        netlink,
-        settings::overlay(options, &external),
-        for_kernel,
-        ask,
-    )
-    .with_heartbeat(heartbeat.clone());
-    let overlay = Driver::new(
-        "overlay",
-        slice,
-        overlay::reconciler::TIMING,
-        tell.condition(ConditionType::KernelInSync),
-        random,
-    )
-    .with_heartbeat(heartbeat);
-    let rules_settings = settings::rules(options, &external);
-    let rule_changes = RuleChanges::open().inspect_err(
-        |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
-    );
-    let rules_timing = timing(&rules_settings);
-    let rules = Driver::new(
-        "rules",
-        RulesSlice::new(
-            PacketFilter::default(),
-            rule_changes.ok(),
-            rules_settings,
-            joined.clone(),
-        ),
-        rules_timing,
-        tell.condition(ConditionType::RulesInstalled),
-        random,
-    );
-    let files_settings = FilesSettings {
-        subnet_file: options.subnet_file.clone(),
-        docker_opts_file: settings::docker_opts_file(options),
-        ip_masq: options.ip_masq,
-        external,
-    };
-    let files = Driver::new(
-        "files",
-        FilesSlice::new(Disk::default(), files_settings, joined, reload),
-        reconciler::TIMING,
-        tell.condition(ConditionType::FilesWritten),
-        random,
-    );
-    tasks.spawn_local(endless("the keeper of the lease", keeper.run()));
-    tasks.spawn_local(endless("the roster of peers", roster.run()));
-    tasks.spawn_local(endless("the overlay", overlay.run()));
-    tasks.spawn_local(endless("the files", files.run()));
-    tasks.spawn_local(endless("the keeper of the rules", rules.run()));
-    tasks.spawn_local(endless(
-        "the keeper of the snapshot",
-        snapshot_file::keep(snapshot_file::path(options), snapshots, writing),
-    ));
-    last
-}
-
-/// Passes on each signal for as long as the receiver lives.
-async fn forward(mut signal: Signal, to: mpsc::Sender<()>) -> anyhow::Result<()> {
-    while signal.recv().await.is_some() {
-        // A signal that finds the queue full is answered with the one in it.
-        _ = to.try_send(());
-    }
-    std::future::pending().await
-}
-
-/// A task that has said all it has to say when it ends.
-async fn said(task: impl Future<Output = ()>) -> anyhow::Result<()> {
-    task.await;
-    std::future::pending().await
-}
-
-/// A task that must not end by itself while the daemon runs.
-async fn endless(name: &'static str, task: impl Future<Output = ()>) -> anyhow::Result<()> {
-    task.await;
-    Err(anyhow::anyhow!("{name} ended"))
-}
-
-/// Uniform in 0..1. The daemon is where randomness comes from.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one source of randomness"
-)]
-pub(crate) fn random() -> f64 {
-    rand::random()
-}
-
-fn stopped(signal: &str) -> anyhow::Result<()> {
-    info!(
-        signal,
-        "stopping; device, routes, rules and lease stay in place"
-    );
-    http::stopping();
+    drop(peers_shutdown);
+    wait_for_last_snapshot(&mut tasks).await;
     Ok(())
 }
 
-/// The two signals that mean "stop".
-struct ShutdownSignals {
-    terminate: Signal,
-    interrupt: Signal,
+/// What the daemon opens before it changes anything, and cannot do without.
+struct Resources<C> {
+    node: NodeId,
+    etcd: Etcd,
+    http: Option<TcpListener>,
+    control: Option<UnixListener>,
+    netlink: Netlink,
+    /// Carries the requests of `netlink` while it runs.
+    netlink_connection: C,
 }
 
-impl ShutdownSignals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn received(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+async fn open(options: &Options) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
+    let node = wiring::node_id(options)?;
+    let access = etcd_access::load(&options.etcd)?;
+    let source = etcd_access::source(&options.etcd);
+    let etcd = Etcd::new(access, source, &options.etcd.prefix);
+    let http = http::bind(options.healthz).await?;
+    let control = control_socket::bind(&settings::socket_path(&options.subnet_file)).await?;
+    let (netlink, netlink_connection) = netlink::open()?;
+    Ok(Resources {
+        node,
+        etcd,
+        http,
+        control,
+        netlink,
+        netlink_connection,
+    })
 }
 
-/// Our name among the members.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the machine id is read once, at the start"
-)]
-fn node_id(options: &Options) -> anyhow::Result<NodeId> {
-    if let Some(name) = &options.node_id {
-        return Ok(NodeId::named(name));
+/// Starts the views of the status: systemd, HTTP, and the control socket.
+fn serve_status(
+    tasks: &mut Tasks,
+    options: &Options,
+    node: &NodeId,
+    (http, control): (Option<TcpListener>, Option<UnixListener>),
+    view: &StatusView,
+) {
+    tasks.spawn_fallible("systemd notifications", systemd::announce(view.clone()));
+    if let Some(listener) = http {
+        tasks.spawn_fallible("HTTP server", http::serve(listener, view.clone()));
     }
-    let text = std::fs::read_to_string(MACHINE_ID).with_context(|| {
-        format!("failed to read \"{MACHINE_ID}\"; name this host with --node-id")
-    })?;
-    Ok(NodeId::of_machine(&text)?)
-}
-
-/// What is known of our last lease: subnet.env is the older witness, and all that Go flannel leaves.
-fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Snapshot>) -> Past {
-    let subnet_env = file_system::read(&options.subnet_file);
-    let subnet = subnet_env.as_deref().and_then(subnet_env::previous_subnet);
-    let past = last_known
-        .map(|snapshot| snapshot.past(external.mac))
-        .unwrap_or_default();
-    Past {
-        subnet: subnet.or(past.subnet),
-        ..past
+    if let Some(listener) = control {
+        let constant = wiring::constant_report(options, node);
+        let serve = control_socket::serve(listener, view.clone(), constant);
+        tasks.spawn_fallible("control socket", serve);
     }
 }
 
-/// What `flanneld status` says that never changes.
-fn fixed(options: &Options, node: &NodeId) -> Report {
-    Report {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        node_id: node.to_string(),
-        etcd: options.etcd.endpoints.clone(),
-        prefix: options.etcd.prefix.clone(),
-        ..Report::default()
+/// The peers save the last snapshot before they end.
+async fn wait_for_last_snapshot(tasks: &mut Tasks) {
+    let ended = timeout(LAST_SNAPSHOT_TIMEOUT, tasks.ended(PEER_TASK)).await;
+    if ended.is_err() {
+        warn!(
+            "the last snapshot is not saved yet; a restart without etcd may not know the latest state"
+        );
     }
 }
 
-/// Time since boot, the time in which the machine slept included.
-fn boot_time() -> Duration {
-    // The clock exists since Linux 2.6.39.
-    clock_gettime(ClockId::CLOCK_BOOTTIME)
-        .map(Duration::from)
-        .unwrap_or_default()
+fn log_start(options: &Options, node: &NodeId) {
+    let version = env!("CARGO_PKG_VERSION");
+    let etcd = options.etcd.endpoints.join(",");
+    info!(version, etcd, %node, "starting flanneld");
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the one source of the time of day"
-)]
-fn wall_time() -> SystemTime {
-    SystemTime::now()
+fn log_shutdown(signal: &str) {
+    info!(
+        signal,
+        "shutting down; device, routes, rules, files and lease stay in place"
+    );
+    systemd::stopping();
 }

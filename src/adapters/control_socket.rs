@@ -1,13 +1,6 @@
-//! Owns the socket on which `flanneld status` asks. It also shows that a daemon runs here: a second one with the same
-//! files must not start.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "this is the adapter for the socket"
-)]
+//! The control socket, on which the daemon answers `flanneld status`. It also shows that a daemon runs here: a second one
+//! with the same files must not start. It only shows the status and takes no commands.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,13 +9,17 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, warn};
 
-use crate::conditions::channels::StatusReceivers;
+use crate::adapters::file_system;
 use crate::conditions::report::{Report, json};
+use crate::conditions::status::StatusView;
 
-/// How long somebody may take to read the answer.
-const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a client may take to read the answer: clients are answered one after the other.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Takes the socket. Without one the daemon still does its work, so only another daemon is an error.
+/// Listens on the socket. The daemon works without it, so only another daemon is an error.
+///
+/// # Errors
+/// Another daemon answers on the socket.
 pub(crate) async fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
     if UnixStream::connect(path).await.is_ok() {
         let path = path.display();
@@ -30,43 +27,82 @@ pub(crate) async fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
             "another flanneld answers on \"{path}\"; stop it, or choose another --subnet-file for this one"
         );
     }
-    match listen(path) {
+    match file_system::bind_socket(path) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) => {
-            warn!(path = %path.display(), %error, "no socket for `flanneld status`; going on without");
+            warn!(path = %path.display(), %error, "no control socket; `flanneld status` will not work");
             Ok(None)
         }
     }
 }
 
-fn listen(path: &Path) -> io::Result<UnixListener> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
-}
-
-/// Answers whoever connects, one after the other.
+/// Answers each client with the status as JSON. `constant` holds the parts that never change.
+///
+/// # Errors
+/// The socket failed.
 pub(crate) async fn serve(
     listener: UnixListener,
-    vitals: StatusReceivers,
-    fixed: Report,
+    status: StatusView,
+    constant: Report,
 ) -> anyhow::Result<()> {
     loop {
-        let (mut stream, _) = listener
-            .accept()
-            .await
-            .context("failed to accept on the socket for `flanneld status`")?;
-        let text = json(&vitals.report(&fixed));
-        let answer = tokio::time::timeout(DEADLINE, stream.write_all(text.as_bytes()));
-        if let Ok(Err(error)) = answer.await {
-            debug!(%error, "failed to answer `flanneld status`");
-        }
+        let accepted = listener.accept().await;
+        let (stream, _) = accepted.context("failed to accept on the control socket")?;
+        answer(stream, &json(&status.report(&constant))).await;
+    }
+}
+
+async fn answer(mut stream: UnixStream, text: &str) {
+    let written = tokio::time::timeout(ANSWER_TIMEOUT, stream.write_all(text.as_bytes()));
+    match written.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "failed to answer `flanneld status`"),
+        Err(_) => debug!("a client of the control socket does not read the answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+    use crate::conditions::status::status;
+
+    #[tokio::test]
+    async fn answers_with_the_status_and_refuses_a_second_daemon() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let path = home.path().join("flannel/flanneld.sock");
+        let listener = bind(&path).await.expect("no other daemon");
+        let listener = listener.expect("a directory that can be written");
+        let (_writers, view) = status(|| SystemTime::UNIX_EPOCH);
+        let constant = Report {
+            version: "1.2.3".to_owned(),
+            ..Report::default()
+        };
+        let client = async {
+            let mut text = String::new();
+            let mut stream = UnixStream::connect(&path).await.expect("it listens");
+            stream.read_to_string(&mut text).await.expect("an answer");
+            let second = bind(&path).await;
+            let refusal = second.expect_err("a daemon answers on the socket");
+            (text, refusal.to_string())
+        };
+        let (text, refusal) = tokio::select! {
+            ended = serve(listener, view, constant) => panic!("{ended:?}"),
+            answers = client => answers,
+        };
+        let report: Report = serde_json::from_str(&text).expect("a report");
+        assert_eq!(report.version, "1.2.3");
+        assert!(refusal.contains("another flanneld answers on"), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn a_socket_without_a_daemon_is_taken_over() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let path = home.path().join("flanneld.sock");
+        drop(bind(&path).await);
+        assert!(matches!(bind(&path).await, Ok(Some(_))));
     }
 }

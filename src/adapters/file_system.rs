@@ -1,62 +1,45 @@
-//! Owns writing a file so that nobody ever sees half of it. The only place that writes files.
+//! The files of this host, apart from those below `/proc`. The only place that writes, creates or removes any. A reader
+//! never finds a part of a file. It decides nothing about what files hold.
 #![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
 
-use std::collections::BTreeMap;
+mod disk;
+mod snapshot_file;
+
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
+use tokio::net::UnixListener;
 
-use crate::files::port::Files;
+pub(crate) use crate::adapters::file_system::disk::Disk;
+pub(crate) use crate::adapters::file_system::snapshot_file::SnapshotFile;
 
-/// A file that could not be written.
+/// Mode of files, which other programs read.
+const FILE_MODE: u32 = 0o644;
+/// Mode of the control socket, which only root uses.
+const SOCKET_MODE: u32 = 0o600;
+
+/// A file could not be written or removed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to write or remove \"{}\"", path.display())]
-pub struct Error {
+pub(crate) struct FileError {
     path: PathBuf,
     #[source]
     source: io::Error,
 }
 
-/// The disk of this host.
-#[derive(Debug, Default)]
-pub(crate) struct Disk {
-    /// What was written to pipes and devices: they cannot be read back.
-    special: BTreeMap<PathBuf, String>,
-}
-
-impl Files for Disk {
-    fn holds(&self, path: &Path, text: &str) -> bool {
-        match fs::metadata(path) {
-            Ok(found) if !found.is_file() => {
-                self.special.get(path).map(String::as_str) == Some(text)
-            }
-            Ok(_) => says(path, text).unwrap_or(false),
-            Err(_) => false,
-        }
-    }
-
-    fn replace(&mut self, path: &Path, text: &str) -> Result<(), String> {
-        replace(path, text).map_err(|error| crate::error::chain(&error))?;
-        if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            self.special.insert(path.to_owned(), text.to_owned());
-        }
-        Ok(())
-    }
-}
-
-/// Puts `text` into the file `path`, mode 0644, making its directory if need be. A file that says the same already is
-/// not touched. The new text is on disk before the name points to it, so that a crash leaves old or new. A link stays what
-/// it is, and so does what is no file, such as /dev/stdout: it is written to.
+/// Replaces the whole file, with mode 0644, and creates its directory if necessary. A file that holds the same text is not
+/// touched. The new text is on disk before the name points to it, so that a crash leaves the old text or the new one. A
+/// symbolic link stays a link, and a special file such as /dev/stdout is written to.
 ///
 /// Returns whether anything was written.
 ///
 /// # Errors
 /// The directory or the file cannot be written.
-pub fn replace(path: &Path, text: &str) -> Result<bool, Error> {
-    try_replace(path, text).map_err(|source| Error {
+pub(crate) fn replace(path: &Path, text: &str) -> Result<bool, FileError> {
+    try_replace(path, text).map_err(|source| FileError {
         path: path.to_owned(),
         source,
     })
@@ -65,10 +48,8 @@ pub fn replace(path: &Path, text: &str) -> Result<bool, Error> {
 fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
-            fs::OpenOptions::new()
-                .write(true)
-                .open(path)?
-                .write_all(text.as_bytes())?;
+            let mut special = fs::OpenOptions::new().write(true).open(path)?;
+            special.write_all(text.as_bytes())?;
             Ok(true)
         }
         Ok(_) => replace_file(&fs::canonicalize(path)?, text),
@@ -77,26 +58,31 @@ fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
 }
 
 fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
-    if says(path, text).unwrap_or(false) {
+    if holds(path, text).unwrap_or(false) {
         return Ok(false);
     }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    };
+    let directory = directory_of(path);
     fs::create_dir_all(directory)?;
     let mut file = NamedTempFile::new_in(directory)?;
     file.write_all(text.as_bytes())?;
     file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o644))?;
+        .set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
+    // The new name is on disk only when its directory is.
     fs::File::open(directory)?.sync_all()?;
     Ok(true)
 }
 
-/// Whether a file holds just this text. Compared piece by piece: it may be large.
-fn says(path: &Path, text: &str) -> io::Result<bool> {
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// Returns whether a file holds exactly this text. It compares piece by piece, because a snapshot is large.
+fn holds(path: &Path, text: &str) -> io::Result<bool> {
     let mut file = fs::File::open(path)?;
     let mut rest = text.as_bytes();
     if file.metadata()?.len() != rest.len() as u64 {
@@ -112,31 +98,31 @@ fn says(path: &Path, text: &str) -> io::Result<bool> {
     }
 }
 
-/// Removes a file; answers whether it was there.
+/// Removes a file. Returns whether it existed.
 ///
 /// # Errors
-/// It is there and cannot be removed.
-pub fn remove(path: &Path) -> Result<bool, Error> {
+/// It exists and cannot be removed.
+pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(Error {
+        Err(source) => Err(FileError {
             path: path.to_owned(),
             source,
         }),
     }
 }
 
-/// The text of a file that another run may have written, if there is any that can be read.
-pub fn read(path: &Path) -> Option<String> {
+/// Returns the text of a file, or `None` if it does not exist or cannot be read.
+pub(crate) fn read(path: &Path) -> Option<String> {
     try_read(path).ok().flatten()
 }
 
-/// Like [`read`], for those who have to say that a file cannot be used.
+/// Returns the text of a file, or `None` if it does not exist.
 ///
 /// # Errors
-/// It is there and cannot be read, or is no text.
-pub fn try_read(path: &Path) -> io::Result<Option<String>> {
+/// It exists and cannot be read, or is not UTF-8.
+pub(crate) fn try_read(path: &Path) -> io::Result<Option<String>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -144,69 +130,20 @@ pub fn try_read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn makes_the_directory_and_replaces_only_what_differs() {
-        let home = tempfile::tempdir().expect("a directory for a test");
-        let path = home.path().join("flannel/subnet.env");
-        assert_eq!(replace(&path, "A=1\n").ok(), Some(true));
-        assert_eq!(replace(&path, "A=1\n").ok(), Some(false));
-        assert_eq!(replace(&path, "A=2\n").ok(), Some(true));
-        assert_eq!(read(&path).as_deref(), Some("A=2\n"));
-        let mode = fs::metadata(&path).expect("the file").permissions().mode();
-        assert_eq!(mode & 0o777, 0o644);
-        assert_eq!(
-            fs::read_dir(path.parent().expect("a parent"))
-                .expect("the directory")
-                .count(),
-            1
-        );
+/// Creates a socket that only root can use, and its directory if necessary. Replaces a socket that an earlier run left.
+///
+/// # Errors
+/// The directory or the socket cannot be created.
+pub(crate) fn bind_socket(path: &Path) -> io::Result<UnixListener> {
+    fs::create_dir_all(directory_of(path))?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
     }
-
-    #[test]
-    fn a_link_and_what_is_no_file_stay_what_they_are() {
-        let home = tempfile::tempdir().expect("a directory for a test");
-        let (file, link, pipe) = (
-            home.path().join("file"),
-            home.path().join("link"),
-            home.path().join("pipe"),
-        );
-        fs::write(&file, "old").expect("a file");
-        std::os::unix::fs::symlink(&file, &link).expect("a link");
-        assert_eq!(replace(&link, "A=1\n").ok(), Some(true));
-        assert!(link.is_symlink() && read(&file).as_deref() == Some("A=1\n"));
-
-        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
-        let reader = std::thread::spawn({
-            let pipe = pipe.clone();
-            move || fs::read_to_string(pipe)
-        });
-        assert_eq!(replace(&pipe, "A=1\n").ok(), Some(true));
-        assert_eq!(reader.join().expect("a reader").expect("text"), "A=1\n");
-        assert!(!pipe.is_file());
-    }
-
-    #[test]
-    fn tells_a_file_that_is_not_there_from_one_that_cannot_be_read() {
-        let home = tempfile::tempdir().expect("a directory for a test");
-        let path = home.path().join("state");
-        assert!(matches!(try_read(&path), Ok(None)));
-        fs::write(&path, b"\xff").expect("a file in a directory of ours");
-        let error = try_read(&path).expect_err("it is no text");
-        assert!(error.to_string().contains("valid UTF-8"), "{error}");
-        assert!(try_read(home.path()).is_err(), "a directory");
-    }
-
-    #[test]
-    fn says_which_file_it_could_not_write() {
-        let error =
-            replace(Path::new("/proc/none/subnet.env"), "").expect_err("/proc cannot be written");
-        assert!(
-            error.to_string().contains("/proc/none/subnet.env"),
-            "{error}"
-        );
-    }
+    let listener = UnixListener::bind(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))?;
+    Ok(listener)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Owns saying how we are: to systemd (READY=1, STATUS=), and over HTTP. What "ready" means is `readiness`'s.
+//! The HTTP server for probes: `/healthz` and `/readyz`. What "ready" means is decided in `conditions::readiness`.
 
 use std::net::SocketAddr;
 
@@ -6,74 +6,71 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tracing::{debug, info};
 
-use crate::conditions::channels::StatusReceivers;
 use crate::conditions::readiness::Readiness;
+use crate::conditions::status::StatusView;
 
-/// Takes the port, if one is asked for, before anything else is touched.
+/// Listens on the address, if the operator asks for one. Called before the daemon changes anything.
+///
+/// # Errors
+/// The address cannot be used.
 pub(crate) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = address else {
         return Ok(None);
     };
     let listener = TcpListener::bind(address).await;
-    let hint = || {
+    listener.map(Some).with_context(|| {
         format!(
             "failed to listen on {address} for /healthz; choose another --healthz-ip or --healthz-port"
         )
-    };
-    listener.map(Some).with_context(hint)
+    })
 }
 
-/// Tells systemd when we are ready, and in words how we are.
-pub(crate) async fn announce(mut vitals: StatusReceivers) -> anyhow::Result<()> {
-    let mut ready = false;
-    let mut said = String::new();
-    loop {
-        let state = vitals.readiness();
-        let text = state.to_string();
-        if text != said {
-            notify(&[NotifyState::Status(&text)]);
-        }
-        if !ready && !matches!(state, Readiness::NotReady(_)) {
-            ready = true;
-            notify(&[NotifyState::Ready]);
-            info!("{text}");
-        }
-        said = text;
-        vitals.changed().await?;
-    }
-}
-
-/// Tells systemd that the end is wanted.
-pub(crate) fn stopping() {
-    notify(&[NotifyState::Stopping]);
-}
-
-/// Without systemd there is nobody to tell.
-pub(crate) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        debug!(%error, "failed to tell systemd");
-    }
-}
-
-/// Answers `/healthz` with 200 while we are alive, `/readyz` with 200 or with 503 and the reason. Degraded is ready: all
-/// packets flow, and to take every node out because etcd is away would be the greater harm.
-pub(crate) async fn serve(listener: TcpListener, vitals: StatusReceivers) -> anyhow::Result<()> {
-    let ready = move || async move {
-        let state = vitals.readiness();
-        let code = match state {
-            Readiness::Ready | Readiness::Degraded(_) => StatusCode::OK,
-            Readiness::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        (code, format!("{state}\n"))
-    };
+/// Answers `/healthz` with 200 while the daemon runs, and `/readyz` with 200 when it is ready, else with 503 and the
+/// reason. Degraded counts as ready: all packets flow, and to take every node out of service because etcd is unreachable
+/// would do more harm.
+///
+/// # Errors
+/// The server failed.
+pub(crate) async fn serve(listener: TcpListener, status: StatusView) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready));
+        .route(
+            "/readyz",
+            get(|| async move { ready_answer(&status.readiness()) }),
+        );
     axum::serve(listener, routes)
         .await
-        .context("failed to answer questions about our health")
+        .context("failed to serve /healthz and /readyz")
+}
+
+fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {
+    let code = match readiness {
+        Readiness::Ready | Readiness::Degraded(_) => StatusCode::OK,
+        Readiness::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, format!("{readiness}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(readiness: &Readiness, code: u16, body: &str) {
+        let answer = ready_answer(readiness);
+        assert_eq!((answer.0.as_u16(), answer.1.as_str()), (code, body));
+    }
+
+    #[test]
+    fn degraded_is_ready_and_what_is_missing_is_the_body() {
+        let reason = || "no subnet is free".to_owned();
+        check(&Readiness::Ready, 200, "ready\n");
+        check(
+            &Readiness::Degraded(reason()),
+            200,
+            "degraded: no subnet is free\n",
+        );
+        check(&Readiness::NotReady(reason()), 503, "no subnet is free\n");
+    }
 }

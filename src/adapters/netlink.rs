@@ -20,6 +20,7 @@ mod encode;
 mod ethtool;
 mod host_facts;
 mod interfaces;
+mod links;
 mod listen;
 mod message;
 mod misses;

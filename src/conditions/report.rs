@@ -1,106 +1,100 @@
-//! Owns the words of `flanneld status`: what the daemon says of itself, as data and as text. Pure; `ask` alone talks to
-//! the daemon.
+//! The status report: what `flanneld status` shows, as JSON and as text. The names of the JSON fields are an interface.
+//! Pure: it is filled from a [`StatusView`](crate::conditions::status::StatusView).
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// How the daemon is.
+/// The state of the daemon at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
     /// Version of the program that runs.
     pub version: String,
-    /// `ready`, `degraded: why`, or what is missing.
+    /// `ready`, `degraded: reason`, or what is missing.
     pub state: String,
-    /// Our name among the members.
+    /// Node id of this host.
     pub node_id: String,
-    /// URLs of etcd's members.
+    /// URLs of the members of etcd.
     pub etcd: Vec<String>,
-    /// Prefix of our keys.
+    /// Prefix of the keys in etcd.
     pub prefix: String,
-    /// Whether etcd answers.
+    /// State of the connection to etcd.
     pub contact: String,
-    /// Our lease, if we hold one.
+    /// The lease of this host, if it holds one.
     pub lease: Option<LeaseReport>,
-    /// How many other hosts we carry packets to.
+    /// Number of peers.
     pub peers: usize,
-    /// How many of them are gone from etcd, and kept for a while.
+    /// Number of those peers whose leases are gone from etcd and whose removal is held.
     pub kept: usize,
-    /// Keys in etcd that are not used, with the reason.
+    /// Keys of ignored leases, with the reason.
     pub ignored: BTreeMap<String, String>,
 }
 
-/// Our lease.
+/// The lease of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReport {
-    /// The whole overlay.
+    /// The whole overlay network.
     pub network: String,
-    /// Our part of it.
+    /// The subnet of this host.
     pub subnet: String,
-    /// Where the others send packets for it.
+    /// Address to which peers send packets for the subnet.
     pub public_ip: String,
-    /// Address of our device in the overlay.
+    /// MAC address of the VXLAN device.
     pub vtep_mac: String,
-    /// Name of our device.
+    /// Name of the VXLAN device.
     pub device: String,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        line(f, "state", &self.state)?;
-        line(f, "version", &self.version)?;
-        line(f, "node id", &self.node_id)?;
-        line(
+        write_line(f, "state", &self.state)?;
+        write_line(f, "version", &self.version)?;
+        write_line(f, "node id", &self.node_id)?;
+        let (urls, prefix) = (self.etcd.join(","), &self.prefix);
+        write_line(
             f,
             "etcd",
-            &format!(
-                "{} below {}: {}",
-                self.etcd.join(","),
-                self.prefix,
-                self.contact
-            ),
+            format_args!("{urls} prefix {prefix}: {}", self.contact),
         )?;
         if let Some(lease) = &self.lease {
-            line(f, "network", &lease.network)?;
-            line(f, "subnet", &lease.subnet)?;
-            line(f, "public ip", &lease.public_ip)?;
-            line(f, "device", &format!("{} {}", lease.device, lease.vtep_mac))?;
+            write_line(f, "network", &lease.network)?;
+            write_line(f, "subnet", &lease.subnet)?;
+            write_line(f, "public ip", &lease.public_ip)?;
+            write_line(
+                f,
+                "device",
+                format_args!("{} {}", lease.device, lease.vtep_mac),
+            )?;
         }
-        let kept = if self.kept == 0 {
-            String::new()
-        } else {
-            format!(", {} of them gone from etcd", self.kept)
-        };
-        line(f, "peers", &format!("{}{kept}", self.peers))?;
-        list(
-            f,
-            "ignored",
-            self.ignored
-                .iter()
-                .map(|(key, why)| format!("{}: {why}", key.escape_debug())),
-        )
+        write_peers(f, self.peers, self.kept)?;
+        write_ignored(f, &self.ignored)
     }
 }
 
-fn line(f: &mut fmt::Formatter<'_>, name: &str, value: &str) -> fmt::Result {
-    writeln!(f, "{:<10} {value}", format!("{name}:"))
+fn write_line(f: &mut fmt::Formatter<'_>, label: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "{:<10} {value}", format!("{label}:"))
 }
 
-fn list(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    each: impl ExactSizeIterator<Item = String>,
-) -> fmt::Result {
-    if each.len() == 0 {
+fn write_peers(f: &mut fmt::Formatter<'_>, peers: usize, held: usize) -> fmt::Result {
+    if held == 0 {
+        return write_line(f, "peers", peers);
+    }
+    let text = format_args!("{peers}, {held} of them gone from etcd (removal held)");
+    write_line(f, "peers", text)
+}
+
+/// The keys come from other programs and may hold anything.
+fn write_ignored(f: &mut fmt::Formatter<'_>, ignored: &BTreeMap<String, String>) -> fmt::Result {
+    if ignored.is_empty() {
         return Ok(());
     }
-    writeln!(f, "{name}: {}", each.len())?;
-    each.into_iter()
-        .try_for_each(|text| writeln!(f, "  {text}"))
+    writeln!(f, "ignored leases: {}", ignored.len())?;
+    let mut lines = ignored.iter();
+    lines.try_for_each(|(key, reason)| writeln!(f, "  {}: {reason}", key.escape_debug()))
 }
 
-/// The report as JSON, with a line end.
+/// Returns the report as JSON that ends with a newline.
 pub fn json(report: &Report) -> String {
     let mut text = serde_json::to_string_pretty(report).unwrap_or_default();
     _ = text.write_char('\n');
@@ -112,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_the_state_first_and_each_ignored_key() {
+    fn the_text_shows_the_state_first_and_each_ignored_lease() {
         let report = Report {
             state: "ready".to_owned(),
             ignored: [(
@@ -126,7 +120,7 @@ mod tests {
         assert!(text.starts_with("state:     ready\n"), "{text}");
         assert!(
             text.ends_with(
-                "ignored: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"
+                "ignored leases: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"
             ),
             "{text}"
         );
@@ -134,5 +128,32 @@ mod tests {
             serde_json::from_str::<Report>(&json(&report)).ok(),
             Some(report)
         );
+    }
+
+    #[test]
+    fn the_text_shows_etcd_the_lease_and_held_removals() {
+        let report = Report {
+            etcd: vec!["http://10.0.0.1:2379".to_owned()],
+            prefix: "/coreos.com/network".to_owned(),
+            contact: "reachable".to_owned(),
+            lease: Some(LeaseReport {
+                network: "10.5.0.0/16".to_owned(),
+                subnet: "10.5.9.0/24".to_owned(),
+                public_ip: "10.99.1.1".to_owned(),
+                vtep_mac: "02:00:00:00:00:01".to_owned(),
+                device: "flannel.1".to_owned(),
+            }),
+            peers: 8,
+            kept: 5,
+            ..Report::default()
+        };
+        let text = report.to_string();
+        for line in [
+            "etcd:      http://10.0.0.1:2379 prefix /coreos.com/network: reachable",
+            "device:    flannel.1 02:00:00:00:00:01",
+            "peers:     8, 5 of them gone from etcd (removal held)",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
     }
 }

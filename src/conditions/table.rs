@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// What a condition is about. Each is good when it is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum ConditionType {
-    /// This host holds a lease, and follows those of the others.
+    /// This host holds its lease and watches the leases of the peers.
     LeaseHeld,
     /// etcd answers.
     EtcdReachable,
@@ -40,7 +40,7 @@ impl fmt::Display for ConditionType {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConditionStatus {
-    /// The task has not come to it yet.
+    /// The task has not found out yet.
     Unknown,
     True,
     False,

@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::{FirewallOption, Options, PeersOption};
+use crate::cli::{FirewallOption, Options, PeersOption, host_of};
+use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
 use crate::model::external_interface::ExternalInterface;
 use crate::overlay::settings::PeerMode;
 use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings};
-use crate::peers::snapshot;
+use crate::peers::snapshot::{self, Snapshot};
 use crate::rules::settings::{RequestedTool, RulesSettings};
-use crate::underlay::choice::Selectors;
+use crate::underlay::settings::{EtcdHost, Selectors, UnderlaySettings};
 
 /// Returns which external interface the operator wants.
 pub(crate) fn selectors(options: &Options) -> Selectors {
@@ -18,6 +19,20 @@ pub(crate) fn selectors(options: &Options) -> Selectors {
         ifaces: options.ifaces.clone(),
         patterns: options.iface_patterns.clone(),
         can_reach: options.iface_can_reach,
+    }
+}
+
+/// Returns how to find the external interface. That of the last run is a fallback.
+pub(crate) fn underlay(options: &Options, last_run: Option<&Snapshot>) -> UnderlaySettings {
+    let endpoints = options.etcd.endpoints.iter();
+    let etcd = endpoints.map(|url| EtcdHost {
+        url: url.clone(),
+        host: host_of(url).to_owned(),
+    });
+    UnderlaySettings {
+        selectors: selectors(options),
+        etcd: etcd.collect(),
+        last_interface: last_run.map(|snapshot| snapshot.interface.clone()),
     }
 }
 
@@ -46,6 +61,16 @@ pub(crate) fn rules(options: &Options, external: &ExternalInterface) -> RulesSet
         random_fully: options.random_fully,
         forward: options.forward_rules,
         resync: options.iptables_resync,
+        external: external.clone(),
+    }
+}
+
+/// Returns which files to write, and what they depend on.
+pub(crate) fn files(options: &Options, external: &ExternalInterface) -> FilesSettings {
+    FilesSettings {
+        subnet_file: options.subnet_file.clone(),
+        docker_opts_file: docker_opts_file(options),
+        ip_masq: options.ip_masq,
         external: external.clone(),
     }
 }

@@ -1,12 +1,7 @@
-//! Owns what we believe of the other hosts: what etcd says, except that peers which vanish together with most others are
-//! kept for a while. Stands between the keeper of the lease and that of the kernel state. Pure; `run` drives it, and
-//! `snapshot` is its form on the disk.
-//!
-//! An etcd that was emptied, or restored from an old backup, says that everybody is gone. They are not: each daemon puts
-//! its own lease back within moments. Until then nobody should be cut off. When our own lease was lost as well, even one
-//! that is missing counts as such: the others may have been quicker.
+//! The table of peers: what etcd says, except that peers which vanish together with most others stay for a while. The
+//! lease manager feeds it, and the overlay follows it. Pure: `task` drives it, and `snapshot` is its form on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -14,292 +9,201 @@ use ipnetwork::Ipv4Network;
 
 use crate::model::lease::{Lease, validate};
 use crate::model::membership::Membership;
-use crate::peers::update::{LeaseUpdate, PeerUpdate};
+use crate::peers::guard::{DueRemovals, GuardDecision, RemovalGuard};
+use crate::peers::missing::MissingPeers;
+use crate::peers::update::{PeerChange, PeerUpdate};
 
-/// With fewer peers, half of them may well leave at once.
-const FEW: usize = 4;
-/// Time for which a removal waits for others, so that a burst is seen as one.
-const SETTLE: Duration = Duration::from_millis(200);
-
-/// See the module.
 #[derive(Debug)]
-pub struct PeerTable {
-    grace: Duration,
+pub(crate) struct PeerTable {
+    guard: RemovalGuard,
     membership: Option<Membership>,
-    /// What the kernel should hold.
+    /// What the overlay should carry: the missing peers are among them.
     peers: BTreeMap<Ipv4Network, Lease>,
-    /// Those of the peers that are gone from etcd, and since when.
-    leaving: BTreeMap<Ipv4Network, Duration>,
-    /// The same by their PublicIP.
-    addresses: BTreeMap<Ipv4Addr, Ipv4Network>,
-    /// Whether who is missing in the next list may well be there.
-    doubt: bool,
-    /// Until when removals are held.
-    held_until: Option<Duration>,
-    /// Peers that left lately, and when that began.
-    left: Option<(usize, Duration)>,
+    missing: MissingPeers,
 }
 
-/// A decision that is worth a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// So many of so many peers have vanished; they are kept for now.
-    Hold {
-        /// How many are gone from etcd.
-        gone: usize,
-        /// How many there were.
-        of: usize,
-    },
-    /// All that were kept have come back.
-    AllBack,
-    /// So many have not come back in time and are removed.
-    Remove {
-        /// How many.
-        gone: usize,
-    },
+/// What follows from a change of the table.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TableStep {
+    /// For the overlay, in this order.
+    pub(crate) updates: Vec<PeerUpdate>,
+    pub(crate) decision: Option<GuardDecision>,
 }
 
 impl PeerTable {
-    /// `grace` is how long removals are held; zero turns this off. `known` are the peers that an earlier run knew.
-    pub fn new(grace: Duration, known: Vec<Lease>) -> Self {
-        let peers = known
-            .into_iter()
-            .map(|lease| (lease.subnet, lease))
-            .collect();
+    /// `grace` is how long removals are held; zero turns this off. `known` are the peers of an earlier run.
+    pub(crate) fn new(grace: Duration, known: Vec<Lease>) -> Self {
         Self {
-            grace,
+            guard: RemovalGuard::new(grace),
             membership: None,
-            peers,
-            leaving: BTreeMap::new(),
-            addresses: BTreeMap::new(),
-            doubt: false,
-            held_until: None,
-            left: None,
+            peers: by_subnet(known),
+            missing: MissingPeers::default(),
         }
     }
 
-    /// What we are a member of, as far as we know.
-    pub fn membership(&self) -> Option<&Membership> {
+    pub(crate) const fn membership(&self) -> Option<&Membership> {
         self.membership.as_ref()
     }
 
-    /// All peers that the kernel should hold.
-    pub fn peers(&self) -> impl ExactSizeIterator<Item = &Lease> {
+    /// Returns all peers that the overlay should carry.
+    pub(crate) fn peers(&self) -> impl ExactSizeIterator<Item = &Lease> {
         self.peers.values()
     }
 
-    /// How many peers there are whose leases are gone.
-    pub fn kept(&self) -> usize {
-        self.leaving.len()
+    /// Returns how many of the peers have no lease any more.
+    pub(crate) fn missing(&self) -> usize {
+        self.missing.len()
     }
 
-    /// Whether removals are held.
-    pub fn is_holding(&self) -> bool {
-        self.held_until.is_some()
-    }
-
-    /// Takes what the keeper says; answers what the kernel should be told.
-    pub(crate) fn take(
-        &mut self,
-        update: LeaseUpdate,
-        now: Duration,
-    ) -> (Vec<PeerUpdate>, Option<Decision>) {
-        match update {
-            LeaseUpdate::Joined(membership) => (self.join(membership), None),
-            LeaseUpdate::Suspect => {
-                self.doubt = true;
-                (Vec::new(), None)
-            }
-            LeaseUpdate::Leases(leases) => self.list(leases, now),
-            LeaseUpdate::Changes(changes) => self.change(changes, now),
-            LeaseUpdate::Unreachable { .. }
-            | LeaseUpdate::Waiting
-            | LeaseUpdate::Synced
-            | LeaseUpdate::SubnetTaken(_) => (Vec::new(), None),
-        }
-    }
-
-    /// A membership that is the same again tells the kernel nothing.
-    fn join(&mut self, membership: Membership) -> Vec<PeerUpdate> {
+    /// Takes the lease and the network config of this host. Peers that do not fit them are dropped. The same membership
+    /// again changes nothing.
+    pub(crate) fn join(&mut self, membership: Membership) -> TableStep {
         if self.membership.as_ref() == Some(&membership) {
-            return Vec::new();
+            return TableStep::default();
         }
-        let fits = |lease: &Lease| validate(lease, &membership.config, &membership.own).is_ok();
-        self.peers.retain(|_, lease| fits(lease));
+        let Membership { own, config } = &membership;
+        self.peers
+            .retain(|_, lease| validate(lease, config, own).is_ok());
         let peers = &self.peers;
-        self.leaving.retain(|subnet, _| peers.contains_key(subnet));
+        self.missing.retain(|subnet| peers.contains_key(&subnet));
         self.membership = Some(membership.clone());
-        vec![PeerUpdate::Joined(membership)]
+        TableStep {
+            updates: vec![PeerUpdate::Joined(membership)],
+            decision: None,
+        }
     }
 
-    /// A complete list: who is not in it has vanished.
-    fn list(&mut self, leases: Vec<Lease>, now: Duration) -> (Vec<PeerUpdate>, Option<Decision>) {
-        let was_holding = self.is_holding();
-        let before = std::mem::take(&mut self.peers);
-        self.peers = leases
-            .into_iter()
-            .map(|lease| (lease.subnet, lease))
-            .collect();
-        let present: std::collections::BTreeSet<Ipv4Addr> =
-            self.peers.values().map(|lease| lease.public_ip).collect();
-        let since = std::mem::take(&mut self.leaving);
-        self.addresses.clear();
+    /// Records that etcd may have lost leases: peers that are missing in the next list may well live.
+    pub(crate) fn suspect_next_list(&mut self) {
+        self.guard.suspect_next_list();
+    }
+
+    /// Takes the complete list of leases: peers that are not in it are missing.
+    pub(crate) fn replace(&mut self, leases: Vec<Lease>, now: Duration) -> TableStep {
+        let was_holding = self.guard.is_holding();
+        let before = std::mem::replace(&mut self.peers, by_subnet(leases));
         let count = before.len();
+        self.keep_missing(before, now);
+        let held = self.guard.judge(self.missing.len(), count, now);
+        if !self.guard.is_holding() {
+            self.remove_missing();
+        }
+        let all_back = was_holding && !self.guard.is_holding();
+        TableStep {
+            updates: vec![PeerUpdate::Peers(self.peers.values().cloned().collect())],
+            decision: held.or(all_back.then_some(GuardDecision::AllBack)),
+        }
+    }
+
+    /// Keeps the peers of `before` that are not in the table any more, as missing.
+    fn keep_missing(&mut self, before: BTreeMap<Ipv4Network, Lease>, now: Duration) {
+        let missing_before = std::mem::take(&mut self.missing);
+        let present: BTreeSet<Ipv4Addr> =
+            self.peers.values().map(|lease| lease.public_ip).collect();
         for (subnet, lease) in before {
             // A host that has another subnet now is not missing.
             if !self.peers.contains_key(&subnet) && !present.contains(&lease.public_ip) {
-                self.keep(lease, since.get(&subnet).copied().unwrap_or(now));
+                self.keep(lease, missing_before.since(subnet).unwrap_or(now));
             }
         }
-        let decision = self.judge(count, now);
-        if !self.is_holding() {
-            self.drop_all();
-        }
-        let decision =
-            decision.or((was_holding && !self.is_holding()).then_some(Decision::AllBack));
-        (
-            vec![PeerUpdate::Peers(self.peers.values().cloned().collect())],
-            decision,
-        )
     }
 
-    /// Keeps a peer whose lease is gone. Whatever etcd holds counts for more than it.
+    /// Keeps one peer whose lease is gone.
     fn keep(&mut self, lease: Lease, since: Duration) {
-        self.leaving.insert(lease.subnet, since);
-        self.addresses.insert(lease.public_ip, lease.subnet);
-        self.peers.insert(
-            lease.subnet,
-            Lease {
-                revision: 0,
-                ..lease
-            },
-        );
+        self.missing.insert(&lease, since);
+        // The lowest revision: where leases conflict, those that etcd holds win.
+        let kept = Lease {
+            revision: 0,
+            ..lease
+        };
+        self.peers.insert(kept.subnet, kept);
     }
 
-    fn change(
-        &mut self,
-        changes: Vec<(Ipv4Network, Option<Lease>)>,
-        now: Duration,
-    ) -> (Vec<PeerUpdate>, Option<Decision>) {
-        let was_holding = self.is_holding();
-        let mut tell = Vec::with_capacity(changes.len());
+    /// Takes leases that appeared, changed or disappeared.
+    pub(crate) fn change(&mut self, changes: Vec<PeerChange>, now: Duration) -> TableStep {
+        let mut for_overlay = Vec::with_capacity(changes.len());
         for (subnet, lease) in changes {
             match lease {
-                Some(lease) => {
-                    tell.extend(self.replaced_by(&lease).map(|gone| (gone, None)));
-                    self.come_back(subnet);
-                    self.peers.insert(subnet, lease.clone());
-                    tell.push((subnet, Some(lease)));
-                }
-                None if self.grace.is_zero() => {
-                    self.peers.remove(&subnet);
-                    tell.push((subnet, None));
-                }
-                None => {
-                    if let Some(lease) = self
-                        .peers
-                        .get(&subnet)
-                        .filter(|_| !self.leaving.contains_key(&subnet))
-                        .cloned()
-                    {
-                        self.keep(lease, now);
-                    }
-                }
+                Some(lease) => self.put(lease, &mut for_overlay),
+                None => self.lose(subnet, now, &mut for_overlay),
             }
         }
-        let all_back = was_holding && self.leaving.is_empty();
+        let all_back = self.guard.is_holding() && self.missing.is_empty();
         if all_back {
-            self.held_until = None;
+            self.guard.all_back();
         }
-        let updates = if tell.is_empty() {
-            Vec::new()
-        } else {
-            vec![PeerUpdate::Changes(tell)]
-        };
-        (updates, all_back.then_some(Decision::AllBack))
+        TableStep {
+            updates: changes_update(for_overlay),
+            decision: all_back.then_some(GuardDecision::AllBack),
+        }
     }
 
-    /// The kept peer that has come back with another subnet.
-    fn replaced_by(&mut self, lease: &Lease) -> Option<Ipv4Network> {
-        let gone = self
-            .addresses
-            .get(&lease.public_ip)
-            .copied()
-            .filter(|subnet| *subnet != lease.subnet)?;
-        self.come_back(gone);
-        self.peers.remove(&gone);
-        Some(gone)
-    }
-
-    fn come_back(&mut self, subnet: Ipv4Network) {
-        if self.leaving.remove(&subnet).is_some()
-            && let Some(lease) = self.peers.get(&subnet)
+    fn put(&mut self, lease: Lease, for_overlay: &mut Vec<PeerChange>) {
+        // A missing host that has come back with another subnet does not need the old one.
+        if let Some(old) = self.missing.subnet_of(lease.public_ip)
+            && old != lease.subnet
         {
-            self.addresses.remove(&lease.public_ip);
+            self.missing.remove(old);
+            self.peers.remove(&old);
+            for_overlay.push((old, None));
+        }
+        self.missing.remove(lease.subnet);
+        self.peers.insert(lease.subnet, lease.clone());
+        for_overlay.push((lease.subnet, Some(lease)));
+    }
+
+    fn lose(&mut self, subnet: Ipv4Network, now: Duration, for_overlay: &mut Vec<PeerChange>) {
+        if self.guard.is_off() {
+            self.peers.remove(&subnet);
+            for_overlay.push((subnet, None));
+        } else if !self.missing.contains(subnet)
+            && let Some(lease) = self.peers.get(&subnet).cloned()
+        {
+            self.keep(lease, now);
         }
     }
 
-    /// When [`PeerTable::tick`] has something to do.
-    pub fn due(&self) -> Option<Duration> {
-        let settled = || self.leaving.values().min().map(|since| *since + SETTLE);
-        self.held_until.or_else(settled)
+    /// Returns when [`PeerTable::tick`] has something to do.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.guard.due(self.missing.first_since())
     }
 
-    /// Removes who has been gone for long enough, unless too many are.
-    pub(crate) fn tick(&mut self, now: Duration) -> (Vec<PeerUpdate>, Option<Decision>) {
+    /// Removes the missing peers whose time is up, unless the guard holds them.
+    pub(crate) fn tick(&mut self, now: Duration) -> TableStep {
         if self.due().is_none_or(|due| due > now) {
-            return (Vec::new(), None);
+            return TableStep::default();
         }
-        if self.held_until.take().is_some() {
-            self.left = None;
-            let gone = self.leaving.len();
-            return (self.drop_all(), Some(Decision::Remove { gone }));
-        }
-        match self.judge(self.peers.len(), now) {
-            Some(decision) => (Vec::new(), Some(decision)),
-            None => {
-                let (left, since) = self.left.unwrap_or((0, now));
-                self.left = Some((left + self.leaving.len(), since));
-                (self.drop_all(), None)
-            }
+        let (gone, of) = (self.missing.len(), self.peers.len());
+        match self.guard.decide_due(gone, of, now) {
+            DueRemovals::Hold(decision) => TableStep {
+                updates: Vec::new(),
+                decision: Some(decision),
+            },
+            DueRemovals::Remove(decision) => TableStep {
+                updates: changes_update(self.remove_missing()),
+                decision,
+            },
         }
     }
 
-    /// Starts to hold the removals, if together with those of late they are too many of `count` peers.
-    fn judge(&mut self, count: usize, now: Duration) -> Option<Decision> {
-        if self.leaving.is_empty() {
-            self.held_until = None;
-        }
-        if self.is_holding() {
-            return None;
-        }
-        self.left = self.left.filter(|(_, since)| *since + self.grace > now);
-        let left = self.left.map_or(0, |(left, _)| left);
-        let (gone, of) = (self.leaving.len() + left, count + left);
-        let doubt = std::mem::take(&mut self.doubt);
-        let many = of >= FEW && gone * 2 > of;
-        if self.grace.is_zero() || self.leaving.is_empty() || !(many || doubt) {
-            return None;
-        }
-        self.held_until = Some(now + self.grace);
-        Some(Decision::Hold {
-            gone: self.leaving.len(),
-            of,
-        })
+    fn remove_missing(&mut self) -> Vec<PeerChange> {
+        let gone = self.missing.drain();
+        gone.iter().for_each(|subnet| _ = self.peers.remove(subnet));
+        gone.into_iter().map(|subnet| (subnet, None)).collect()
     }
+}
 
-    /// Removes all that are leaving.
-    fn drop_all(&mut self) -> Vec<PeerUpdate> {
-        self.addresses.clear();
-        let gone = std::mem::take(&mut self.leaving);
-        gone.keys().for_each(|subnet| _ = self.peers.remove(subnet));
-        let changes: Vec<_> = gone.into_keys().map(|subnet| (subnet, None)).collect();
-        if changes.is_empty() {
-            Vec::new()
-        } else {
-            vec![PeerUpdate::Changes(changes)]
-        }
+fn by_subnet(leases: Vec<Lease>) -> BTreeMap<Ipv4Network, Lease> {
+    let with_key = leases.into_iter().map(|lease| (lease.subnet, lease));
+    with_key.collect()
+}
+
+/// Returns one update with the changes, or none if there are none.
+fn changes_update(changes: Vec<PeerChange>) -> Vec<PeerUpdate> {
+    if changes.is_empty() {
+        return Vec::new();
     }
+    vec![PeerUpdate::Changes(changes)]
 }
 
 #[cfg(test)]

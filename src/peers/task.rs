@@ -1,8 +1,7 @@
-//! Owns the loop around the roster: hands on updates, waits for what is due, brings up the last known state when etcd
-//! is away at the start, and says what should be kept on the disk.
+//! The loop around the table of peers: passes updates of the lease manager on to the overlay, starts from the last known
+//! state when etcd does not answer at the start, and has the snapshot saved. It decides nothing about peers.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::Ipv4Network;
@@ -10,184 +9,197 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use crate::conditions::status::PeerSummary;
 use crate::model::lease::TTL;
 use crate::model::membership::Membership;
-use crate::peers::snapshot::{Snapshot, SnapshotOwner};
-use crate::peers::table::{Decision, PeerTable};
+use crate::peers::guard::GuardDecision;
+use crate::peers::port::SnapshotStore;
+use crate::peers::settings::PeerSettings;
+use crate::peers::snapshot::Snapshot;
+use crate::peers::snapshot_writer::SnapshotWriter;
+use crate::peers::table::{PeerTable, TableStep};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
 
 /// How long etcd may take for its first answer before the last known state is used.
-const FIRST_ANSWER: Duration = Duration::from_secs(2);
-/// Time from a change to the next snapshot.
-const SOON: Duration = Duration::from_millis(200);
-/// Time between two snapshots, and what each lease adds to it: 60,000 leases are 9 MB, written every 16 s at most.
-const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_PER_LEASE: Duration = Duration::from_micros(250);
-/// Time after which a snapshot is written again though nothing has changed: it says since when it may be out of date.
-const REFRESH: Duration = Duration::from_secs(6 * 3600);
+const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whom the roster hears and tells.
 pub(crate) struct PeerChannels {
-    /// The keeper of the lease.
+    /// From the lease manager.
     pub(crate) updates: mpsc::Receiver<LeaseUpdate>,
-    /// The keeper of the kernel state.
-    pub(crate) kernel: mpsc::Sender<PeerUpdate>,
-    /// What we are.
-    pub membership: watch::Sender<Option<Membership>>,
-    /// What should be on the disk.
-    pub snapshot: watch::Sender<Option<Arc<Snapshot>>>,
-    /// How many peers there are, and how many of them are kept though gone from etcd.
-    pub summary: watch::Sender<Summary>,
-    /// Ends when the daemon is about to: the time for a last snapshot.
-    pub stopping: oneshot::Receiver<Infallible>,
+    /// To the overlay.
+    pub(crate) overlay: mpsc::Sender<PeerUpdate>,
+    pub(crate) membership: watch::Sender<Option<Membership>>,
+    pub(crate) summary: watch::Sender<PeerSummary>,
+    /// Its sender is dropped when the daemon shuts down.
+    pub(crate) shutdown: oneshot::Receiver<Infallible>,
 }
 
-/// The roster in short.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Summary {
-    /// Peers.
-    pub peers: usize,
-    /// Those of them that are gone from etcd.
-    pub kept: usize,
+/// Whether the last known state may still be used.
+enum Startup {
+    /// An earlier run left this snapshot, and etcd has not answered yet.
+    LastRun(Snapshot),
+    /// etcd has answered, the snapshot is in use, or there is none.
+    Done,
 }
 
-/// See the module.
-pub(crate) struct PeerTask {
-    roster: PeerTable,
-    place: SnapshotOwner,
-    /// Whether etcd answers and the leases are followed.
-    synced: bool,
-    /// The last known state, until etcd has told a newer one.
-    last_known: Option<Snapshot>,
+/// Whether etcd confirms what the table holds.
+enum EtcdSync {
+    Synced,
+    NotSynced,
+}
+
+pub(crate) struct PeerTask<S> {
+    table: PeerTable,
+    settings: PeerSettings,
+    startup: Startup,
+    etcd: EtcdSync,
+    /// When etcd last confirmed what the table holds.
+    known_at: Option<SystemTime>,
+    writer: SnapshotWriter<S>,
     channels: PeerChannels,
     started: Instant,
-    /// When the next snapshot is due, if anything has changed.
-    save_at: Option<Instant>,
-    saved_at: Option<Instant>,
-    /// When etcd last told what we know.
-    known_at: Option<SystemTime>,
-    /// The time of day.
-    wall_time: fn() -> SystemTime,
 }
 
-/// The daemon stops.
-struct Closed;
+/// The lease manager or the overlay has ended: the daemon stops.
+struct ChannelClosed;
 
-impl PeerTask {
-    /// `last_known` is what an earlier run left; `grace` how long removals are held; `wall_time` is asked for the time of
-    /// day.
-    pub fn new(
-        place: SnapshotOwner,
-        last_known: Option<Snapshot>,
-        grace: Duration,
+enum PeerInput {
+    Lease(LeaseUpdate),
+    /// Removals are due.
+    Tick,
+    SnapshotDue,
+    /// etcd has not answered in time.
+    NoFirstAnswer,
+    Shutdown,
+    Closed,
+}
+
+impl<S: SnapshotStore> PeerTask<S> {
+    /// `last_run` is the snapshot that an earlier run left.
+    pub(crate) fn new(
+        settings: PeerSettings,
+        store: S,
+        last_run: Option<Snapshot>,
         channels: PeerChannels,
-        wall_time: fn() -> SystemTime,
     ) -> Self {
-        let known = last_known
-            .as_ref()
-            .map(Snapshot::usable_leases)
-            .unwrap_or_default();
-        let known_at = last_known.as_ref().and_then(Snapshot::known_at);
-        let roster = PeerTable::new(grace, known);
-        let (started, save_at, saved_at) = (Instant::now(), None, None);
+        let known = last_run.as_ref().map(Snapshot::usable_leases);
         Self {
-            roster,
-            place,
-            synced: false,
-            last_known,
+            table: PeerTable::new(settings.removal_grace, known.unwrap_or_default()),
+            known_at: last_run.as_ref().and_then(Snapshot::known_at),
+            startup: last_run.map_or(Startup::Done, Startup::LastRun),
+            etcd: EtcdSync::NotSynced,
+            writer: SnapshotWriter::new(store, settings.random),
+            settings,
             channels,
-            started,
-            save_at,
-            saved_at,
-            known_at,
-            wall_time,
+            started: Instant::now(),
         }
     }
 
-    /// Runs until nobody tells of leases any more, or the daemon stops.
-    pub async fn run(mut self) {
-        while let Ok(()) = self.turn().await {}
+    /// Runs until the daemon shuts down; then the last snapshot is saved when this returns. Ends without it when another
+    /// task has ended.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let handled = match self.next().await {
+                PeerInput::Lease(update) => self.handle(update).await,
+                PeerInput::Tick => self.tick().await,
+                PeerInput::NoFirstAnswer => {
+                    self.start_from_last_run("etcd has not answered yet").await
+                }
+                PeerInput::SnapshotDue => {
+                    self.save();
+                    Ok(())
+                }
+                PeerInput::Shutdown => return self.save_last().await,
+                PeerInput::Closed => return,
+            };
+            if let Err(ChannelClosed) = handled {
+                return;
+            }
+        }
     }
 
-    async fn turn(&mut self) -> Result<(), Closed> {
-        let due = self.roster.due().map(|due| self.started + due);
-        let first_answer = self.started + FIRST_ANSWER;
-        let alone = self.last_known.is_some();
-        // Each arm is cancel-safe: a message stays in its queue, a watch keeps its value, a time is a time.
+    async fn next(&mut self) -> PeerInput {
+        let tick_at = self.table.due().map(|due| self.started + due);
+        let first_answer_until = self.started + FIRST_ANSWER_TIMEOUT;
+        let is_starting = matches!(self.startup, Startup::LastRun(_));
+        // Each arm is cancel-safe: a message stays in its queue, a time is a time, and a save that runs goes on.
         tokio::select! {
-            update = self.channels.updates.recv() => match update {
-                Some(update) => self.take(update).await,
-                None => Err(Closed),
-            },
-            () = sleep_until(due.unwrap_or(self.started)), if due.is_some() => self.tick().await,
-            () = sleep_until(self.save_at.unwrap_or(self.started)), if self.save_at.is_some() => {
-                self.save();
-                Ok(())
-            }
-            () = sleep_until(first_answer), if alone => self.come_up("etcd has not answered yet").await,
-            _ = &mut self.channels.stopping => {
-                self.save_at.is_some().then(|| self.save());
-                Err(Closed)
-            }
+            update = self.channels.updates.recv() => update.map_or(PeerInput::Closed, PeerInput::Lease),
+            () = sleep_until(tick_at.unwrap_or(self.started)), if tick_at.is_some() => PeerInput::Tick,
+            () = self.writer.due() => PeerInput::SnapshotDue,
+            () = sleep_until(first_answer_until), if is_starting => PeerInput::NoFirstAnswer,
+            _ = &mut self.channels.shutdown => PeerInput::Shutdown,
         }
     }
 
-    async fn take(&mut self, update: LeaseUpdate) -> Result<(), Closed> {
-        match &update {
+    async fn handle(&mut self, update: LeaseUpdate) -> Result<(), ChannelClosed> {
+        let now = self.started.elapsed();
+        match update {
             LeaseUpdate::Unreachable { reason } => {
-                self.synced = false;
-                return self.come_up(reason).await;
+                self.etcd = EtcdSync::NotSynced;
+                self.start_from_last_run(&reason).await
             }
             LeaseUpdate::Waiting => {
-                self.synced = false;
-                self.last_known = None;
-                return Ok(());
+                self.etcd = EtcdSync::NotSynced;
+                self.startup = Startup::Done;
+                Ok(())
             }
             LeaseUpdate::Synced => {
-                self.synced = true;
-                return Ok(());
+                self.etcd = EtcdSync::Synced;
+                Ok(())
             }
             LeaseUpdate::SubnetTaken(subnet) => {
-                self.forget_last_known(*subnet);
-                return Ok(());
+                self.forget_last_run(subnet);
+                Ok(())
             }
-            LeaseUpdate::Joined(_) => self.last_known = None,
-            LeaseUpdate::Suspect | LeaseUpdate::Leases(_) | LeaseUpdate::Changes(_) => {}
+            LeaseUpdate::Suspect => {
+                self.known_at = Some((self.settings.wall_time)());
+                self.table.suspect_next_list();
+                Ok(())
+            }
+            LeaseUpdate::Joined(membership) => {
+                self.startup = Startup::Done;
+                let step = self.table.join(membership);
+                self.confirmed(step).await
+            }
+            LeaseUpdate::Leases(leases) => {
+                let step = self.table.replace(leases, now);
+                self.confirmed(step).await
+            }
+            LeaseUpdate::Changes(changes) => {
+                let step = self.table.change(changes, now);
+                self.confirmed(step).await
+            }
         }
-        self.known_at = Some((self.wall_time)());
-        let (updates, decision) = self.roster.take(update, self.started.elapsed());
-        self.hand_on(updates, decision).await
     }
 
-    async fn tick(&mut self) -> Result<(), Closed> {
-        let (updates, decision) = self.roster.tick(self.started.elapsed());
-        self.hand_on(updates, decision).await
+    /// Passes on what etcd has just said.
+    async fn confirmed(&mut self, step: TableStep) -> Result<(), ChannelClosed> {
+        self.known_at = Some((self.settings.wall_time)());
+        self.pass_on(step).await
     }
 
-    async fn hand_on(
-        &mut self,
-        updates: Vec<PeerUpdate>,
-        decision: Option<Decision>,
-    ) -> Result<(), Closed> {
-        if let Some(decision) = decision {
-            say(decision);
+    async fn tick(&mut self) -> Result<(), ChannelClosed> {
+        let step = self.table.tick(self.started.elapsed());
+        self.pass_on(step).await
+    }
+
+    async fn pass_on(&mut self, step: TableStep) -> Result<(), ChannelClosed> {
+        if let Some(decision) = step.decision {
+            log(decision);
         }
-        for update in updates {
+        for update in step.updates {
             if let PeerUpdate::Joined(membership) = &update {
-                self.channels
-                    .membership
-                    .send_replace(Some(membership.clone()));
+                let membership = Some(membership.clone());
+                self.channels.membership.send_replace(membership);
             }
-            self.channels
-                .kernel
-                .send(update)
-                .await
-                .map_err(|_| Closed)?;
-            self.save_soon();
+            let sent = self.channels.overlay.send(update).await;
+            sent.map_err(|_| ChannelClosed)?;
+            self.writer.changed();
         }
-        let summary = Summary {
-            peers: self.roster.peers().len(),
-            kept: self.roster.kept(),
+        let summary = PeerSummary {
+            peers: self.table.peers().len(),
+            held: self.table.missing(),
         };
         self.channels
             .summary
@@ -195,89 +207,84 @@ impl PeerTask {
         Ok(())
     }
 
-    /// The subnet of the last run belongs to another host now: its state must not come up.
-    fn forget_last_known(&mut self, subnet: Ipv4Network) {
-        if self.last_known.take().is_some() {
+    /// The subnet of the last run belongs to another host now: the overlay must not come up with it.
+    fn forget_last_run(&mut self, subnet: Ipv4Network) {
+        if let Startup::LastRun(_) = std::mem::replace(&mut self.startup, Startup::Done) {
             warn!(%subnet, "not using the last known state: this subnet belongs to another host now");
         }
     }
 
-    /// Brings up the last known state: packets flow, and etcd will tell what has changed.
-    async fn come_up(&mut self, reason: &str) -> Result<(), Closed> {
-        let Some(snapshot) = self.last_known.take() else {
+    /// Brings up the last known state, so that packets flow until etcd says what has changed.
+    async fn start_from_last_run(&mut self, reason: &str) -> Result<(), ChannelClosed> {
+        let startup = std::mem::replace(&mut self.startup, Startup::Done);
+        let Startup::LastRun(snapshot) = startup else {
             return Ok(());
         };
-        let (subnet, peers) = (snapshot.membership.own.subnet, self.roster.peers().len());
+        let (subnet, peers) = (snapshot.membership.own.subnet, self.table.peers().len());
         warn!(%subnet, peers, reason, "starting from the last known state, without etcd");
-        self.warn_if_old(&snapshot);
-        let leases = self.roster.peers().cloned().collect();
-        let (mut updates, _) = self.roster.take(
-            LeaseUpdate::Joined(snapshot.membership),
-            self.started.elapsed(),
-        );
-        updates.push(PeerUpdate::Peers(leases));
-        self.hand_on(updates, None).await
-    }
-
-    fn warn_if_old(&self, snapshot: &Snapshot) {
-        let age = snapshot
-            .known_at()
-            .and_then(|at| (self.wall_time)().duration_since(at).ok());
-        if let Some(age) = age.filter(|age| *age > TTL) {
-            let age = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
-            warn!(
-                age,
-                "the last known state is older than a lease lasts: this subnet, and those of peers, may be other hosts' now"
-            );
-        }
-    }
-
-    fn save_soon(&mut self) {
-        let soon = Instant::now() + SOON;
-        let leases = u32::try_from(self.roster.peers().len()).unwrap_or(u32::MAX);
-        let rested = self
-            .saved_at
-            .map_or(soon, |at| at + PAUSE + PAUSE_PER_LEASE * leases);
-        let at = rested.max(soon);
-        self.save_at = Some(self.save_at.map_or(at, |before| before.min(at)));
+        warn_if_old(&snapshot, (self.settings.wall_time)());
+        let leases = self.table.peers().cloned().collect();
+        let mut step = self.table.join(snapshot.membership);
+        step.updates.push(PeerUpdate::Peers(leases));
+        self.pass_on(step).await
     }
 
     fn save(&mut self) {
-        let now = Instant::now();
-        (self.save_at, self.saved_at) = (Some(now + REFRESH), Some(now));
-        if self.synced {
-            self.known_at = Some((self.wall_time)());
+        match self.snapshot() {
+            Some(snapshot) => self.writer.start(snapshot),
+            None => self.writer.skip(),
         }
-        let Some(membership) = self.roster.membership().cloned() else {
-            return;
-        };
-        let leases = self.roster.peers().cloned().collect();
-        self.channels
-            .snapshot
-            .send_replace(Some(Arc::new(Snapshot::new(
-                &self.place,
-                membership,
-                leases,
-                self.known_at,
-            ))));
+    }
+
+    async fn save_last(&mut self) {
+        if let Some(snapshot) = self.snapshot() {
+            self.writer.save_last(snapshot).await;
+        }
+    }
+
+    /// Returns the snapshot to save, once this host has a lease.
+    fn snapshot(&mut self) -> Option<Snapshot> {
+        match self.etcd {
+            EtcdSync::Synced => self.known_at = Some((self.settings.wall_time)()),
+            EtcdSync::NotSynced => {}
+        }
+        let membership = self.table.membership()?.clone();
+        let leases = self.table.peers().cloned().collect();
+        Some(Snapshot::new(
+            &self.settings.owner,
+            membership,
+            leases,
+            self.known_at,
+        ))
     }
 }
 
-fn say(decision: Decision) {
+fn warn_if_old(snapshot: &Snapshot, now: SystemTime) {
+    let known_at = snapshot.known_at();
+    let age = known_at.and_then(|at| now.duration_since(at).ok());
+    if let Some(age) = age.filter(|age| *age > TTL) {
+        let age = humantime::format_duration(Duration::from_secs(age.as_secs())).to_string();
+        warn!(
+            age,
+            "the last known state is older than a lease lasts: this subnet and the subnets of peers may belong to \
+             other hosts now"
+        );
+    }
+}
+
+fn log(decision: GuardDecision) {
     match decision {
-        Decision::Hold { gone, of } => {
-            warn!(
-                gone,
-                of,
-                "peers have vanished from etcd at once; keeping them for a while, in case it lost keys"
-            );
-        }
-        Decision::AllBack => info!("all peers that had vanished from etcd are back"),
-        Decision::Remove { gone } => {
-            warn!(gone, "removing the peers that have not come back to etcd")
+        GuardDecision::Hold { gone, of } => warn!(
+            gone,
+            of,
+            "peers have vanished from etcd at once; holding their removal, in case etcd lost keys"
+        ),
+        GuardDecision::AllBack => info!("all peers that had vanished from etcd are back"),
+        GuardDecision::Remove { gone } => {
+            warn!(gone, "removing the peers that have not come back to etcd");
         }
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -11,20 +11,17 @@ pub(crate) type PeerChange = (Ipv4Network, Option<Lease>);
 /// What the lease manager learns from etcd, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeaseUpdate {
-    /// etcd does not answer.
-    Unreachable {
-        /// What came back.
-        reason: String,
-    },
+    /// etcd does not answer, for this reason.
+    Unreachable { reason: String },
     /// etcd answers, but this host cannot have a lease now.
     Waiting,
-    /// etcd answers, this host holds its lease, and the leases of the others are followed.
+    /// etcd answers, and this host holds its lease and watches the leases of the peers.
     Synced,
     /// The subnet of the last run belongs to another host now.
     SubnetTaken(Ipv4Network),
     /// This host holds a lease now. `Leases` follows.
     Joined(Membership),
-    /// etcd seems to have lost keys: ours was among them. Peers that are missing in the next list may well live.
+    /// etcd lost the key of this host, so it may have lost others: peers that are missing in the next list may well live.
     Suspect,
     /// The leases of all other hosts: peers that are not among them have no lease.
     Leases(Vec<Lease>),

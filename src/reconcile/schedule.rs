@@ -163,6 +163,12 @@ impl Schedule {
         };
     }
 
+    /// Makes events wait for at least `pause` from `now`. Called after a run whose cost is more than the time that it
+    /// took.
+    pub(crate) fn rest_for(&mut self, now: Duration, pause: Duration) {
+        self.rest_until = self.rest_until.max(now + pause);
+    }
+
     /// Puts off an audit that the slice does not need now.
     pub(crate) fn skip_audit(&mut self, now: Duration) {
         self.state = self.idle(now);

@@ -1,144 +1,155 @@
-//! Owns finding the external interface on this host: asks the kernel what there is until one fits. Which one fits, is
-//! `iface`'s decision.
+//! Finds the external interface: asks for interfaces and routes until one fits. `choice` decides which one fits.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use crate::adapters::netlink::Netlink;
-use crate::cli::{Options, host_of};
 use crate::model::external_interface::ExternalInterface;
-use crate::peers::snapshot::Snapshot;
-use crate::underlay::choice;
-use crate::underlay::choice::{RouteLookup, RouteLookups, Selectors};
+use crate::reconcile::log_once::LogOnce;
+use crate::underlay::choice::{RouteLookup, RouteLookups, choose};
+use crate::underlay::port::{Links, Resolver};
+use crate::underlay::settings::{EtcdHost, Selectors, UnderlaySettings};
 
-/// An address that is nobody's (RFC 5737): the way there is the default route.
-const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Time between two looks while there is no interface: at boot it may take a while.
-const AGAIN: Duration = Duration::from_secs(1);
-/// How long the way to etcd may remain unknown if the last run knew it.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long the name of an etcd host may take to resolve.
-const RESOLVE: Duration = Duration::from_secs(3);
+/// An address that no host has (RFC 5737): the route to it is the default route.
+const NO_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Time between two attempts. At boot, interfaces and routes may appear late.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// How long the route to etcd may remain unknown if the last run knew the interface.
+const ETCD_ROUTE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The external interface, as soon as there is one. Says once why there is none. That of the last run will do when nothing
-/// is named and the way to etcd remains unknown: a start must not need the names that etcd's hosts have.
-pub(crate) async fn wait_for(
-    netlink: &Netlink,
-    options: &Options,
-    last_known: Option<&Snapshot>,
-) -> ExternalInterface {
-    let selectors = crate::daemon::settings::selectors(options);
-    let mut said = String::new();
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        match find(netlink, &selectors, options).await {
-            Ok(external) => {
-                info!(interface = external.name, address = %external.address, mtu = external.mtu, "external interface");
-                return external;
-            }
-            Err(error) => {
-                let reason = format!("{error:#}");
-                match said == reason {
-                    true => debug!(reason, "still no external interface"),
-                    false => warn!(reason, "no external interface yet; waiting for one"),
-                }
-                said = reason;
-            }
-        }
-        tokio::time::sleep(AGAIN).await;
-        if let Some(snapshot) =
-            last_known.filter(|_| selectors.is_empty() && Instant::now() > patience)
-            && let Ok(external) = of_last_run(netlink, snapshot).await
-        {
-            let (interface, address) = (&external.name, external.address);
-            warn!(interface, %address, "taking the external interface of the last run");
-            return external;
+/// Finds the external interface of one host.
+pub(crate) struct InterfaceFinder<L, R> {
+    links: L,
+    resolver: R,
+    settings: UnderlaySettings,
+    failures: LogOnce,
+}
+
+impl<L: Links, R: Resolver> InterfaceFinder<L, R> {
+    pub(crate) fn new(links: L, resolver: R, settings: UnderlaySettings) -> Self {
+        Self {
+            links,
+            resolver,
+            settings,
+            failures: LogOnce::default(),
         }
     }
-}
 
-async fn of_last_run(netlink: &Netlink, snapshot: &Snapshot) -> anyhow::Result<ExternalInterface> {
-    let selectors = Selectors {
-        ifaces: vec![snapshot.interface.clone()],
-        ..Selectors::default()
-    };
-    Ok(choice::choose(
-        &selectors,
-        &netlink.interfaces().await?,
-        &RouteLookups::default(),
-    )?)
-}
-
-async fn find(
-    netlink: &Netlink,
-    selectors: &Selectors,
-    options: &Options,
-) -> anyhow::Result<ExternalInterface> {
-    let can_reach = match selectors.can_reach {
-        Some(address) => netlink.lookup_route(address).await?,
-        None => None,
-    };
-    let etcd = if selectors.is_empty() {
-        way_to_etcd(netlink, options).await?
-    } else {
-        None
-    };
-    let ways = RouteLookups {
-        can_reach,
-        etcd,
-        default: netlink.lookup_route(ELSEWHERE).await?,
-    };
-    Ok(choice::choose(
-        selectors,
-        &netlink.interfaces().await?,
-        &ways,
-    )?)
-}
-
-/// The way to the first member of etcd that is not on this host; none if all are.
-///
-/// A member that cannot be found yet is no reason to take another way: at boot, names and routes may come late.
-async fn way_to_etcd(netlink: &Netlink, options: &Options) -> anyhow::Result<Option<RouteLookup>> {
-    let mut unknown = None;
-    for endpoint in &options.etcd.endpoints {
-        match lookup_route(netlink, host_of(endpoint)).await {
-            Ok(Some(way)) => return Ok(Some(way)),
-            Ok(None) => {}
-            Err(error) => {
-                unknown = Some(
-                    error.context(format!("no way to etcd at {endpoint} yet (or use --iface)")),
-                )
+    /// Waits until an interface fits, and logs each reason why none does once. If the operator asks for none and the route
+    /// to etcd remains unknown, the interface of the last run is taken: a start must not depend on the names of etcd's
+    /// hosts.
+    pub(crate) async fn wait(mut self) -> ExternalInterface {
+        let etcd_route_until = Instant::now() + ETCD_ROUTE_TIMEOUT;
+        loop {
+            match self.find().await {
+                Ok(external) => return log_found(external),
+                Err(reason) => self.log_failure(&reason),
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+            if Instant::now() > etcd_route_until
+                && let Some(external) = self.find_last_interface().await
+            {
+                return log_last_run(external);
             }
         }
     }
-    unknown.map_or(Ok(None), Err)
+
+    async fn find(&self) -> Result<ExternalInterface, String> {
+        let selectors = &self.settings.selectors;
+        let can_reach = match selectors.can_reach {
+            Some(address) => self.links.lookup_route(address).await?,
+            None => None,
+        };
+        let etcd = if selectors.is_empty() {
+            self.lookup_route_to_etcd().await?
+        } else {
+            None
+        };
+        let default = self.links.lookup_route(NO_HOST).await?;
+        let routes = RouteLookups {
+            can_reach,
+            etcd,
+            default,
+        };
+        let interfaces = self.links.interfaces().await?;
+        choose(selectors, &interfaces, &routes).map_err(|error| error.to_string())
+    }
+
+    /// Returns the interface of the last run, if it still exists and the operator asks for no other.
+    async fn find_last_interface(&self) -> Option<ExternalInterface> {
+        if !self.settings.selectors.is_empty() {
+            return None;
+        }
+        let selectors = Selectors {
+            ifaces: vec![self.settings.last_interface.clone()?],
+            ..Selectors::default()
+        };
+        let interfaces = self.links.interfaces().await.ok()?;
+        choose(&selectors, &interfaces, &RouteLookups::default()).ok()
+    }
+
+    /// Returns the route to the first member of etcd that is not on this host, or `None` if all members are.
+    ///
+    /// # Errors
+    /// The route to a member is not known yet. That is no reason to take another route: at boot, names and routes may
+    /// appear late.
+    async fn lookup_route_to_etcd(&self) -> Result<Option<RouteLookup>, String> {
+        let mut unknown = None;
+        for member in &self.settings.etcd {
+            match self.lookup_route_to_member(member).await {
+                Ok(Some(route)) => return Ok(Some(route)),
+                Ok(None) => {}
+                Err(reason) => unknown = Some(reason),
+            }
+        }
+        unknown.map_or(Ok(None), Err)
+    }
+
+    /// Returns the route to a member of etcd, or `None` if it is on this host.
+    async fn lookup_route_to_member(
+        &self,
+        member: &EtcdHost,
+    ) -> Result<Option<RouteLookup>, String> {
+        let route = self.lookup_route_to_host(&member.host).await;
+        let url = &member.url;
+        route.map_err(|reason| format!("no route to etcd at {url} yet (or use --iface): {reason}"))
+    }
+
+    async fn lookup_route_to_host(&self, host: &str) -> Result<Option<RouteLookup>, String> {
+        let address = self.resolver.resolve(host).await?;
+        if address.is_loopback() {
+            return Ok(None);
+        }
+        match self.links.lookup_route(address).await? {
+            None => Err(format!("no route to {address}")),
+            // A packet to an address of this host has that address as its source.
+            Some(route) if route.source == address => Ok(None),
+            Some(route) => Ok(Some(route)),
+        }
+    }
+
+    fn log_failure(&mut self, reason: &str) {
+        if self.failures.is_new(reason) {
+            warn!(reason, "no external interface yet; waiting for one");
+        } else {
+            debug!(reason, "still no external interface");
+        }
+    }
 }
 
-/// The way to a host, or `None` if it is this one.
-async fn lookup_route(netlink: &Netlink, host: &str) -> anyhow::Result<Option<RouteLookup>> {
-    let address = resolve(host).await?;
-    if address.is_loopback() {
-        return Ok(None);
-    }
-    let way = netlink
-        .lookup_route(address)
-        .await?
-        .with_context(|| format!("no route to {address}"))?;
-    Ok(Some(way).filter(|way| way.source != address))
+fn log_found(external: ExternalInterface) -> ExternalInterface {
+    let (interface, address, mtu) = (&external.name, external.address, external.mtu);
+    info!(interface, %address, mtu, "external interface");
+    external
 }
 
-async fn resolve(host: &str) -> anyhow::Result<Ipv4Addr> {
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let found = tokio::time::timeout(RESOLVE, tokio::net::lookup_host((host, 0))).await??;
-    let v4 = |address: SocketAddr| match address {
-        SocketAddr::V4(v4) => Some(*v4.ip()),
-        SocketAddr::V6(_) => None,
-    };
-    found.into_iter().find_map(v4).context("no IPv4 address")
+fn log_last_run(external: ExternalInterface) -> ExternalInterface {
+    let (interface, address) = (&external.name, external.address);
+    warn!(interface, %address, "taking the external interface of the last run");
+    external
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,14 @@
-//! Reads what the checks of the host need: kernel settings, and who uses UDP ports. Judges nothing.
+//! The port of the preflight checks: kernel settings, VXLAN devices and UDP ports of this host. It decides nothing.
 
 use crate::adapters::netlink::{Netlink, decode, sysctl};
-use crate::host::checks::{HostSettings, PortUse};
-use crate::overlay::port::KernelError;
+use crate::error::chain;
+use crate::host::port::HostFacts;
+use crate::host::sysctls::HostSysctls;
+use crate::host::vxlan_conflicts::PortUse;
 
-impl Netlink {
-    /// Reads the kernel settings that the overlay depends on. `external` is the name of the external interface.
-    pub(crate) fn settings(&self, external: &str) -> HostSettings {
-        HostSettings {
+impl HostFacts for &Netlink {
+    fn sysctls(&self, external: &str) -> HostSysctls {
+        HostSysctls {
             external: external.to_owned(),
             ip_forward: sysctl::read("net/ipv4/ip_forward"),
             rp_filter_all: rp_filter("all"),
@@ -17,12 +18,8 @@ impl Netlink {
         }
     }
 
-    /// Reads which vxlan devices and which UDP ports in use may keep our device from being made or brought up.
-    ///
-    /// # Errors
-    /// The kernel refuses the request or does not answer in time.
-    pub(crate) async fn preflight(&self) -> Result<PortUse, KernelError> {
-        let links = self.links().await?;
+    async fn port_use(&self) -> Result<PortUse, String> {
+        let links = self.links().await.map_err(|error| chain(&error))?;
         let (udp_ports, udp6_ports) = sysctl::udp_ports();
         Ok(PortUse {
             vxlans: links.iter().filter_map(decode::vxlan::port_user).collect(),

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::host::checks;
+use crate::host::udp_sockets;
 
 /// Returns the value of a setting, `net/ipv4/ip_forward` for example; `None` if this kernel does not have it.
 pub(super) fn read(path: &str) -> Option<i32> {
@@ -30,8 +30,8 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
 /// Returns the UDP ports in use for IPv4, and those in use for IPv6 that may also be in use for IPv4.
 pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
     (
-        checks::udp_ports(&text("/proc/net/udp")),
-        checks::udp6_ports(&text("/proc/net/udp6")),
+        udp_sockets::udp_ports(&text("/proc/net/udp")),
+        udp_sockets::udp6_ports(&text("/proc/net/udp6")),
     )
 }
 

@@ -1,57 +1,70 @@
-use super::*;
-use crate::model::node_id::NodeId;
-use crate::peers::table::tests::{lease, membership};
-use std::sync::Arc;
-use std::time::SystemTime;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
-/// A roster loop, and all that it hears and tells.
+use super::*;
+use crate::model::lease::Lease;
+use crate::model::node_id::NodeId;
+use crate::peers::fake::FakeSnapshotStore;
+use crate::peers::snapshot::SnapshotOwner;
+use crate::peers::snapshot_writer::{PAUSE, TIMING};
+use crate::peers::table::tests::{lease, membership};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A peer task, and all that it reads and writes.
 struct Rig {
     updates: mpsc::Sender<LeaseUpdate>,
-    kernel: mpsc::Receiver<PeerUpdate>,
-    snapshot: watch::Receiver<Option<Arc<Snapshot>>>,
-    stopping: oneshot::Sender<Infallible>,
+    overlay: mpsc::Receiver<PeerUpdate>,
+    summary: watch::Receiver<PeerSummary>,
+    store: FakeSnapshotStore,
+    shutdown: oneshot::Sender<Infallible>,
+    task: JoinHandle<()>,
 }
 
 impl Rig {
-    fn start(last_known: Option<Snapshot>) -> Self {
-        let (updates, heard) = mpsc::channel(8);
-        let (tell, kernel) = mpsc::channel(8);
+    fn start(last_run: Option<Snapshot>) -> Self {
+        let (updates, from_manager) = mpsc::channel(8);
+        let (to_overlay, overlay) = mpsc::channel(8);
         let (membership, _) = watch::channel(None);
-        let (save, snapshot) = watch::channel(None);
-        let (summary, _) = watch::channel(Summary::default());
-        let (stopping, stops) = oneshot::channel();
+        let (summary_sender, summary) = watch::channel(PeerSummary::default());
+        let (shutdown, on_shutdown) = oneshot::channel();
         let channels = PeerChannels {
-            updates: heard,
-            kernel: tell,
+            updates: from_manager,
+            overlay: to_overlay,
             membership,
-            snapshot: save,
-            summary,
-            stopping: stops,
+            summary: summary_sender,
+            shutdown: on_shutdown,
         };
-        tokio::task::spawn_local(
-            PeerTask::new(
-                place(),
-                last_known,
-                Duration::from_secs(60),
-                channels,
-                wall_time,
-            )
-            .run(),
-        );
+        let settings = PeerSettings {
+            owner: owner(),
+            removal_grace: Duration::from_secs(60),
+            wall_time,
+            random: || 0.0,
+        };
+        let store = FakeSnapshotStore::default();
+        let task = PeerTask::new(settings, store.clone(), last_run, channels);
         Self {
             updates,
-            kernel,
-            snapshot,
-            stopping,
+            overlay,
+            summary,
+            store,
+            shutdown,
+            task: tokio::task::spawn_local(task.run()),
         }
     }
 
-    async fn next(&mut self) -> String {
-        let update = tokio::time::timeout(Duration::from_secs(3600), self.kernel.recv()).await;
+    /// A rig whose host has joined.
+    async fn joined() -> Self {
+        let mut rig = Self::start(None);
+        rig.send(LeaseUpdate::Joined(membership())).await;
+        assert_eq!(rig.next_update().await, "joined 10.5.200.0/24");
+        rig
+    }
+
+    async fn next_update(&mut self) -> String {
+        let update = tokio::time::timeout(HOUR, self.overlay.recv()).await;
         match update
             .expect("an update within the hour")
-            .expect("the roster runs")
+            .expect("the peer task runs")
         {
             PeerUpdate::Joined(membership) => format!("joined {}", membership.own.subnet),
             PeerUpdate::Peers(leases) => format!("{} leases", leases.len()),
@@ -62,23 +75,44 @@ impl Rig {
     async fn send(&self, update: LeaseUpdate) {
         self.updates.send(update).await.expect("the peer task runs");
     }
+
+    async fn put(&mut self, n: u8) {
+        let changes = vec![(lease(n).subnet, Some(lease(n)))];
+        self.send(LeaseUpdate::Changes(changes)).await;
+        assert_eq!(self.next_update().await, "1 changes");
+    }
+
+    /// Waits for a save that succeeds and returns what was saved.
+    async fn next_saved(&self) -> Snapshot {
+        let saved = tokio::time::timeout(HOUR * 24, self.store.saved.notified()).await;
+        saved.expect("a save within a day");
+        let disk = self.store.disk.borrow();
+        disk.saved.last().expect("one was saved").clone()
+    }
+
+    fn saves(&self) -> usize {
+        self.store.disk.borrow().saved.len()
+    }
 }
 
-fn place() -> SnapshotOwner {
-    let (prefix, node, interface) = ("/test".to_owned(), NodeId::named("a"), "eth0".to_owned());
+pub(crate) fn owner() -> SnapshotOwner {
     SnapshotOwner {
-        prefix,
-        node,
-        interface,
+        prefix: "/test".to_owned(),
+        node: NodeId::named("a"),
+        interface: "eth0".to_owned(),
         hardware: None,
     }
 }
 
-fn last_known() -> Option<Snapshot> {
+fn leases(range: std::ops::RangeInclusive<u8>) -> Vec<Lease> {
+    range.map(lease).collect()
+}
+
+fn last_run() -> Option<Snapshot> {
     Some(Snapshot::new(
-        &place(),
+        &owner(),
         membership(),
-        (1..=5).map(lease).collect(),
+        leases(1..=5),
         Some(SystemTime::UNIX_EPOCH),
     ))
 }
@@ -102,160 +136,173 @@ fn on_paused_time(test: impl Future<Output = ()>) {
 }
 
 #[test]
-fn comes_up_from_the_last_known_state_when_etcd_fails() {
+fn starts_from_the_last_known_state_when_etcd_is_unreachable() {
     on_paused_time(async {
-        let mut rig = Rig::start(last_known());
+        let mut rig = Rig::start(last_run());
         let started = Instant::now();
         rig.send(unreachable()).await;
-        assert_eq!(rig.next().await, "joined 10.5.200.0/24");
-        assert_eq!(rig.next().await, "5 leases");
+        assert_eq!(rig.next_update().await, "joined 10.5.200.0/24");
+        assert_eq!(rig.next_update().await, "5 leases");
         assert_eq!(started.elapsed(), Duration::ZERO);
     });
 }
 
 #[test]
-fn comes_up_when_etcd_keeps_silent_and_follows_it_later() {
+fn starts_from_the_last_known_state_when_etcd_is_silent_and_follows_etcd_later() {
     on_paused_time(async {
-        let mut rig = Rig::start(last_known());
+        let mut rig = Rig::start(last_run());
         let started = Instant::now();
-        assert_eq!(rig.next().await, "joined 10.5.200.0/24");
-        assert_eq!(rig.next().await, "5 leases");
-        assert_eq!(started.elapsed(), FIRST_ANSWER);
+        assert_eq!(rig.next_update().await, "joined 10.5.200.0/24");
+        assert_eq!(rig.next_update().await, "5 leases");
+        assert_eq!(started.elapsed(), FIRST_ANSWER_TIMEOUT);
         rig.send(LeaseUpdate::Joined(membership())).await;
-        rig.send(LeaseUpdate::Leases((1..=6).map(lease).collect()))
-            .await;
-        assert_eq!(
-            rig.next().await,
-            "6 leases",
-            "the same membership again tells nobody anything"
-        );
+        rig.send(LeaseUpdate::Leases(leases(1..=6))).await;
+        // The same membership again is no update.
+        assert_eq!(rig.next_update().await, "6 leases");
     });
 }
 
 #[test]
-fn leaves_the_last_known_state_alone_when_etcd_answers() {
+fn does_not_use_the_last_known_state_when_etcd_answers() {
     on_paused_time(async {
-        let mut rig = Rig::start(last_known());
+        let mut rig = Rig::start(last_run());
         rig.send(LeaseUpdate::Waiting).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert!(rig.kernel.try_recv().is_err());
+        assert!(rig.overlay.try_recv().is_err());
     });
 }
 
 #[test]
-fn does_not_come_up_on_a_subnet_that_is_another_hosts() {
+fn does_not_start_with_a_subnet_that_belongs_to_another_host_now() {
     on_paused_time(async {
-        for silent in [true, false] {
-            let mut rig = Rig::start(last_known());
+        for becomes_unreachable in [false, true] {
+            let mut rig = Rig::start(last_run());
             rig.send(LeaseUpdate::SubnetTaken(membership().own.subnet))
                 .await;
-            if !silent {
+            if becomes_unreachable {
                 rig.send(unreachable()).await;
             }
             tokio::time::sleep(Duration::from_secs(60)).await;
-            assert!(rig.kernel.try_recv().is_err());
+            assert!(rig.overlay.try_recv().is_err());
+            // It joins when etcd says so.
             rig.send(LeaseUpdate::Joined(membership())).await;
-            assert_eq!(
-                rig.next().await,
-                "joined 10.5.200.0/24",
-                "etcd says so itself"
-            );
+            assert_eq!(rig.next_update().await, "joined 10.5.200.0/24");
         }
     });
 }
 
 #[test]
-fn a_snapshot_is_as_old_as_what_etcd_has_said() {
+fn the_summary_counts_peers_and_held_removals() {
     on_paused_time(async {
-        let mut rig = Rig::start(last_known());
+        let mut rig = Rig::joined().await;
+        rig.send(LeaseUpdate::Leases(leases(1..=8))).await;
+        assert_eq!(rig.next_update().await, "8 leases");
+        rig.send(LeaseUpdate::Leases(leases(1..=3))).await;
+        assert_eq!(rig.next_update().await, "8 leases");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let held = PeerSummary { peers: 8, held: 5 };
+        assert_eq!(*rig.summary.borrow_and_update(), held);
+        assert_eq!(rig.next_update().await, "5 changes");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let removed = PeerSummary { peers: 3, held: 0 };
+        assert_eq!(*rig.summary.borrow_and_update(), removed);
+    });
+}
+
+#[test]
+fn a_snapshot_is_as_old_as_the_last_word_of_etcd() {
+    on_paused_time(async {
+        let rig = Rig::start(last_run());
         rig.send(unreachable()).await;
-        rig.snapshot.changed().await.expect("the roster runs");
-        let known_at = |rig: &mut Rig| {
-            rig.snapshot
-                .borrow_and_update()
-                .as_deref()
-                .and_then(Snapshot::known_at)
-        };
-        assert_eq!(
-            known_at(&mut rig),
-            Some(SystemTime::UNIX_EPOCH),
-            "written anew, but etcd has told nothing"
-        );
+        // Saved again, but etcd has confirmed nothing.
+        let unconfirmed = rig.next_saved().await.known_at();
+        assert_eq!(unconfirmed, Some(SystemTime::UNIX_EPOCH));
         rig.send(LeaseUpdate::Synced).await;
-        rig.snapshot
-            .changed()
-            .await
-            .expect("it is written now and then");
-        assert_eq!(known_at(&mut rig), Some(wall_time()));
+        let refreshed_after = Instant::now();
+        assert_eq!(rig.next_saved().await.known_at(), Some(wall_time()));
+        assert!(refreshed_after.elapsed() <= HOUR * 6);
     });
 }
 
 #[test]
-fn keeps_a_snapshot_of_changes_but_not_of_each() {
+fn changes_are_saved_together_and_nothing_is_saved_without_a_change() {
     on_paused_time(async {
-        let mut rig = Rig::start(None);
-        rig.send(LeaseUpdate::Joined(membership())).await;
-        let mut snapshots = 0;
+        let mut rig = Rig::joined().await;
         for n in 1..=60 {
-            let update = LeaseUpdate::Changes(vec![(lease(n).subnet, Some(lease(n)))]);
-            rig.updates.send(update).await.expect("the roster listens");
+            rig.put(n).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
-            while rig.kernel.try_recv().is_ok() {}
-            snapshots += usize::from(rig.snapshot.has_changed().expect("the roster runs"));
-            rig.snapshot.mark_unchanged();
         }
-        assert!((4..=7).contains(&snapshots), "{snapshots} in 6 s");
+        assert!((4..=7).contains(&rig.saves()), "{} in 6 s", rig.saves());
         tokio::time::sleep(PAUSE * 2).await;
-        let last = rig
-            .snapshot
-            .borrow_and_update()
-            .clone()
-            .expect("a snapshot");
-        assert_eq!(last.leases.len(), 60);
+        let saves = rig.saves();
+        let last = rig.store.disk.borrow().saved.last().cloned();
+        assert_eq!(last.expect("a snapshot").leases.len(), 60);
         tokio::time::sleep(PAUSE * 100).await;
-        assert!(
-            !rig.snapshot.has_changed().expect("the roster runs"),
-            "nothing is written while nothing changes"
-        );
+        assert_eq!(rig.saves(), saves);
     });
 }
 
 #[test]
-fn the_first_snapshot_comes_at_once() {
+fn the_first_snapshot_is_saved_soon() {
     on_paused_time(async {
-        let mut rig = Rig::start(None);
+        let rig = Rig::start(None);
         rig.send(LeaseUpdate::Joined(membership())).await;
-        rig.send(LeaseUpdate::Leases((1..=6).map(lease).collect()))
-            .await;
+        rig.send(LeaseUpdate::Leases(leases(1..=6))).await;
         let started = Instant::now();
-        rig.snapshot.changed().await.expect("the roster runs");
-        assert_eq!(started.elapsed(), SOON);
-        assert_eq!(
-            rig.snapshot
-                .borrow()
-                .as_ref()
-                .map(|snapshot| snapshot.leases.len()),
-            Some(6)
-        );
+        assert_eq!(rig.next_saved().await.leases.len(), 6);
+        assert_eq!(started.elapsed(), TIMING.debounce);
     });
 }
 
 #[test]
-fn a_stop_saves_what_is_not_saved_yet() {
+fn a_change_during_a_slow_save_is_saved_after_it() {
     on_paused_time(async {
-        let Rig {
-            updates,
-            stopping,
-            mut snapshot,
-            mut kernel,
-        } = Rig::start(None);
-        updates
-            .send(LeaseUpdate::Joined(membership()))
-            .await
-            .expect("the roster listens");
-        kernel.recv().await.expect("the roster runs");
-        drop(stopping);
-        snapshot.changed().await.expect("a snapshot before the end");
-        assert!(snapshot.changed().await.is_err(), "the roster has ended");
+        let mut rig = Rig::joined().await;
+        rig.store.disk.borrow_mut().save_time = PAUSE * 20;
+        tokio::time::sleep(PAUSE * 2).await;
+        rig.put(1).await;
+        assert_eq!(rig.store.disk.borrow().started_saves, 1, "one at a time");
+        assert_eq!(rig.next_saved().await.leases.len(), 0);
+        assert_eq!(rig.next_saved().await.leases.len(), 1);
+        assert_eq!(rig.store.disk.borrow().started_saves, 2);
+    });
+}
+
+#[test]
+fn a_save_that_fails_is_tried_again() {
+    on_paused_time(async {
+        let rig = Rig::start(None);
+        rig.store.disk.borrow_mut().failing_saves = 2;
+        let started = Instant::now();
+        rig.send(LeaseUpdate::Joined(membership())).await;
+        rig.next_saved().await;
+        assert_eq!(rig.store.disk.borrow().started_saves, 3);
+        let waited = TIMING.debounce + TIMING.min_backoff * 3;
+        assert_eq!(started.elapsed(), waited);
+    });
+}
+
+#[test]
+fn a_shutdown_saves_what_is_not_saved_yet() {
+    on_paused_time(async {
+        let rig = Rig::joined().await;
+        drop(rig.shutdown);
+        rig.task.await.expect("the task ends without a panic");
+        assert_eq!(rig.store.disk.borrow().saved.len(), 1);
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_the_running_save_and_for_the_last_one() {
+    on_paused_time(async {
+        let mut rig = Rig::joined().await;
+        rig.store.disk.borrow_mut().save_time = PAUSE;
+        tokio::time::sleep(TIMING.debounce * 2).await;
+        rig.put(1).await;
+        drop(rig.shutdown);
+        rig.task.await.expect("the task ends without a panic");
+        let disk = rig.store.disk.borrow();
+        let saved: Vec<usize> = disk.saved.iter().map(|s| s.leases.len()).collect();
+        assert_eq!(saved, [0, 1]);
     });
 }

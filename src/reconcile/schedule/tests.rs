@@ -23,6 +23,7 @@ enum Input {
     Failed(u64, usize),
     OperationFailed,
     SkipAudit,
+    Rest(u64),
 }
 
 fn ms(ms: u64) -> Duration {
@@ -52,6 +53,7 @@ fn feed(schedule: &mut Schedule, now: Duration, input: Input) -> LogDecision {
         }
         Input::OperationFailed => schedule.failed(now, 0.0),
         Input::SkipAudit => schedule.skip_audit(now),
+        Input::Rest(pause) => schedule.rest_for(now, ms(pause)),
     }
     LogDecision::Debug
 }
@@ -67,7 +69,7 @@ fn check(inputs: &[(u64, Input)], due: Option<u64>) {
 
 #[test]
 fn the_next_run_by_state_and_input() {
-    use Input::{Desired, Event, Failed, InSync, OperationFailed, Recheck, SkipAudit};
+    use Input::{Desired, Event, Failed, InSync, OperationFailed, Recheck, Rest, SkipAudit};
     // Idle
     check(&[], None);
     check(&[(0, Event)], Some(20));
@@ -85,6 +87,15 @@ fn the_next_run_by_state_and_input() {
     // Resting: a run of 300 ms makes events wait for 1.2 s, but not a new desired state.
     check(&[(300, InSync(300, 0)), (310, Event)], Some(1500));
     check(&[(300, InSync(300, 0)), (310, Desired)], Some(310));
+    // Resting for longer than the run asks for: the later end counts, and only for events.
+    let rest = [(300, InSync(300, 0)), (300, Rest(5000))];
+    check(&rest, Some(60_300));
+    check(&[&rest[..], &[(310, Event)]].concat(), Some(5300));
+    check(&[&rest[..], &[(310, Desired)]].concat(), Some(310));
+    check(
+        &[(300, InSync(300, 0)), (300, Rest(1)), (310, Event)],
+        Some(1500),
+    );
     // Backing off while installing: an event does not end it.
     check(&[(0, Failed(0, 1))], Some(200));
     check(&[(0, Failed(0, 1)), (200, Failed(0, 1))], Some(600));

@@ -8,7 +8,7 @@ use netlink_packet_route::link::InfoVxlan;
 use proptest::prelude::*;
 
 use super::*;
-use crate::host::checks::Vxlan;
+use crate::host::vxlan_conflicts::Vxlan;
 use crate::model::addr::Vni;
 use crate::overlay::port::NeighbourUse;
 use crate::overlay::state::{Device, NextHop, RouteKey};

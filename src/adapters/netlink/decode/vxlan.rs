@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
 
 use crate::adapters::netlink::decode::link;
-use crate::host::checks::{EXTERNAL, GBP, Vxlan};
+use crate::host::vxlan_conflicts::{EXTERNAL, GBP, Vxlan};
 use crate::model::addr::Vni;
 use crate::overlay::state::Device;
 

@@ -1,0 +1,74 @@
+use super::*;
+
+#[test]
+fn creates_the_directory_and_replaces_only_a_text_that_differs() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let path = home.path().join("flannel/subnet.env");
+    assert_eq!(replace(&path, "A=1\n").ok(), Some(true));
+    assert_eq!(replace(&path, "A=1\n").ok(), Some(false));
+    assert_eq!(replace(&path, "A=2\n").ok(), Some(true));
+    assert_eq!(read(&path).as_deref(), Some("A=2\n"));
+    let mode = fs::metadata(&path).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644);
+    assert_eq!(
+        fs::read_dir(path.parent().expect("a parent"))
+            .expect("the directory")
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn links_and_special_files_stay_what_they_are() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let (file, link, pipe) = (
+        home.path().join("file"),
+        home.path().join("link"),
+        home.path().join("pipe"),
+    );
+    fs::write(&file, "old").expect("a file");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    assert_eq!(replace(&link, "A=1\n").ok(), Some(true));
+    assert!(link.is_symlink() && read(&file).as_deref() == Some("A=1\n"));
+
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read_to_string(pipe)
+    });
+    assert_eq!(replace(&pipe, "A=1\n").ok(), Some(true));
+    assert_eq!(reader.join().expect("a reader").expect("text"), "A=1\n");
+    assert!(!pipe.is_file());
+}
+
+#[test]
+fn distinguishes_a_missing_file_from_one_that_cannot_be_read() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let path = home.path().join("state");
+    assert!(matches!(try_read(&path), Ok(None)));
+    fs::write(&path, b"\xff").expect("a file in a directory of ours");
+    let error = try_read(&path).expect_err("it is no text");
+    assert!(error.to_string().contains("valid UTF-8"), "{error}");
+    assert!(try_read(home.path()).is_err(), "a directory");
+}
+
+#[test]
+fn the_error_names_the_file() {
+    let error =
+        replace(Path::new("/proc/none/subnet.env"), "").expect_err("/proc cannot be written");
+    assert!(
+        error.to_string().contains("/proc/none/subnet.env"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_socket_replaces_an_old_one_and_is_only_for_root() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let path = home.path().join("flannel/flanneld.sock");
+    for _ in 0..2 {
+        drop(bind_socket(&path).expect("a directory that can be written"));
+        let metadata = fs::metadata(&path).expect("the socket");
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,117 @@
+//! What the daemon shows of itself: the handles with which the tasks write their parts, and the view that all answers
+//! are made from. It keeps the last value of each part and decides nothing.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use crate::conditions::readiness::{Readiness, etcd_text, readiness};
+use crate::conditions::report::{LeaseReport, Report};
+use crate::conditions::{ConditionType, ConditionWriter, Conditions};
+use crate::model::membership::Membership;
+
+/// How many peers there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PeerSummary {
+    pub(crate) peers: usize,
+    /// Those of the peers whose leases are gone from etcd and whose removal is held.
+    pub(crate) held: usize,
+}
+
+/// The handles of the tasks. Each part has one writer.
+pub(crate) struct StatusWriters {
+    conditions: watch::Sender<Conditions>,
+    wall_time: fn() -> SystemTime,
+    /// Keys of ignored leases, with the reason.
+    pub(crate) ignored_leases: watch::Sender<BTreeMap<String, String>>,
+    pub(crate) membership: watch::Sender<Option<Membership>>,
+    pub(crate) peers: watch::Sender<PeerSummary>,
+}
+
+/// The last value of each part.
+#[derive(Clone)]
+pub(crate) struct StatusView {
+    conditions: watch::Receiver<Conditions>,
+    ignored_leases: watch::Receiver<BTreeMap<String, String>>,
+    membership: watch::Receiver<Option<Membership>>,
+    peers: watch::Receiver<PeerSummary>,
+}
+
+/// Returns the writers and a view of them. Nothing is known yet.
+pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusView) {
+    let (conditions, conditions_view) = watch::channel(Conditions::unknown(wall_time()));
+    let (ignored_leases, ignored_leases_view) = watch::channel(BTreeMap::new());
+    let (membership, membership_view) = watch::channel(None);
+    let (peers, peers_view) = watch::channel(PeerSummary::default());
+    let writers = StatusWriters {
+        conditions,
+        wall_time,
+        ignored_leases,
+        membership,
+        peers,
+    };
+    let view = StatusView {
+        conditions: conditions_view,
+        ignored_leases: ignored_leases_view,
+        membership: membership_view,
+        peers: peers_view,
+    };
+    (writers, view)
+}
+
+impl StatusWriters {
+    /// Returns the handle for one condition.
+    pub(crate) fn condition(&self, kind: ConditionType) -> ConditionWriter {
+        ConditionWriter::new(kind, self.conditions.clone(), self.wall_time)
+    }
+}
+
+impl StatusView {
+    pub(crate) fn readiness(&self) -> Readiness {
+        readiness(&self.conditions.borrow())
+    }
+
+    /// Waits until a condition changes: only conditions make up the readiness. Cancel-safe.
+    ///
+    /// # Errors
+    /// No task is left that could set a condition.
+    pub(crate) async fn condition_changed(&mut self) -> anyhow::Result<()> {
+        let changed = self.conditions.changed().await;
+        changed.context("all tasks that set conditions ended")
+    }
+
+    /// Returns a handle that wakes when the lease of this host or the network config changes.
+    pub(crate) fn membership(&self) -> watch::Receiver<Option<Membership>> {
+        self.membership.clone()
+    }
+
+    /// Returns all that `flanneld status` shows. `constant` holds the parts that never change.
+    pub(crate) fn report(&self, constant: &Report) -> Report {
+        let PeerSummary { peers, held } = *self.peers.borrow();
+        Report {
+            state: self.readiness().to_string(),
+            contact: etcd_text(&self.conditions.borrow()),
+            lease: self.membership.borrow().as_ref().map(lease_report),
+            peers,
+            kept: held,
+            ignored: self.ignored_leases.borrow().clone(),
+            ..constant.clone()
+        }
+    }
+}
+
+fn lease_report(membership: &Membership) -> LeaseReport {
+    let Membership { own, config } = membership;
+    LeaseReport {
+        network: config.network.to_string(),
+        subnet: own.subnet.to_string(),
+        public_ip: own.public_ip.to_string(),
+        vtep_mac: own.vtep_mac.to_string(),
+        device: config.vxlan.vni.device(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Starts the tasks of all slices and joins them: the lease manager feeds the peers, and the peers feed the overlay; rules
+//! and files follow the lease. It decides nothing about any of them.
+
+use std::convert::Infallible;
+
+use ipnetwork::Ipv4Network;
+use tokio::sync::{mpsc, oneshot};
+use tracing::debug;
+
+use crate::adapters::etcd::Etcd;
+use crate::adapters::file_system::Disk;
+use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::packet_filter::PacketFilter;
+use crate::adapters::systemd;
+use crate::cli::Options;
+use crate::conditions::ConditionType;
+use crate::conditions::status::{StatusView, StatusWriters};
+use crate::daemon::signals::ReloadSignal;
+use crate::daemon::tasks::Tasks;
+use crate::daemon::{clock, settings, wiring};
+use crate::files;
+use crate::files::reconciler::FilesSlice;
+use crate::lease::manager::{LeaseChannels, LeaseManager};
+use crate::lease::status::LeaseConditions;
+use crate::model::external_interface::ExternalInterface;
+use crate::model::node_id::NodeId;
+use crate::overlay;
+use crate::overlay::reconciler::OverlaySlice;
+use crate::peers::snapshot::Snapshot;
+use crate::peers::task::{PeerChannels, PeerTask};
+use crate::peers::update::{LeaseUpdate, PeerUpdate};
+use crate::reconcile::driver::{Driver, Heartbeat};
+use crate::rules;
+use crate::rules::reconciler::RulesSlice;
+
+/// Updates that may wait for the peers and for the overlay. While they are full, etcd's stream waits.
+const UPDATE_QUEUE: usize = 64;
+/// Lookups of leases that may wait for etcd. One that finds the queue full is repeated by the next packet.
+const LOOKUP_QUEUE: usize = 16;
+/// The task that saves the snapshot.
+pub(super) const PEER_TASK: &str = "peers";
+
+/// What all slices need.
+pub(super) struct SliceStarter<'a> {
+    pub(super) tasks: &'a mut Tasks,
+    pub(super) options: &'a Options,
+    pub(super) node: &'a NodeId,
+    pub(super) external: &'a ExternalInterface,
+    pub(super) writers: &'a StatusWriters,
+    pub(super) view: &'a StatusView,
+}
+
+impl SliceStarter<'_> {
+    /// Starts all slices. The peers save the last snapshot when the sender that is returned is dropped.
+    pub(super) fn start_all(
+        mut self,
+        etcd: Etcd,
+        netlink: Netlink,
+        last_run: Option<Snapshot>,
+        reload: ReloadSignal,
+    ) -> oneshot::Sender<Infallible> {
+        let (to_peers, lease_updates) = mpsc::channel(UPDATE_QUEUE);
+        let (to_overlay, peer_updates) = mpsc::channel(UPDATE_QUEUE);
+        let (to_manager, lookups) = mpsc::channel(LOOKUP_QUEUE);
+        self.start_lease_manager(etcd, last_run.as_ref(), to_peers, lookups);
+        let shutdown = self.start_peers(last_run, lease_updates, to_overlay);
+        self.start_overlay(netlink, peer_updates, to_manager);
+        self.start_rules();
+        self.start_files(reload);
+        shutdown
+    }
+
+    fn start_lease_manager(
+        &mut self,
+        etcd: Etcd,
+        last_run: Option<&Snapshot>,
+        updates: mpsc::Sender<LeaseUpdate>,
+        lookups: mpsc::Receiver<Ipv4Network>,
+    ) {
+        let conditions = LeaseConditions {
+            lease: self.writers.condition(ConditionType::LeaseHeld),
+            etcd: self.writers.condition(ConditionType::EtcdReachable),
+        };
+        let channels = LeaseChannels {
+            updates,
+            conditions,
+            ignored: self.writers.ignored_leases.clone(),
+            questions: lookups,
+        };
+        let identity = wiring::identity(self.options, self.node, self.external, last_run);
+        let settings = wiring::lease_settings(self.options);
+        let manager = LeaseManager::new(etcd, identity, settings, channels);
+        self.tasks.spawn("lease manager", manager.run());
+    }
+
+    fn start_peers(
+        &mut self,
+        last_run: Option<Snapshot>,
+        updates: mpsc::Receiver<LeaseUpdate>,
+        overlay: mpsc::Sender<PeerUpdate>,
+    ) -> oneshot::Sender<Infallible> {
+        let (shutdown_sender, shutdown) = oneshot::channel();
+        let channels = PeerChannels {
+            updates,
+            overlay,
+            membership: self.writers.membership.clone(),
+            summary: self.writers.peers.clone(),
+            shutdown,
+        };
+        let settings = wiring::peer_settings(self.options, self.node, self.external);
+        let store = wiring::snapshot_file(self.options);
+        let peers = PeerTask::new(settings, store, last_run, channels);
+        self.tasks.spawn(PEER_TASK, peers.run());
+        shutdown_sender
+    }
+
+    fn start_overlay(
+        &mut self,
+        netlink: Netlink,
+        updates: mpsc::Receiver<PeerUpdate>,
+        lookups: mpsc::Sender<Ipv4Network>,
+    ) {
+        let heartbeat = self.start_watchdog();
+        let settings = settings::overlay(self.options, self.external);
+        let slice = OverlaySlice::new(netlink, settings, updates, lookups)
+            .with_heartbeat(heartbeat.clone());
+        let driver = Driver::new(
+            "overlay",
+            slice,
+            overlay::reconciler::TIMING,
+            self.writers.condition(ConditionType::KernelInSync),
+            clock::random,
+        );
+        self.tasks
+            .spawn("overlay", driver.with_heartbeat(heartbeat).run());
+    }
+
+    /// Starts to feed systemd's watchdog, if systemd asks for it. The overlay beats for it.
+    fn start_watchdog(&mut self) -> Option<Heartbeat> {
+        let (watchdog, heartbeats, interval) = systemd::watchdog()?;
+        self.tasks.spawn_fallible("watchdog", watchdog.run());
+        Some(Heartbeat::new(heartbeats, interval))
+    }
+
+    fn start_rules(&mut self) {
+        let settings = settings::rules(self.options, self.external);
+        let timing = rules::reconciler::timing(&settings);
+        let changes = RuleChanges::open().inspect_err(
+            |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
+        );
+        let membership = self.view.membership();
+        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership);
+        let driver = Driver::new(
+            "rules",
+            slice,
+            timing,
+            self.writers.condition(ConditionType::RulesInstalled),
+            clock::random,
+        );
+        self.tasks.spawn("rules", driver.run());
+    }
+
+    fn start_files(&mut self, reload: ReloadSignal) {
+        let (reload_sender, reloads) = mpsc::channel(1);
+        let settings = settings::files(self.options, self.external);
+        let slice = FilesSlice::new(Disk::default(), settings, self.view.membership(), reloads);
+        let driver = Driver::new(
+            "files",
+            slice,
+            files::reconciler::TIMING,
+            self.writers.condition(ConditionType::FilesWritten),
+            clock::random,
+        );
+        self.tasks.spawn("files", driver.run());
+        self.tasks
+            .spawn("reload signal", reload.forward(reload_sender));
+    }
+}

@@ -1,0 +1,29 @@
+//! The ports of the slice: the interfaces and routes of this host, and the resolution of names.
+
+use std::net::Ipv4Addr;
+
+use crate::underlay::choice::{Interface, RouteLookup};
+
+/// The interfaces and routes of this host.
+pub(crate) trait Links {
+    /// Returns all interfaces with their IPv4 addresses, in the order of their indexes.
+    ///
+    /// # Errors
+    /// What was tried, and what came back.
+    async fn interfaces(&self) -> Result<Vec<Interface>, String>;
+
+    /// Returns the route that a packet to `address` would take, if there is one: `ip route get`.
+    ///
+    /// # Errors
+    /// What was tried, and what came back.
+    async fn lookup_route(&self, address: Ipv4Addr) -> Result<Option<RouteLookup>, String>;
+}
+
+/// The resolution of names.
+pub(crate) trait Resolver {
+    /// Returns an IPv4 address of a host, within a few seconds.
+    ///
+    /// # Errors
+    /// The host has no IPv4 address, or there is no answer.
+    async fn resolve(&self, host: &str) -> Result<Ipv4Addr, String>;
+}
