@@ -73,7 +73,7 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
     ) -> Self {
         Self {
             table,
-            events: events.map_or(EventSource::None, EventSource::Open),
+            events: EventSource::new(events),
             settings,
             membership,
             desired: None,
@@ -108,7 +108,11 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
     async fn observe(&mut self, vni: Vni) -> Result<RulesRun, RuleTableError> {
         let named = self.events.drain(vni);
         match std::mem::take(&mut self.view) {
-            View::Unknown | View::Planned(_) => Ok(RulesRun::new(self.table.observe(vni).await?)),
+            View::Unknown | View::Planned(_) => {
+                // They have led to this run. If it fails, it is repeated anyway.
+                self.events.answered();
+                Ok(RulesRun::new(self.table.observe(vni).await?))
+            }
             View::Applied(mut run) => {
                 run.touched.extend(named);
                 for tool in std::mem::take(&mut run.touched) {
@@ -117,6 +121,23 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
                 Ok(run)
             }
         }
+    }
+
+    async fn try_plan(&mut self) -> Result<Vec<RuleOp>, String> {
+        let Some(desired) = self.desired.clone() else {
+            return Ok(Vec::new());
+        };
+        let observed = self.observe(desired.vni).await;
+        let mut run = observed.map_err(|error| error.to_string())?;
+        self.own_table.check_readable(&run.observed)?;
+        self.check_table(&desired, &mut run)?;
+        let plan = plan(&desired, &run.observed, &self.own_table);
+        let mut plan = plan.map_err(|error| error.to_string())?;
+        self.optional.keep_only(&plan.installs);
+        plan.installs.retain(|op| !run.can_do_without(op));
+        run.take_choice(plan.choice.take());
+        self.view = View::Planned(run);
+        Ok(plan.ops())
     }
 }
 
@@ -144,20 +165,14 @@ impl<T: RuleTable, E: RuleEvents> Slice for RulesSlice<T, E> {
     }
 
     async fn plan(&mut self) -> Result<Vec<RuleOp>, String> {
-        let Some(desired) = self.desired.clone() else {
-            return Ok(Vec::new());
-        };
-        let observed = self.observe(desired.vni).await;
-        let mut run = observed.map_err(|error| error.to_string())?;
-        self.own_table.check_readable(&run.observed)?;
-        self.check_table(&desired, &mut run)?;
-        let plan = plan(&desired, &run.observed, &self.own_table);
-        let mut plan = plan.map_err(|error| error.to_string())?;
-        self.optional.keep_only(&plan.installs);
-        plan.installs.retain(|op| !run.can_do_without(op));
-        run.take_choice(plan.choice.take());
-        self.view = View::Planned(run);
-        Ok(plan.ops())
+        let planned = self.try_plan().await;
+        let is_in_sync = planned.as_ref().is_ok_and(Vec::is_empty);
+        // A program that undoes a change before it is read back is met like one that does so later: its messages bring the
+        // next run forward. Where the rules never were in place, the messages are echoes of our own attempts.
+        if is_in_sync || self.logged.is_none() {
+            self.events.answered();
+        }
+        planned
     }
 
     async fn apply(&mut self, ops: &[RuleOp]) -> Vec<OpFailed> {

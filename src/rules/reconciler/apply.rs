@@ -20,7 +20,7 @@ impl<T: RuleTable, E> RulesSlice<T, E> {
         op: &RuleOp,
         run: &mut RulesRun,
     ) -> Result<(), OpFailed> {
-        debug!(command = %op, "applying");
+        debug!(command = op.to_string(), "applying");
         match op {
             RuleOp::Install { tool, rules, .. } => match tool {
                 RuleTool::Nftables => self.install_table(desired, op, rules, run).await,

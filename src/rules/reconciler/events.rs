@@ -19,22 +19,38 @@ pub(crate) enum RuleEvent {
     Lost,
     /// No more messages can come, for this reason.
     Broken(io::Error),
+    /// Messages about these tools came while a run failed.
+    Unanswered(BTreeSet<RuleTool>),
 }
 
 /// Where the messages come from.
 #[derive(Debug)]
 pub(super) enum EventSource<E> {
-    Open(E),
+    Open {
+        events: E,
+        /// The tools that the messages taken by the current run concern.
+        unanswered: BTreeSet<RuleTool>,
+    },
     /// The kernel sends none: rules are polled.
     None,
 }
 
 impl<E: RuleEvents> EventSource<E> {
+    pub(super) fn new(events: Option<E>) -> Self {
+        events.map_or(Self::None, |events| Self::Open {
+            events,
+            unanswered: BTreeSet::new(),
+        })
+    }
+
     /// Waits for ever if there are no messages. Cancel-safe.
     pub(super) async fn next(&mut self) -> RuleEvent {
-        let Self::Open(events) = self else {
+        let Self::Open { events, unanswered } = self else {
             return std::future::pending().await;
         };
+        if !unanswered.is_empty() {
+            return RuleEvent::Unanswered(std::mem::take(unanswered));
+        }
         match events.next().await {
             Ok(Some(changes)) => RuleEvent::Changes(changes),
             Ok(None) => RuleEvent::Lost,
@@ -56,16 +72,27 @@ impl<E: RuleEvents> EventSource<E> {
                 *self = Self::None;
                 all_announced.into()
             }
+            RuleEvent::Unanswered(tools) => tools,
         }
     }
 
-    /// Takes the messages that wait, and returns the tools that they concern. The observation that follows covers them. Our
-    /// own changes are among them, and must not lead to another run.
+    /// Takes the messages that wait, and returns the tools that they concern. The observation that follows covers them, if
+    /// the run ends well. Our own changes are among them, and must not lead to another run.
     pub(super) fn drain(&mut self, vni: Vni) -> BTreeSet<RuleTool> {
         let mut tools = BTreeSet::new();
         while let Some(event) = self.next().now_or_never() {
             tools.extend(self.take(event, vni));
         }
+        if let Self::Open { unanswered, .. } = self {
+            unanswered.clone_from(&tools);
+        }
         tools
+    }
+
+    /// Takes that no message has to lead to another run.
+    pub(super) fn answered(&mut self) {
+        if let Self::Open { unanswered, .. } = self {
+            unanswered.clear();
+        }
     }
 }

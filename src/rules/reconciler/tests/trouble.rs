@@ -103,6 +103,27 @@ fn a_program_that_keeps_deleting_the_table_is_met_each_two_seconds() {
     });
 }
 
+#[test]
+fn a_program_that_deletes_the_table_before_the_read_back_is_met_like_a_slower_one() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(RequestedTool::Auto).await;
+        rig.take_applied();
+        rig.with(|host| {
+            host.other_programs = [FakeHost::delete_table as fn(&mut FakeHost); 1000].into();
+            host.delete_table();
+        });
+        pass(2_000).await;
+        assert_eq!(rig.take_applied().len(), 60, "the budget of repairs");
+        pass(600_000).await;
+        let repairs = rig.take_applied().len();
+        assert!((295..=305).contains(&repairs), "{repairs}");
+        assert_eq!(
+            rig.message(),
+            "nft shows 0 rules in the table that it has just made, instead of 10"
+        );
+    });
+}
+
 /// Docker puts its own jump first.
 fn docker_comes_first(host: &mut FakeHost) {
     host.restore(IptablesVariant::Nft, "*filter\n-I FORWARD -j DOCKER-USER\n")
