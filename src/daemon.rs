@@ -24,12 +24,13 @@ use crate::conditions::{ConditionType, channels};
 use crate::files::reconciler::{self, FilesSlice};
 use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
-use crate::lease::claim::{Identity, Past};
+use crate::lease::claim::Identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
 use crate::lease::status::LeaseConditions;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
+use crate::model::previous_lease::PreviousLease;
 use crate::overlay::reconciler::OverlayReconciler;
 use crate::overlay::{OWNER, OverlaySettings};
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
@@ -155,12 +156,12 @@ fn start(
     let (last, stopping, writing) = snapshot_file::last();
 
     let public_ip = options.public_ip.unwrap_or(external.address);
-    let past = past(options, &external, last_known.as_ref());
+    let previous = previous_lease(options, &external, last_known.as_ref());
     let identity = Identity {
         node: node.clone(),
         prefix: prefix.clone(),
         public_ip,
-        past,
+        past: previous,
     };
     let settings = LeaseSettings {
         renew_margin: options.renew_margin,
@@ -327,13 +328,17 @@ fn node_id(options: &Options) -> anyhow::Result<NodeId> {
 }
 
 /// What is known of our last lease: subnet.env is the older witness, and all that Go flannel leaves.
-fn past(options: &Options, external: &ExternalInterface, last_known: Option<&Snapshot>) -> Past {
+fn previous_lease(
+    options: &Options,
+    external: &ExternalInterface,
+    last_known: Option<&Snapshot>,
+) -> PreviousLease {
     let subnet_env = file_system::read(&options.subnet_file);
     let subnet = subnet_env.as_deref().and_then(subnet_env::previous_subnet);
     let past = last_known
         .map(|snapshot| snapshot.past(external.mac))
         .unwrap_or_default();
-    Past {
+    PreviousLease {
         subnet: subnet.or(past.subnet),
         ..past
     }

@@ -14,6 +14,7 @@ use crate::model::lease::{
 };
 use crate::model::network_config::NetworkConfig;
 use crate::model::node_id::NodeId;
+use crate::model::previous_lease::PreviousLease;
 
 /// What this host brings along.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub struct Identity {
     /// Address under which the other hosts reach us.
     pub public_ip: Ipv4Addr,
     /// What we were before.
-    pub past: Past,
+    pub past: PreviousLease,
 }
 
 impl Identity {
@@ -35,17 +36,6 @@ impl Identity {
             .vtep_mac
             .unwrap_or_else(|| self.node.vtep_mac(&self.prefix, vni))
     }
-}
-
-/// What is known of our last lease: from this run, or from what an earlier one left on the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Past {
-    /// The subnet we had.
-    pub subnet: Option<Ipv4Network>,
-    /// The address our device had.
-    pub vtep_mac: Option<MacAddr>,
-    /// The PublicIP under which this very machine held it.
-    pub public_ip: Option<Ipv4Addr>,
 }
 
 /// What was learned since the list was made.

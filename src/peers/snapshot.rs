@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::lease::claim::Past;
 use crate::model::addr::MacAddr;
 use crate::model::lease::{Lease, vet};
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
+use crate::model::previous_lease::PreviousLease;
 
 /// Length of the first line, in hexadecimal.
 const SUM: usize = 64;
@@ -166,10 +166,10 @@ impl Snapshot {
 
     /// What it tells of our own lease. `hardware` is what this machine has now: only the very machine that held the lease
     /// may claim it from another address.
-    pub fn past(&self, hardware: Option<MacAddr>) -> Past {
+    pub fn past(&self, hardware: Option<MacAddr>) -> PreviousLease {
         let own = &self.membership.own;
         let same = self.hardware.is_some() && self.hardware == hardware;
-        Past {
+        PreviousLease {
             subnet: Some(own.subnet),
             vtep_mac: Some(own.vtep_mac),
             public_ip: same.then_some(own.public_ip),

@@ -38,9 +38,9 @@ fn identity() -> Identity {
         node: NodeId::named("a"),
         prefix: "/test".to_owned(),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
-        past: Past {
+        past: PreviousLease {
             vtep_mac: MINE.parse().ok(),
-            ..Past::default()
+            ..PreviousLease::default()
         },
     }
 }

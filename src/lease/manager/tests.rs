@@ -4,11 +4,11 @@ use std::cell::Cell;
 use crate::conditions::Conditions;
 use crate::conditions::readiness::etcd_text;
 
-use crate::lease::claim::Past;
 use crate::lease::fake::FakeRegistry;
 use crate::model::addr::MacAddr;
 use crate::model::lease::TTL;
 use crate::model::node_id::NodeId;
+use crate::model::previous_lease::PreviousLease;
 use std::net::Ipv4Addr;
 use tokio::task::LocalSet;
 
@@ -41,7 +41,7 @@ impl Rig {
         let (sender, updates) = mpsc::channel(8);
         let (conditions, table) = LeaseConditions::for_test();
         let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
-        let past = Past {
+        let past = PreviousLease {
             subnet: previous.map(|text| text.parse().expect("a subnet in a test")),
             vtep_mac: Some(MacAddr([2, 0, 0, 0, 0, 1])),
             public_ip: None,
