@@ -20,7 +20,7 @@ mod trouble;
 
 /// A keeper over a registry in memory, and what it tells.
 struct Rig {
-    memory: FakeRegistry,
+    registry: FakeRegistry,
     updates: mpsc::Receiver<LeaseUpdate>,
     ask: mpsc::Sender<Ipv4Network>,
     conditions: watch::Receiver<Conditions>,
@@ -37,7 +37,7 @@ fn boot_time() -> Duration {
 }
 
 impl Rig {
-    fn start(memory: FakeRegistry, previous: Option<&str>) -> Self {
+    fn start(registry: FakeRegistry, previous: Option<&str>) -> Self {
         let (sender, updates) = mpsc::channel(8);
         let (conditions, table) = LeaseConditions::for_test();
         let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
@@ -67,10 +67,10 @@ impl Rig {
             questions,
         };
         tokio::task::spawn_local(
-            LeaseManager::new(memory.clone(), identity, settings, channels).run(),
+            LeaseManager::new(registry.clone(), identity, settings, channels).run(),
         );
         Self {
-            memory,
+            registry,
             updates,
             ask,
             conditions: table,
@@ -139,12 +139,12 @@ fn on_paused_time(test: impl Future<Output = ()>) {
 #[test]
 fn creates_a_lease_and_tells_who_the_others_are() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.1.0-24", OTHER, Some(7));
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("10.5.1.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.2.0/24");
         assert_eq!(rig.next().await, "leases +10.5.1.0/24");
-        assert_eq!(rig.memory.value("10.5.2.0-24").as_deref(), Some(MINE));
+        assert_eq!(rig.registry.value("10.5.2.0-24").as_deref(), Some(MINE));
     });
 }
 
@@ -155,14 +155,14 @@ fn follows_the_others() {
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
+        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
-        rig.memory.put("10.5.40.0-24", "garbage", Some(7));
+        rig.registry.put("10.5.40.0-24", "garbage", Some(7));
         assert_eq!(rig.next().await, "changes -10.5.40.0/24");
-        rig.memory.put("8.8.8.0-24", OTHER, Some(7));
+        rig.registry.put("8.8.8.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes -8.8.8.0/24");
-        rig.memory.put("nonsense", OTHER, Some(7));
-        rig.memory.delete("10.5.40.0-24");
+        rig.registry.put("nonsense", OTHER, Some(7));
+        rig.registry.delete("10.5.40.0-24");
         assert_eq!(rig.next().await, "changes -10.5.40.0/24");
     });
 }
@@ -170,40 +170,44 @@ fn follows_the_others() {
 #[test]
 fn takes_over_its_lease_after_a_restart_without_writing_anything() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().leases.insert(7);
-        let revision = memory.put("10.5.9.0-24", MINE, Some(7));
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        let revision = registry.put("10.5.9.0-24", MINE, Some(7));
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
         assert_eq!(rig.next().await, "leases ");
-        let world = rig.memory.world.borrow();
-        assert_eq!(world.entries["10.5.9.0-24"].revision, revision);
-        assert_eq!((world.renewals, world.leases.len()), (1, 1));
+        let state = rig.registry.state.borrow();
+        assert_eq!(state.entries["10.5.9.0-24"].revision, revision);
+        assert_eq!((state.renewals, state.leases.len()), (1, 1));
     });
 }
 
 #[test]
 fn completes_an_old_value_and_leaves_a_reservation_without_lease() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.9.0-24", &MINE.replace(r#""VNI":1,"#, ""), None);
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("10.5.9.0-24", &MINE.replace(r#""VNI":1,"#, ""), None);
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
-        assert_eq!(rig.memory.value("10.5.9.0-24").as_deref(), Some(MINE));
-        assert_eq!(rig.memory.world.borrow().entries["10.5.9.0-24"].lease, None);
-        assert!(rig.memory.world.borrow().leases.is_empty());
+        assert_eq!(rig.registry.value("10.5.9.0-24").as_deref(), Some(MINE));
+        assert_eq!(
+            rig.registry.state.borrow().entries["10.5.9.0-24"].lease,
+            None
+        );
+        assert!(rig.registry.state.borrow().leases.is_empty());
     });
 }
 
 #[test]
 fn tries_another_subnet_when_another_host_is_quicker() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().snatch = vec!["10.5.1.0-24".to_owned(), "10.5.2.0-24".to_owned()];
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().taken_by_others =
+            vec!["10.5.1.0-24".to_owned(), "10.5.2.0-24".to_owned()];
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.3.0/24");
         assert_eq!(
-            rig.memory.world.borrow().leases.len(),
+            rig.registry.state.borrow().leases.len(),
             1,
             "one lease of etcd for one host"
         );
@@ -213,11 +217,11 @@ fn tries_another_subnet_when_another_host_is_quicker() {
 #[test]
 fn a_creation_that_fails_leaves_no_lease_behind() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().refuse_creations = true;
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().fail_next_creation = true;
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
-        assert_eq!(rig.memory.world.borrow().leases.len(), 1);
+        assert_eq!(rig.registry.state.borrow().leases.len(), 1);
     });
 }
 
@@ -227,10 +231,10 @@ fn its_key_on_another_lease_of_etcd_is_renewed_there() {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.world.borrow_mut().leases = [7].into();
-        rig.memory.put("10.5.1.0-24", MINE, Some(7));
+        rig.registry.state.borrow_mut().leases = [7].into();
+        rig.registry.put("10.5.1.0-24", MINE, Some(7));
         assert_eq!(rig.next().await, "leases ");
-        assert_eq!(rig.memory.world.borrow().renewals, 1);
+        assert_eq!(rig.registry.state.borrow().renewals, 1);
     });
 }
 
@@ -240,7 +244,7 @@ fn looks_up_a_subnet_that_somebody_needs() {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.put_unwatched("10.5.40.0-24", OTHER);
+        rig.registry.put_unwatched("10.5.40.0-24", OTHER);
         for subnet in ["10.5.41.0/24", "10.5.40.0/24"] {
             rig.ask
                 .send(subnet.parse().expect("a subnet in a test"))
@@ -259,11 +263,11 @@ fn renews_well_before_the_end_and_wakes_nobody() {
         assert_eq!(rig.next().await, "leases ");
         tokio::time::sleep(TTL * 3).await;
         assert!(
-            (8..=12).contains(&rig.memory.world.borrow().renewals),
+            (8..=12).contains(&rig.registry.state.borrow().renewals),
             "{}",
-            rig.memory.world.borrow().renewals
+            rig.registry.state.borrow().renewals
         );
-        assert_eq!(rig.memory.world.borrow().lists, 1);
+        assert_eq!(rig.registry.state.borrow().lists, 1);
         assert!(rig.is_quiet());
     });
 }
@@ -279,10 +283,10 @@ fn comes_back_with_the_same_subnet_after_its_key_was_deleted() {
             "it had a lease before, and etcd has none"
         );
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.delete("10.5.9.0-24");
+        rig.registry.delete("10.5.9.0-24");
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
-        assert_eq!(rig.memory.names(), ["10.5.9.0-24"]);
+        assert_eq!(rig.registry.names(), ["10.5.9.0-24"]);
     });
 }
 
@@ -293,7 +297,7 @@ fn takes_another_subnet_when_its_own_went_to_another_host() {
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.put("10.5.9.0-24", OTHER, Some(99));
+        rig.registry.put("10.5.9.0-24", OTHER, Some(99));
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases +10.5.9.0/24");
     });
@@ -304,10 +308,10 @@ fn waits_for_a_configuration_that_it_can_use() {
     on_paused_time(async {
         let mut rig = Rig::start(FakeRegistry::default(), None);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        rig.memory.put_config(r#"{"Network":"10.5.3.0/16"}"#);
+        rig.registry.put_config(r#"{"Network":"10.5.3.0/16"}"#);
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert!(rig.is_quiet());
-        rig.memory.put_config(CONFIG);
+        rig.registry.put_config(CONFIG);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
     });
 }
@@ -318,8 +322,8 @@ fn goes_on_with_the_old_configuration_until_a_restart() {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.put_config(r#"{"Network":"10.6.0.0/16"}"#);
-        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
+        rig.registry.put_config(r#"{"Network":"10.6.0.0/16"}"#);
+        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
     });
 }
@@ -327,14 +331,14 @@ fn goes_on_with_the_old_configuration_until_a_restart() {
 #[test]
 fn waits_for_a_subnet_when_all_are_taken() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(
+        let registry = FakeRegistry::with_config(
             r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#,
         );
-        memory.put("10.5.4.0-24", OTHER, Some(7));
-        let mut rig = Rig::start(memory, None);
+        registry.put("10.5.4.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(registry, None);
         tokio::time::sleep(Duration::from_secs(9)).await;
         assert!(rig.is_quiet());
-        rig.memory.delete("10.5.4.0-24");
+        rig.registry.delete("10.5.4.0-24");
         assert_eq!(rig.next().await, "joined 10.5.4.0/24");
     });
 }
@@ -342,13 +346,13 @@ fn waits_for_a_subnet_when_all_are_taken() {
 #[test]
 fn joins_when_the_configuration_makes_room() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(
+        let registry = FakeRegistry::with_config(
             r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#,
         );
-        memory.put("10.5.4.0-24", OTHER, Some(7));
-        let mut rig = Rig::start(memory, None);
+        registry.put("10.5.4.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(registry, None);
         tokio::time::sleep(Duration::from_secs(9)).await;
-        rig.memory.put_config(
+        rig.registry.put_config(
             r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.5.0"}"#,
         );
         assert_eq!(rig.next().await, "joined 10.5.5.0/24");
@@ -361,10 +365,10 @@ fn knows_all_changes_after_the_registry_was_away() {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.set_away(true);
+        rig.registry.set_unreachable(true);
         tokio::time::sleep(Duration::from_secs(600)).await;
-        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
-        rig.memory.set_away(false);
+        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
+        rig.registry.set_unreachable(false);
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
     });
 }
@@ -377,27 +381,27 @@ fn renews_soon_after_the_machine_has_slept() {
         assert_eq!(rig.next().await, "leases ");
         CLOCK.with(|(_, slept)| slept.set(Duration::from_secs(20 * 3600)));
         tokio::time::sleep(Duration::from_secs(31)).await;
-        assert_eq!(rig.memory.world.borrow().renewals, 1);
+        assert_eq!(rig.registry.state.borrow().renewals, 1);
     });
 }
 
 #[test]
 fn gives_way_to_a_host_with_its_address_and_comes_back_when_that_is_gone() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().leases.insert(7);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
         let theirs = MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#);
-        memory.put("10.5.40.0-24", &theirs, Some(7));
-        let mut rig = Rig::start(memory, None);
+        registry.put("10.5.40.0-24", &theirs, Some(7));
+        let mut rig = Rig::start(registry, None);
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(rig.is_quiet());
-        assert_eq!(rig.memory.names(), ["10.5.40.0-24"], "nothing is written");
+        assert_eq!(rig.registry.names(), ["10.5.40.0-24"], "nothing is written");
         let waiting = rig.etcd();
         assert!(
             waiting.contains("node b") && waiting.contains("node a"),
             "{waiting}"
         );
-        rig.memory.delete("10.5.40.0-24");
+        rig.registry.delete("10.5.40.0-24");
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
     });
 }
@@ -405,17 +409,17 @@ fn gives_way_to_a_host_with_its_address_and_comes_back_when_that_is_gone() {
 #[test]
 fn takes_over_from_a_rival_that_has_not_renewed_for_long() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().leases.insert(7);
-        memory.world.borrow_mut().left.insert(7, TTL / 3);
-        memory.put(
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        registry.state.borrow_mut().time_left.insert(7, TTL / 3);
+        registry.put(
             "10.5.40.0-24",
             &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#),
             Some(7),
         );
-        let mut rig = Rig::start(memory, None);
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.40.0/24");
-        assert_eq!(rig.memory.value("10.5.40.0-24").as_deref(), Some(MINE));
+        assert_eq!(rig.registry.value("10.5.40.0-24").as_deref(), Some(MINE));
     });
 }
 
@@ -427,16 +431,16 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
         assert_eq!(rig.next().await, "leases ");
         // Wrote later than we did: it is not us who have to go.
         let copy = MINE.replace("10.99.0.2", "10.99.0.9");
-        rig.memory.put("10.5.50.0-24", &copy, Some(8));
+        rig.registry.put("10.5.50.0-24", &copy, Some(8));
         assert_eq!(rig.next().await, "changes -10.5.50.0/24");
-        rig.memory.delete("10.5.50.0-24");
+        rig.registry.delete("10.5.50.0-24");
         assert_eq!(rig.next().await, "changes -10.5.50.0/24");
         // Was there before us, and we had not seen it.
-        rig.memory.put_old("10.5.50.0-24", &copy, 1);
+        rig.registry.put_old("10.5.50.0-24", &copy, 1);
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(rig.etcd().contains("--node-id"));
         assert_eq!(
-            rig.memory.names(),
+            rig.registry.names(),
             ["10.5.50.0-24"],
             "our lease does not stay behind"
         );
@@ -447,13 +451,13 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
             "leases ",
             "our own deletion is a reason to look again, as any is"
         );
-        rig.memory.put("10.5.40.0-24", OTHER, Some(9));
+        rig.registry.put("10.5.40.0-24", OTHER, Some(9));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
-        rig.memory.delete("10.5.50.0-24");
+        rig.registry.delete("10.5.50.0-24");
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
         assert_eq!(
-            rig.memory.names(),
+            rig.registry.names(),
             ["10.5.1.0-24", "10.5.40.0-24"],
             "the same subnet again"
         );
@@ -463,16 +467,16 @@ fn of_two_copies_that_start_together_the_later_gives_way() {
 #[test]
 fn says_which_keys_it_does_not_use() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("nonsense", OTHER, None);
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("nonsense", OTHER, None);
+        let mut rig = Rig::start(registry, None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.put("8.8.8.0-24", OTHER, Some(7));
+        rig.registry.put("8.8.8.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes -8.8.8.0/24");
         let keys = |rig: &Rig| rig.ignored.borrow().keys().cloned().collect::<Vec<_>>();
         assert_eq!(keys(&rig), ["8.8.8.0-24", "nonsense"]);
-        rig.memory.delete("nonsense");
+        rig.registry.delete("nonsense");
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(keys(&rig), ["8.8.8.0-24"]);
     });
@@ -484,13 +488,13 @@ fn a_key_that_is_made_again_hangs_on_the_same_lease_of_etcd() {
         let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
         assert_eq!(rig.next().await, "leases ");
-        rig.memory.delete("10.5.1.0-24");
+        rig.registry.delete("10.5.1.0-24");
         assert_eq!(
             (rig.next().await, rig.next().await),
             ("suspect".to_owned(), "leases ".to_owned())
         );
         assert_eq!(
-            rig.memory.world.borrow().leases.len(),
+            rig.registry.state.borrow().leases.len(),
             1,
             "the old one would live on for a day"
         );
