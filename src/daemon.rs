@@ -161,7 +161,7 @@ fn start(
         node: node.clone(),
         prefix: prefix.clone(),
         public_ip,
-        past: previous,
+        previous,
     };
     let settings = LeaseSettings {
         renew_margin: options.renew_margin,

@@ -296,7 +296,7 @@ impl<R: Registry> LeaseManager<R> {
         if self.announced.as_ref() != Some(&membership) {
             info!(subnet = %own.subnet, public_ip = %own.public_ip, mac = %own.vtep_mac, "holding the lease");
             self.send(LeaseUpdate::Joined(membership.clone())).await?;
-            let past = &mut self.identity.past;
+            let past = &mut self.identity.previous;
             (past.subnet, past.vtep_mac) = (Some(own.subnet), Some(own.vtep_mac));
             self.announced = Some(membership);
         }

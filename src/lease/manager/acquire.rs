@@ -6,10 +6,12 @@ use std::time::Duration;
 use tracing::{debug, error, warn};
 
 use crate::lease::claim;
-use crate::lease::claim::{Claim, Learned, Refusal, Rival};
+use crate::lease::claim::{
+    Claim, Exclusions, Rival, RivalMessage, lacks_only_node_id, lease_value, names_us,
+};
 use crate::lease::manager::{Held, Interrupt, LeaseManager};
 use crate::lease::port::{Entry, LeaseId, Listing, Registry, RegistryChange, WriteOutcome};
-use crate::model::lease::{OwnLease, TTL, key_name, owner_of, parse_lease};
+use crate::model::lease::{OwnLease, TTL, key_name};
 use crate::model::network_config::NetworkConfig;
 
 /// Subnets that we try to create from one list before we list again.
@@ -41,13 +43,13 @@ impl<R: Registry> LeaseManager<R> {
         listing: &Listing,
         config: &NetworkConfig,
     ) -> Result<Result<Held, NoLease>, Interrupt> {
-        let mut learned = Learned::default();
+        let mut exclusions = Exclusions::default();
         loop {
             match claim::claim(
                 listing,
                 config,
                 &self.identity,
-                &learned,
+                &exclusions,
                 (self.settings.random)(),
             ) {
                 Claim::Keep(own, entry) => return self.adopt(own, entry, config).await.map(Ok),
@@ -56,11 +58,11 @@ impl<R: Registry> LeaseManager<R> {
                 }
                 Claim::Create(_) if self.waited => return Err(self.let_owner_return().await),
                 Claim::Create(own) => {
-                    return self.create(listing, config, own, learned).await.map(Ok);
+                    return self.create(listing, config, own, exclusions).await.map(Ok);
                 }
-                Claim::Exhausted => return Ok(Err(self.exhausted(listing, config))),
+                Claim::NoFreeSubnet => return Ok(Err(self.exhausted(listing, config))),
                 Claim::Rival(rival) if self.is_neglected(&rival.entry).await? => {
-                    learned.silent.insert(rival.entry.name);
+                    exclusions.dead_keys.insert(rival.entry.name);
                 }
                 Claim::Rival(rival) => return self.give_way(listing, rival).await.map(Err),
             }
@@ -100,23 +102,19 @@ impl<R: Registry> LeaseManager<R> {
 
     /// Leaves the overlay to a host that cannot be told from us and was there before.
     async fn give_way(&mut self, listing: &Listing, rival: Rival) -> Result<NoLease, Interrupt> {
-        let reason = Refusal(&rival, &self.identity).to_string();
+        let reason = RivalMessage {
+            rival: &rival,
+            identity: &self.identity,
+        }
+        .to_string();
         if !self.is_known_reason(&reason) {
             error!("{reason}");
         }
-        let ours = |entry: &Entry| {
-            let owner = owner_of(&entry.value);
-            let named = |id: &str| id == self.identity.node.as_str();
-            owner.is_some_and(|owner| {
-                owner.public_ip == self.identity.public_ip
-                    && owner.node_id.as_deref().is_some_and(named)
-            })
-        };
         // A reservation stays: it is the operator's, and we could not make it again.
         if let Some(entry) = listing
             .entries
             .iter()
-            .find(|entry| entry.lease.is_some() && ours(entry))
+            .find(|entry| entry.lease.is_some() && names_us(&self.identity, entry))
         {
             debug!(key = entry.name, "taking our lease back");
             self.registry.remove(entry).await?;
@@ -131,7 +129,7 @@ impl<R: Registry> LeaseManager<R> {
     fn exhausted(&self, listing: &Listing, config: &NetworkConfig) -> NoLease {
         let holder = self
             .identity
-            .past
+            .previous
             .subnet
             .and_then(|subnet| Some((subnet, claim::holder(listing, subnet)?)));
         let ours =
@@ -175,7 +173,7 @@ impl<R: Registry> LeaseManager<R> {
         let mut held = self.held(own, &entry, renew_at);
         match self.replace(&held.own, &entry, config).await {
             Ok(revision) => held.revision = revision,
-            Err(Interrupt::Registry(error)) if says_where_we_are(&entry, &held.own, config) => {
+            Err(Interrupt::Registry(error)) if lacks_only_node_id(&entry, &held.own, config) => {
                 let error = crate::error::chain(&error);
                 warn!(
                     error,
@@ -229,7 +227,7 @@ impl<R: Registry> LeaseManager<R> {
     ) -> Result<i64, Interrupt> {
         match self
             .registry
-            .replace(entry, &claim::value(own, config, &self.identity))
+            .replace(entry, &lease_value(own, config, &self.identity))
             .await?
         {
             WriteOutcome::Done { revision } => Ok(revision),
@@ -254,17 +252,17 @@ impl<R: Registry> LeaseManager<R> {
         listing: &Listing,
         config: &NetworkConfig,
         first: OwnLease,
-        mut learned: Learned,
+        mut exclusions: Exclusions,
     ) -> Result<Held, Interrupt> {
         let (lease, ttl) = self.granted().await?;
         let mut own = first;
-        while learned.lost.len() < TRIES_PER_LIST {
+        while exclusions.taken.len() < TRIES_PER_LIST {
             let name = key_name(own.subnet);
-            let value = claim::value(&own, config, &self.identity);
+            let value = lease_value(&own, config, &self.identity);
             if let WriteOutcome::Done { revision } =
                 self.registry.create(&name, &value, lease).await?
             {
-                self.doubt = self.identity.past.subnet == Some(own.subnet);
+                self.doubt = self.identity.previous.subnet == Some(own.subnet);
                 self.say_if_moved(listing, &own);
                 return Ok(Held {
                     own,
@@ -275,16 +273,18 @@ impl<R: Registry> LeaseManager<R> {
                 });
             }
             debug!(subnet = %own.subnet, "another host was quicker");
-            learned.lost.push(own.subnet);
+            exclusions.taken.push(own.subnet);
             match claim::claim(
                 listing,
                 config,
                 &self.identity,
-                &learned,
+                &exclusions,
                 (self.settings.random)(),
             ) {
                 Claim::Create(next) => own = next,
-                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Rival(_) | Claim::Exhausted => break,
+                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Rival(_) | Claim::NoFreeSubnet => {
+                    break;
+                }
             }
         }
         Err(Interrupt::Relist(
@@ -296,7 +296,7 @@ impl<R: Registry> LeaseManager<R> {
     fn say_if_moved(&self, listing: &Listing, own: &OwnLease) {
         let Some(before) = self
             .identity
-            .past
+            .previous
             .subnet
             .filter(|before| *before != own.subnet)
         else {
@@ -334,14 +334,4 @@ impl<R: Registry> LeaseManager<R> {
         let margin = ttl.saturating_sub(self.settings.renew_margin);
         (self.settings.boot_time)() + third.min(margin.max(SOONEST_RENEWAL))
     }
-}
-
-/// Whether an entry that is ours only lacks our name: then the others can reach us with it as it is.
-fn says_where_we_are(entry: &Entry, own: &OwnLease, config: &NetworkConfig) -> bool {
-    let unnamed = owner_of(&entry.value).is_some_and(|owner| owner.node_id.is_none());
-    unnamed
-        && parse_lease(&entry.name, &entry.value, entry.revision).is_ok_and(|lease| {
-            let here = lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac;
-            here && lease.vni.is_none_or(|vni| vni == config.vxlan.vni)
-        })
 }

@@ -102,9 +102,9 @@ impl<R: Registry> LeaseManager<R> {
     pub(super) async fn say_if_lost(&mut self, listing: &Listing) -> Result<(), Interrupt> {
         let lost = self
             .identity
-            .past
+            .previous
             .subnet
-            .filter(|subnet| claim::is_anothers(listing, *subnet, &self.identity));
+            .filter(|subnet| claim::held_by_other_host(listing, *subnet, &self.identity));
         let news = lost.filter(|subnet| self.taken != Some(*subnet));
         self.taken = lost;
         match news {

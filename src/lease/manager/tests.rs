@@ -51,7 +51,7 @@ impl Rig {
             node,
             prefix: "/test".to_owned(),
             public_ip,
-            past,
+            previous: past,
         };
         let renew_margin = Duration::from_secs(3600);
         let settings = LeaseSettings {
