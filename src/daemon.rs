@@ -179,7 +179,7 @@ fn start(
                 etcd: tell.condition(ConditionType::EtcdReachable),
             },
             ignored: tell.ignored.clone(),
-            questions,
+            lookups: questions,
         },
     );
 

@@ -1,68 +1,13 @@
 //! An etcd that contradicts itself, refuses writes, or loses keys for a moment.
 
 use super::*;
+use crate::model::lease::TTL;
 
-const DUAL: &str = "10.5.40.0-24&fd00:5::-64";
 const ONE_SUBNET: &str =
     r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#;
-/// Ours, as Go flannel wrote it.
-const UNNAMED: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#;
-
-fn theirs() -> String {
-    MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#)
-}
-
-/// A member whose subnet is 10.5.1.0/24.
-async fn joined(registry: FakeRegistry) -> Rig {
-    let mut rig = Rig::start(registry, None);
-    assert_eq!(rig.next().await, "joined 10.5.1.0/24");
-    assert!(rig.next().await.starts_with("leases "));
-    rig
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 #[test]
-fn a_second_key_of_a_subnet_does_not_disturb_its_peer() {
-    on_paused_time(async {
-        let mut rig = joined(FakeRegistry::with_config(CONFIG)).await;
-        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
-        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
-        rig.registry.put("10.5.40.0-024", "garbage", Some(7));
-        rig.registry.put(DUAL, OTHER, Some(7));
-        pass(1).await;
-        assert_eq!(
-            rig.ignored.borrow()[DUAL],
-            "another key of subnet 10.5.40.0/24 is in use"
-        );
-        rig.registry.put(DUAL, "garbage", Some(7));
-        rig.registry.delete(DUAL);
-        rig.registry.delete("10.5.40.0-024");
-        pass(60).await;
-        assert!(rig.is_quiet(), "the peer stays as it is");
-        rig.registry.delete("10.5.40.0-24");
-        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
-    });
-}
-
-#[test]
-fn a_dual_stack_key_takes_over_when_the_plain_one_goes() {
-    on_paused_time(async {
-        let registry = FakeRegistry::with_config(CONFIG);
-        registry.put("10.5.40.0-24", OTHER, Some(7));
-        registry.put(DUAL, &OTHER.replace("10.99.0.3", "10.99.0.4"), Some(7));
-        let mut rig = joined(registry).await;
-        rig.registry.delete("10.5.40.0-24");
-        assert_eq!(rig.next().await, "leases +10.5.40.0/24");
-        rig.registry.delete(DUAL);
-        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
-    });
-}
-
-#[test]
-fn lists_more_and_more_slowly_while_lists_do_not_help() {
+fn lists_less_and_less_often_while_lists_do_not_help() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
         registry.state.borrow_mut().taken_by_others =
@@ -75,7 +20,7 @@ fn lists_more_and_more_slowly_while_lists_do_not_help() {
 }
 
 #[test]
-fn a_key_on_a_lease_that_etcd_does_not_know_moves_to_another() {
+fn attaches_a_key_to_a_new_etcd_lease_when_etcd_does_not_know_the_old_one() {
     on_paused_time(async {
         for value in [MINE, UNNAMED] {
             let registry = FakeRegistry::with_config(CONFIG);
@@ -93,19 +38,7 @@ fn a_key_on_a_lease_that_etcd_does_not_know_moves_to_another() {
 }
 
 #[test]
-fn waits_for_a_rival_on_a_lease_that_etcd_does_not_know() {
-    on_paused_time(async {
-        let registry = FakeRegistry::with_config(CONFIG);
-        registry.put("10.5.40.0-24", &theirs(), Some(7));
-        let rig = Rig::start(registry, None);
-        pass(500).await;
-        assert_eq!(rig.registry.state.borrow().lists, 2);
-        assert!(rig.etcd().contains("in use by node b"));
-    });
-}
-
-#[test]
-fn leaves_a_lost_key_to_its_owner_before_it_takes_the_subnet() {
+fn leaves_a_lost_key_to_its_owner_for_a_moment_before_it_takes_the_subnet() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(ONE_SUBNET);
         registry.put("10.5.4.0-24", OTHER, Some(7));
@@ -113,17 +46,24 @@ fn leaves_a_lost_key_to_its_owner_before_it_takes_the_subnet() {
         pass(9).await;
         rig.registry.delete("10.5.4.0-24");
         pass(2).await;
-        assert!(rig.registry.names().is_empty(), "its owner needs a second");
+        assert!(
+            rig.registry.names().is_empty(),
+            "its owner may return within seconds"
+        );
         rig.registry.put("10.5.4.0-24", OTHER, Some(7));
         pass(60).await;
         assert!(rig.is_quiet());
         rig.registry.delete("10.5.4.0-24");
-        assert_eq!(rig.next().await, "joined 10.5.4.0/24", "nobody came back");
+        assert_eq!(
+            rig.next().await,
+            "joined 10.5.4.0/24",
+            "its owner did not return"
+        );
     });
 }
 
 #[test]
-fn says_that_its_subnet_is_another_hosts_although_no_other_can_be_had() {
+fn reports_that_its_subnet_is_taken_although_it_cannot_get_another_one() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
         registry.put("10.5.9.0-24", OTHER, Some(7));
@@ -137,7 +77,7 @@ fn says_that_its_subnet_is_another_hosts_although_no_other_can_be_had() {
 }
 
 #[test]
-fn follows_the_others_while_its_own_lease_cannot_be_written() {
+fn publishes_the_peers_while_its_own_lease_cannot_be_written() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
         registry.put("10.5.30.0-24", OTHER, Some(7));
@@ -148,7 +88,7 @@ fn follows_the_others_while_its_own_lease_cannot_be_written() {
         assert_eq!(
             rig.next().await,
             "suspect",
-            "others may be missing for the same reason"
+            "keys of others may be missing for the same reason"
         );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24");
         rig.registry.put(
@@ -179,7 +119,7 @@ fn follows_the_others_while_its_own_lease_cannot_be_written() {
 }
 
 #[test]
-fn joins_with_a_lease_to_which_it_cannot_add_its_name_and_adds_it_later() {
+fn joins_with_a_lease_without_node_id_and_adds_it_later() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
         registry.state.borrow_mut().leases.insert(7);
@@ -193,7 +133,7 @@ fn joins_with_a_lease_to_which_it_cannot_add_its_name_and_adds_it_later() {
 }
 
 #[test]
-fn a_grant_without_an_answer_leaves_no_second_lease_of_etcd() {
+fn a_grant_without_an_answer_leaves_no_second_etcd_lease() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
         registry.state.borrow_mut().read_only = true;
@@ -206,21 +146,7 @@ fn a_grant_without_an_answer_leaves_no_second_lease_of_etcd() {
 }
 
 #[test]
-fn leaves_its_reservation_alone_when_it_gives_way() {
-    on_paused_time(async {
-        let registry = FakeRegistry::with_config(CONFIG);
-        registry.state.borrow_mut().leases.insert(7);
-        registry.put("10.5.40.0-24", &theirs(), Some(7));
-        registry.put("10.5.1.0-24", MINE, None);
-        let rig = Rig::start(registry, None);
-        pass(60).await;
-        assert!(rig.etcd().contains("in use by node b"));
-        assert_eq!(rig.registry.names(), ["10.5.1.0-24", "10.5.40.0-24"]);
-    });
-}
-
-#[test]
-fn does_not_join_with_a_configuration_that_is_gone() {
+fn does_not_join_with_a_network_config_that_is_gone() {
     on_paused_time(async {
         for broken in [Some("{}"), None] {
             let registry = FakeRegistry::with_config(ONE_SUBNET);
