@@ -1,9 +1,10 @@
-//! Slice: the lease of this host in etcd, and the leases of the others.
+//! Slice: the lease of this host in etcd, and the leases of the other hosts. It touches neither kernel nor files; what it
+//! learns goes to the peer table.
 
-pub mod claim;
+pub(crate) mod claim;
 #[cfg(test)]
 pub(crate) mod fake;
-pub mod manager;
+pub(crate) mod manager;
 pub mod pick;
-pub mod port;
-pub mod status;
+pub(crate) mod port;
+pub(crate) mod status;

@@ -6,4 +6,5 @@ pub mod lease;
 pub mod membership;
 pub mod network_config;
 pub mod node_id;
+pub mod previous_lease;
 pub mod secret;

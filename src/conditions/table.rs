@@ -128,10 +128,6 @@ impl ConditionWriter {
         }
     }
 
-    pub(crate) fn message(&self) -> String {
-        self.table.borrow().get(self.kind).message.clone()
-    }
-
     pub(crate) fn set_true(&self) {
         self.set(ConditionStatus::True, "");
     }

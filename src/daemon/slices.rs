@@ -85,7 +85,7 @@ impl SliceStarter<'_> {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
-            questions: lookups,
+            lookups,
         };
         let identity = wiring::identity(self.options, self.node, self.external, last_run);
         let settings = wiring::lease_settings(self.options);

@@ -9,10 +9,11 @@ use crate::cli::Options;
 use crate::conditions::report::Report;
 use crate::daemon::{clock, settings};
 use crate::files::subnet_env;
-use crate::lease::claim::{Identity, Past};
+use crate::lease::claim::Identity;
 use crate::lease::manager::LeaseSettings;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::node_id::NodeId;
+use crate::model::previous_lease::PreviousLease;
 use crate::peers::settings::PeerSettings;
 use crate::peers::snapshot::{Snapshot, SnapshotOwner};
 
@@ -64,7 +65,7 @@ pub(super) fn identity(
         node: node.clone(),
         prefix: options.etcd.prefix.clone(),
         public_ip: options.public_ip.unwrap_or(external.address),
-        past: previous_lease(subnet_env.as_deref(), external, last_run),
+        previous: previous_lease(subnet_env.as_deref(), external, last_run),
     }
 }
 
@@ -74,11 +75,11 @@ fn previous_lease(
     subnet_env: Option<&str>,
     external: &ExternalInterface,
     last_run: Option<&Snapshot>,
-) -> Past {
+) -> PreviousLease {
     let own = last_run.map(|snapshot| &snapshot.membership.own);
     // A copied disk must not claim the lease of the machine that it was copied from.
     let same_machine = last_run.filter(|snapshot| snapshot.is_of_machine(external.mac));
-    Past {
+    PreviousLease {
         subnet: subnet_env
             .and_then(subnet_env::previous_subnet)
             .or(own.map(|own| own.subnet)),

@@ -1,4 +1,4 @@
-//! Owns the choice of a free subnet. Pure: the random number is passed in.
+//! Picks a free subnet. Pure: the random number is an argument. What is taken is decided by `claim`.
 
 use std::net::Ipv4Addr;
 
@@ -7,11 +7,11 @@ use ipnetwork::Ipv4Network;
 use crate::model::addr::overlap;
 use crate::model::network_config::NetworkConfig;
 
-/// A free subnet between `SubnetMin` and `SubnetMax`, each free one equally likely, or `None` if all are taken.
-/// `taken` may hold subnets of any length, single addresses too, anywhere, in any order; `random` is uniform in 0..1.
+/// Returns a free subnet between `SubnetMin` and `SubnetMax`, each free one equally likely, or `None` if all are taken.
+/// `taken` may hold subnets of any length, also single addresses, anywhere, in any order; `random` is uniform in 0..1.
 ///
-/// Hosts that start together pick at random so that they seldom pick the same. O(n log n) in `taken`, whatever the
-/// size of the network.
+/// The choice is random so that hosts that start together seldom pick the same subnet. O(n log n) in `taken`, whatever
+/// the size of the network.
 pub fn pick(config: &NetworkConfig, taken: &[Ipv4Network], random: f64) -> Option<Ipv4Network> {
     let slots = Slots::new(config);
     let used = slots.used(taken);
@@ -26,12 +26,12 @@ pub fn pick(config: &NetworkConfig, taken: &[Ipv4Network], random: f64) -> Optio
     slots.subnet(nth_free(&used, scale(free, random)))
 }
 
-/// Whether `subnet` could be ours: it fits the configuration and touches nothing that is taken.
+/// Whether `subnet` can be leased: it fits the configuration and overlaps nothing that is taken.
 pub fn is_free(config: &NetworkConfig, taken: &[Ipv4Network], subnet: Ipv4Network) -> bool {
     config.fits(subnet) && !taken.iter().any(|other| overlap(*other, subnet))
 }
 
-/// A number below `count`, which is at least 1.
+/// Returns a number below `count`, which is at least 1.
 fn scale(count: u64, random: f64) -> u64 {
     const UNIT: u64 = 1 << 32;
     #[expect(
@@ -44,7 +44,7 @@ fn scale(count: u64, random: f64) -> u64 {
     (count * unit / UNIT).min(count - 1)
 }
 
-/// The `n`th number from 0 on that no range holds. The ranges are sorted and apart.
+/// Returns the `n`th number from 0 on that is in no range. The ranges are sorted and disjoint.
 fn nth_free(used: &[(u64, u64)], n: u64) -> u64 {
     used.iter().fold(n, |n, (first, last)| {
         if *first <= n {
@@ -78,7 +78,7 @@ impl Slots {
         }
     }
 
-    /// The slots that `taken` touches, as sorted ranges that are apart.
+    /// Returns the slots that `taken` overlaps, as sorted and disjoint ranges.
     fn used(&self, taken: &[Ipv4Network]) -> Vec<(u64, u64)> {
         let mut ranges: Vec<_> = taken.iter().filter_map(|net| self.touched(*net)).collect();
         ranges.sort_unstable();
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_off_subnets_of_other_lengths() {
+    fn avoids_taken_subnets_of_other_lengths() {
         check(
             FOUR,
             &["10.5.4.0/23", "10.5.6.128/25"],
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn says_when_all_are_taken() {
+    fn finds_none_when_all_are_taken() {
         check(
             FOUR,
             &["10.5.4.0/24", "10.5.5.0/24", "10.5.6.0/24", "10.5.7.0/24"],
@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_picked_is_free(
+        fn every_picked_subnet_is_free(
             taken in proptest::collection::vec((any::<u32>(), 9u8..=32), 0..40), random in 0.0f64..1.0,
         ) {
             let config = config(r#"{"Network":"10.0.0.0/8"}"#);

@@ -1,122 +1,144 @@
-//! Owns the port to the store of leases: what the keeper needs of it, and how it fails. `crate::adapters::etcd`
-//! implements it; tests use `subnet::memory`.
+//! The port to the store of leases: what the lease manager needs from etcd, and how that fails. `adapters::etcd`
+//! implements it; tests use `lease::fake`. It knows no client and no connection.
 
 use std::time::Duration;
 
-/// etcd's number for a lease; keys that hang on it vanish when it is not renewed.
-pub type LeaseId = i64;
+/// The number of an etcd lease. Keys that are attached to it disappear when it expires.
+pub(crate) type LeaseId = i64;
 
-/// How a lease stands.
+/// How long an etcd lease still lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TimeToLive {
-    /// What is left.
-    pub left: Duration,
-    /// What a renewal gives.
-    pub granted: Duration,
+pub(crate) struct TimeToLive {
+    /// Time until it expires.
+    pub(crate) left: Duration,
+    /// Time that it was granted, and gets again with each renewal.
+    pub(crate) granted: Duration,
 }
 
 impl TimeToLive {
-    /// Whether nobody has renewed the lease for half its time: whoever lives does so at a third.
-    pub fn is_neglected(self) -> bool {
+    /// Whether the lease was not renewed for half its time. A live host renews at a third.
+    pub(crate) fn is_neglected(self) -> bool {
         self.left < self.granted / 2
     }
 }
 
 /// One key below `PREFIX/subnets/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The key without its prefix: `10.5.1.0-24` for a well-formed one.
-    pub name: String,
-    /// The value, unread.
-    pub value: Vec<u8>,
+    pub(crate) name: String,
+    /// The value, not parsed.
+    pub(crate) value: Vec<u8>,
     /// Revision of the last write.
-    pub revision: i64,
-    /// The lease it hangs on; `None` for a reservation, which never expires.
-    pub lease: Option<LeaseId>,
+    pub(crate) revision: i64,
+    /// The etcd lease that the key is attached to; `None` for a reservation, which never expires.
+    pub(crate) lease: Option<LeaseId>,
 }
 
-/// All that the store holds for one network, at one moment.
+/// Everything that the store holds for one network, at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
-    /// The moment. A watch from the next revision on misses nothing.
-    pub revision: i64,
-    /// Value of `PREFIX/config`, if there is one.
-    pub config: Option<Vec<u8>>,
-    /// All keys below `PREFIX/subnets/`, in the order of their names.
-    pub entries: Vec<Entry>,
+pub(crate) struct Listing {
+    /// The revision. A watch from the next one on misses nothing.
+    pub(crate) revision: i64,
+    /// Value of `PREFIX/config`, if the key exists.
+    pub(crate) config: Option<Vec<u8>>,
+    /// All keys below `PREFIX/subnets/`, sorted by name.
+    pub(crate) entries: Vec<Entry>,
 }
 
 /// One change of the store, in the order in which it happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RegistryChange {
+pub(crate) enum RegistryChange {
     /// `PREFIX/config` was written, or deleted.
     Config(Option<Vec<u8>>),
     /// A key below `PREFIX/subnets/` was written.
     Put(Entry),
-    /// A key below `PREFIX/subnets/` was deleted or has expired.
+    /// A key below `PREFIX/subnets/` was deleted, or has expired.
     Delete(String),
 }
 
 /// How a guarded write ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// It is there.
+pub(crate) enum WriteOutcome {
+    /// The key was written.
     Done {
         /// Revision of the write.
         revision: i64,
     },
-    /// Somebody else wrote the key since it was read; nothing was changed.
+    /// Another client has written the key since it was read. Nothing was changed.
     Lost,
 }
 
 /// A request to the store that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {operation}")]
-pub struct RegistryError {
-    /// What was tried, on what.
-    pub operation: String,
-    /// What came back.
+pub(crate) struct RegistryError {
+    /// The operation, with the key or lease that it is about.
+    pub(crate) operation: String,
+    /// Why it failed.
     #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+    pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The store of leases of one network. Every call has a time limit of its own.
+/// The store of the leases of one network. Every call has a time limit of its own, and fails when etcd is unreachable or
+/// refuses the request.
 ///
-/// Its futures are awaited on one thread, so they need not be `Send`.
-pub trait Registry {
+/// The futures are awaited on one thread, so they need not be `Send`.
+pub(crate) trait Registry {
     /// A running watch.
     type Watch: RegistryWatch;
 
-    /// Everything, at one revision.
+    /// Returns everything, at one revision.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to read.
     fn list(&self) -> impl Future<Output = Result<Listing, RegistryError>>;
 
-    /// One key below `PREFIX/subnets/`, if it is there.
+    /// Returns one key below `PREFIX/subnets/`, if it exists.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to read.
     fn get(&self, name: &str) -> impl Future<Output = Result<Option<Entry>, RegistryError>>;
 
-    /// Changes from revision `from` on, that one included.
+    /// Watches for changes, from revision `from` on, that one included.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses the watch. A revision that is compacted shows as the end of the watch.
     fn watch(&self, from: i64) -> impl Future<Output = Result<Self::Watch, RegistryError>>;
 
-    /// A lease of this number, on which keys can hang; the time to live that was granted. Fine if it is there already: an
-    /// earlier request may have gone through without an answer.
+    /// Grants an etcd lease with this number and returns the time to live that etcd chose. A lease that exists already
+    /// is a success: an earlier request may have been executed without an answer.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to write.
     fn grant(
         &self,
         lease: LeaseId,
         ttl: Duration,
     ) -> impl Future<Output = Result<Duration, RegistryError>>;
 
-    /// Renews a lease. The time to live it has again, or `None` if there is no such lease any more.
+    /// Renews an etcd lease and returns its time to live, or `None` if there is no such lease any more.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses the renewal.
     fn keep_alive(
         &self,
         lease: LeaseId,
     ) -> impl Future<Output = Result<Option<Duration>, RegistryError>>;
 
-    /// What is left of a lease's time to live, and what it was granted; `None` if there is no such lease.
+    /// Returns how long an etcd lease still lives, or `None` if there is no such lease.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to read.
     fn time_to_live(
         &self,
         lease: LeaseId,
     ) -> impl Future<Output = Result<Option<TimeToLive>, RegistryError>>;
 
-    /// Creates a key below `PREFIX/subnets/`; lost if it exists.
+    /// Creates a key below `PREFIX/subnets/`. The outcome is `Lost` if the key exists.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to write. The key may exist all the same.
     fn create(
         &self,
         name: &str,
@@ -124,22 +146,29 @@ pub trait Registry {
         lease: LeaseId,
     ) -> impl Future<Output = Result<WriteOutcome, RegistryError>>;
 
-    /// Writes an entry that was read before, on the lease that `read` names; lost if it has changed since.
+    /// Writes a new value to the key that was read as `read`, and attaches it to the etcd lease in `read`. The outcome is
+    /// `Lost` if the key has changed since.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to write. The value may be written all the same.
     fn replace(
         &self,
         read: &Entry,
         value: &str,
     ) -> impl Future<Output = Result<WriteOutcome, RegistryError>>;
 
-    /// Deletes an entry that was read before; lost if it has changed since.
+    /// Deletes the key that was read as `read`. The outcome is `Lost` if the key has changed since.
+    ///
+    /// # Errors
+    /// etcd is unreachable or refuses to write. The key may be deleted all the same.
     fn remove(&self, read: &Entry) -> impl Future<Output = Result<WriteOutcome, RegistryError>>;
 }
 
 /// A stream of changes.
-pub trait RegistryWatch {
-    /// The next changes, at least one. Cancel-safe: nothing is lost when the future is dropped.
+pub(crate) trait RegistryWatch {
+    /// Returns the next changes, at least one. Cancel-safe: dropping the future loses no change.
     ///
     /// # Errors
-    /// The watch has ended, for whatever reason: what happened since is only known by listing again.
+    /// The watch has ended, for whatever reason. Only a new list tells what has changed since.
     fn next(&mut self) -> impl Future<Output = Result<Vec<RegistryChange>, RegistryError>>;
 }

@@ -1,4 +1,4 @@
-//! What the lease manager knows of etcd, and the conditions that it sets.
+//! The conditions that the lease manager sets, and the state of etcd that it reports. It decides nothing.
 
 use crate::conditions::ConditionWriter;
 
@@ -9,14 +9,14 @@ pub(crate) struct LeaseConditions {
     pub(crate) etcd: ConditionWriter,
 }
 
-/// The state of etcd, as the last exchange with it showed.
+/// The state of etcd as it was reported last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EtcdState {
-    /// There was no exchange yet.
+    /// etcd has not answered yet.
     Connecting,
-    /// etcd answers, and this host cannot have a lease.
+    /// etcd answers, but this host cannot have a lease.
     Waiting,
-    /// This host holds its lease, and follows those of the others.
+    /// This host holds its lease and follows those of the others.
     Synced,
     /// etcd does not answer.
     Unreachable,
@@ -24,7 +24,7 @@ pub(crate) enum EtcdState {
 
 #[cfg(test)]
 impl LeaseConditions {
-    /// Conditions of a table of their own, and the view of it.
+    /// Returns conditions in a table of their own, and the view of the table.
     pub(crate) fn for_test() -> (
         Self,
         tokio::sync::watch::Receiver<crate::conditions::Conditions>,

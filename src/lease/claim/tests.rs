@@ -20,7 +20,7 @@ fn entry(name: &str, public_ip: &str, data: &str) -> Entry {
     }
 }
 
-/// An entry of a host with a name.
+/// An entry with a node id.
 fn named(name: &str, public_ip: &str, node: &str, revision: i64) -> Entry {
     let value = format!(
         r#"{{"PublicIP":"{public_ip}","BackendType":"vxlan","BackendData":{COMPLETE},"NodeID":"{node}"}}"#
@@ -38,17 +38,17 @@ fn identity() -> Identity {
         node: NodeId::named("a"),
         prefix: "/test".to_owned(),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
-        past: Past {
+        previous: PreviousLease {
             vtep_mac: MINE.parse().ok(),
-            ..Past::default()
+            ..PreviousLease::default()
         },
     }
 }
 
-fn text_of(entries: Vec<Entry>, identity: &Identity, silent: &[&str]) -> String {
-    let learned = Learned {
-        lost: Vec::new(),
-        silent: silent.iter().map(ToString::to_string).collect(),
+fn text_of(entries: Vec<Entry>, identity: &Identity, dead: &[&str]) -> String {
+    let exclusions = Exclusions {
+        taken: Vec::new(),
+        dead_keys: dead.iter().map(ToString::to_string).collect(),
     };
     match claim(
         &Listing {
@@ -58,25 +58,25 @@ fn text_of(entries: Vec<Entry>, identity: &Identity, silent: &[&str]) -> String 
         },
         &config(),
         identity,
-        &learned,
+        &exclusions,
         0.0,
     ) {
         Claim::Keep(own, _) => format!("keep {} {}", own.subnet, own.vtep_mac),
         Claim::Rewrite(own, _) => format!("rewrite {} {}", own.subnet, own.vtep_mac),
         Claim::Create(own) => format!("create {} {}", own.subnet, own.vtep_mac),
         Claim::Rival(rival) => format!("rival {} {:?}", rival.entry.name, rival.shares),
-        Claim::Exhausted => "exhausted".to_owned(),
+        Claim::NoFreeSubnet => "exhausted".to_owned(),
     }
 }
 
 fn check(entries: Vec<Entry>, previous: Option<&str>, expected: &str) {
     let mut identity = identity();
-    identity.past.subnet = previous.map(|text| text.parse().expect("a subnet in a test"));
+    identity.previous.subnet = previous.map(|text| text.parse().expect("a subnet in a test"));
     assert_eq!(text_of(entries, &identity, &[]), expected);
 }
 
 #[test]
-fn keeps_the_key_with_our_name_and_its_mac() {
+fn keeps_the_key_with_our_node_id_and_its_mac() {
     let entries = vec![
         named("10.5.9.0-24", "10.99.0.2", "a", 5),
         named("10.5.7.0-24", "10.99.0.3", "b", 3),
@@ -89,7 +89,7 @@ fn keeps_the_key_with_our_name_and_its_mac() {
 }
 
 #[test]
-fn gives_way_to_a_host_that_cannot_be_told_from_us_if_that_was_there_before() {
+fn yields_to_a_rival_with_an_older_key() {
     let address = named("10.5.7.0-24", "10.99.0.2", "b", 3);
     check(vec![address.clone()], None, "rival 10.5.7.0-24 PublicIp");
     let name = named("10.5.7.0-24", "10.99.0.3", "a", 3);
@@ -107,13 +107,13 @@ fn gives_way_to_a_host_that_cannot_be_told_from_us_if_that_was_there_before() {
 }
 
 #[test]
-fn takes_over_from_a_host_that_has_long_been_silent() {
+fn takes_over_the_key_of_a_dead_host() {
     let address = named("10.5.7.0-24", "10.99.0.2", "b", 3);
     let text = text_of(vec![address], &identity(), &["10.5.7.0-24"]);
     assert_eq!(
         text,
         format!("rewrite 10.5.7.0/24 {MINE}"),
-        "its MAC may come back with it"
+        "the dead host may come back with its MAC address"
     );
     let name = named("10.5.7.0-24", "10.99.0.3", "a", 3);
     assert_eq!(
@@ -125,7 +125,7 @@ fn takes_over_from_a_host_that_has_long_been_silent() {
 #[test]
 fn keeps_the_subnet_when_this_very_machine_has_a_new_address() {
     let mut identity = identity();
-    identity.past.public_ip = Some(Ipv4Addr::new(10, 99, 0, 77));
+    identity.previous.public_ip = Some(Ipv4Addr::new(10, 99, 0, 77));
     let before = named("10.5.7.0-24", "10.99.0.77", "a", 3);
     assert_eq!(
         text_of(vec![before], &identity, &[]),
@@ -134,7 +134,7 @@ fn keeps_the_subnet_when_this_very_machine_has_a_new_address() {
 }
 
 #[test]
-fn a_rival_is_told_both_names_and_what_to_do() {
+fn the_message_about_a_rival_names_both_hosts_and_what_to_do() {
     for (entry, hints) in [
         (
             named("10.5.7.0-24", "10.99.0.2", "b", 3),
@@ -160,11 +160,20 @@ fn a_rival_is_told_both_names_and_what_to_do() {
             config: None,
             entries: vec![entry],
         };
-        let Claim::Rival(rival) = claim(&listing, &config(), &identity(), &Learned::default(), 0.0)
-        else {
+        let Claim::Rival(rival) = claim(
+            &listing,
+            &config(),
+            &identity(),
+            &Exclusions::default(),
+            0.0,
+        ) else {
             panic!("a rival is expected");
         };
-        let text = Refusal(&rival, &identity()).to_string();
+        let text = RivalMessage {
+            rival: &rival,
+            identity: &identity(),
+        }
+        .to_string();
         assert!(hints.iter().all(|hint| text.contains(hint)), "{text}");
     }
 }
@@ -185,7 +194,7 @@ fn takes_over_the_key_of_go_flannel_with_our_public_ip_and_its_mac() {
 }
 
 #[test]
-fn prefers_the_previous_among_several_of_ours() {
+fn prefers_the_previous_subnet_among_several_of_ours() {
     let entries = vec![
         entry("10.5.7.0-24", "10.99.0.2", COMPLETE),
         entry("10.5.9.0-24", "10.99.0.2", COMPLETE),
@@ -244,22 +253,22 @@ fn garbage_still_occupies_the_subnet_it_names() {
 }
 
 #[test]
-fn takes_no_subnet_that_a_host_lies_in() {
+fn takes_no_subnet_that_contains_the_address_of_a_host() {
     let config = br#"{"Network":"10.99.0.0/16","SubnetMin":"10.99.0.0","SubnetMax":"10.99.2.0"}"#;
     let config = crate::model::network_config::parse(config)
         .expect("a configuration in a test")
         .config;
-    // We are in the first, by name even; another host is in the second.
+    // Our address is in the first subnet, for which we even have a key; the address of another host is in the second.
     let ours = named("10.99.0.0-24", "10.99.0.2", "a", 5);
     let entries = vec![ours, named("10.99.9.0-24", "10.99.1.9", "b", 3)];
     let mut identity = identity();
-    identity.past.subnet = "10.99.0.0/24".parse().ok();
+    identity.previous.subnet = "10.99.0.0/24".parse().ok();
     let listing = Listing {
         revision: 9,
         config: None,
         entries,
     };
-    let claimed = claim(&listing, &config, &identity, &Learned::default(), 0.0);
+    let claimed = claim(&listing, &config, &identity, &Exclusions::default(), 0.0);
     let free = "10.99.2.0/24".parse().expect("a subnet in a test");
     assert!(
         matches!(&claimed, Claim::Create(own) if own.subnet == free),
@@ -268,7 +277,7 @@ fn takes_no_subnet_that_a_host_lies_in() {
 }
 
 #[test]
-fn says_when_nothing_is_free() {
+fn finds_no_free_subnet_when_all_are_taken() {
     let entries = (0..=255)
         .map(|n| entry(&format!("10.5.{n}.0-24"), "10.99.0.3", COMPLETE))
         .collect();
@@ -286,7 +295,7 @@ fn does_not_advise_to_delete_a_reservation() {
                 lease,
                 ..named("10.5.7.0-24", ip, node, 3)
             };
-            let Some(rival) = rival(
+            let Some(rival) = oldest_rival(
                 &Listing {
                     revision: 9,
                     config: None,
@@ -294,11 +303,15 @@ fn does_not_advise_to_delete_a_reservation() {
                 },
                 &config(),
                 &identity(),
-                &Learned::default(),
+                &Exclusions::default(),
             ) else {
                 panic!("a rival")
             };
-            let text = Refusal(&rival, &identity()).to_string();
+            let text = RivalMessage {
+                rival: &rival,
+                identity: &identity(),
+            }
+            .to_string();
             assert_eq!(
                 text.contains("etcdctl del /test/subnets/10.5.7.0-24"),
                 !reserved,
@@ -310,7 +323,7 @@ fn does_not_advise_to_delete_a_reservation() {
 }
 
 #[test]
-fn a_subnet_is_anothers_if_any_part_of_it_is() {
+fn another_host_holds_a_subnet_if_it_holds_a_part_of_it() {
     let subnet = "10.5.9.0/24".parse().expect("a subnet in a test");
     let check = |entry: Entry, expected: bool| {
         let listing = Listing {
@@ -319,7 +332,7 @@ fn a_subnet_is_anothers_if_any_part_of_it_is() {
             entries: vec![entry.clone()],
         };
         assert_eq!(
-            is_anothers(&listing, subnet, &identity()),
+            held_by_other_host(&listing, subnet, &identity()),
             expected,
             "{entry:?}"
         );

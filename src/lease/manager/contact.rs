@@ -1,115 +1,104 @@
-//! Owns how the keeper stands with etcd: what it says of that, and how long it waits before it asks again.
+//! What the rest of the daemon was told about etcd last, and how long to wait for an etcd that does not answer. Pure.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
 use tracing::{debug, info, warn};
 
-use crate::lease::claim;
-use crate::lease::manager::{Interrupt, LeaseManager};
-use crate::lease::port::{Listing, Registry, RegistryError};
 use crate::lease::status::EtcdState;
 use crate::peers::update::LeaseUpdate;
+use crate::reconcile::backoff::Backoff;
 
-/// A watch that has held for this long shows that etcd is well.
-const STEADY: Duration = Duration::from_secs(10);
+const MIN_RETRY: Duration = Duration::from_millis(100);
+const MAX_RETRY: Duration = Duration::from_millis(700);
 
-impl<R: Registry> LeaseManager<R> {
-    /// Waits before the next list.
-    pub(super) async fn pause(&mut self, why: &'static str) {
-        self.reset_if_steady();
-        let pause = self.relists.pause(why, (self.settings.random)());
-        match self.relists.is_stuck() {
-            true => warn!(
-                why,
-                "had to list everything again and again; doing so more slowly"
-            ),
-            false => debug!(why, "listing again"),
-        }
-        sleep(pause).await;
-    }
+/// The contact to etcd.
+#[derive(Debug)]
+pub(super) struct Contact {
+    reported: EtcdState,
+    backoff: Backoff,
+}
 
-    /// Only a watch that has held for a while ends the waiting: one that breaks again and again must not become a busy
-    /// loop.
-    pub(super) fn reset_if_steady(&mut self) {
-        if self
-            .watching_since
-            .take()
-            .is_some_and(|since| since.elapsed() > STEADY)
-        {
-            self.backoff.reset();
-            self.relists.reset();
+impl Contact {
+    pub(super) const fn new() -> Self {
+        Self {
+            reported: EtcdState::Connecting,
+            backoff: Backoff::new(MIN_RETRY, MAX_RETRY),
         }
     }
 
-    /// Records that etcd is unreachable, logs it once, and waits a little longer each time.
-    pub(super) async fn wait_out(&mut self, error: &RegistryError) -> Result<(), Interrupt> {
-        let reason = crate::error::chain(error);
-        self.reset_if_steady();
-        self.conditions.etcd.set_false(&reason);
-        if self.etcd_state == EtcdState::Unreachable {
+    /// Records that etcd does not answer, and logs the first time. Returns what is news for the peer table.
+    pub(super) fn unreachable(&mut self, reason: &str) -> Option<LeaseUpdate> {
+        if self.reported == EtcdState::Unreachable {
             debug!(reason, "etcd is still unreachable");
-        } else {
-            warn!(
-                reason,
-                "etcd is unreachable; the network stays as it is, retrying"
-            );
-            self.etcd_state = EtcdState::Unreachable;
-            self.send(LeaseUpdate::Unreachable { reason }).await?;
+            return None;
         }
-        sleep(self.backoff.next((self.settings.random)())).await;
-        Ok(())
+        warn!(
+            reason,
+            "etcd is unreachable; the network stays as it is, retrying"
+        );
+        self.reported = EtcdState::Unreachable;
+        let reason = reason.to_owned();
+        Some(LeaseUpdate::Unreachable { reason })
     }
 
-    /// Records that list, lease and watch have all worked.
-    pub(super) async fn set_synced(&mut self) -> Result<(), Interrupt> {
-        self.conditions.lease.set_true();
-        self.set_reachable(EtcdState::Synced, LeaseUpdate::Synced)
-            .await
+    /// Records that this host holds its lease and follows those of the others. Returns what is news for the peer table.
+    pub(super) fn synced(&mut self) -> Option<LeaseUpdate> {
+        self.reachable(EtcdState::Synced)
+            .then_some(LeaseUpdate::Synced)
     }
 
-    /// Records that etcd answers, but that this host cannot have a lease now.
-    pub(super) async fn set_waiting(&mut self, reason: &str) -> Result<(), Interrupt> {
-        self.conditions.lease.set_false(reason);
-        self.set_reachable(EtcdState::Waiting, LeaseUpdate::Waiting)
-            .await
+    /// Records that etcd answers, but that this host cannot have a lease now. Returns what is news for the peer table.
+    pub(super) fn waiting(&mut self) -> Option<LeaseUpdate> {
+        self.reachable(EtcdState::Waiting)
+            .then_some(LeaseUpdate::Waiting)
     }
 
-    async fn set_reachable(
-        &mut self,
-        state: EtcdState,
-        update: LeaseUpdate,
-    ) -> Result<(), Interrupt> {
-        self.watching_since = Some(Instant::now());
-        self.ignored.send_replace(self.rejections.reasons());
-        self.conditions.etcd.set_true();
-        let before = std::mem::replace(&mut self.etcd_state, state);
+    fn reachable(&mut self, state: EtcdState) -> bool {
+        let before = std::mem::replace(&mut self.reported, state);
         if before == EtcdState::Unreachable {
             info!("etcd is reachable again");
         }
-        if before != self.etcd_state {
-            self.send(update).await?;
-        }
-        Ok(())
+        before != state
     }
 
-    /// Whether `reason` is the known reason for having no lease: it is logged once.
-    pub(super) fn is_known_reason(&self, reason: &str) -> bool {
-        self.conditions.lease.message() == reason
+    /// Returns the time until the next try. `random` is uniform in 0..1.
+    pub(super) fn retry_delay(&mut self, random: f64) -> Duration {
+        self.backoff.next(random)
     }
 
-    /// Tells if the subnet of the last run belongs to another host now: the state of the last run must not be used then.
-    pub(super) async fn say_if_lost(&mut self, listing: &Listing) -> Result<(), Interrupt> {
-        let lost = self
-            .identity
-            .past
-            .subnet
-            .filter(|subnet| claim::is_anothers(listing, *subnet, &self.identity));
-        let news = lost.filter(|subnet| self.taken != Some(*subnet));
-        self.taken = lost;
-        match news {
-            Some(subnet) => self.send(LeaseUpdate::SubnetTaken(subnet)).await,
-            None => Ok(()),
-        }
+    /// Records that etcd was well for a while: the next failure is a new one.
+    pub(super) fn steady(&mut self) {
+        self.backoff.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_state_of_etcd_is_news_once() {
+        let mut contact = Contact::new();
+        let unreachable = LeaseUpdate::Unreachable {
+            reason: "no answer".to_owned(),
+        };
+        assert_eq!(contact.unreachable("no answer"), Some(unreachable.clone()));
+        assert_eq!(contact.unreachable("refused"), None);
+        assert_eq!(contact.waiting(), Some(LeaseUpdate::Waiting));
+        assert_eq!(contact.waiting(), None);
+        assert_eq!(contact.synced(), Some(LeaseUpdate::Synced));
+        assert_eq!(contact.synced(), None);
+        assert_eq!(contact.unreachable("no answer"), Some(unreachable));
+    }
+
+    #[test]
+    fn retries_get_slower_until_etcd_was_well_for_a_while() {
+        let mut contact = Contact::new();
+        let delays: Vec<u128> = (0..4)
+            .map(|_| contact.retry_delay(0.0).as_millis())
+            .collect();
+        assert_eq!(delays, [100, 200, 400, 700]);
+        contact.steady();
+        assert_eq!(contact.retry_delay(0.0), MIN_RETRY);
     }
 }

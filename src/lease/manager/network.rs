@@ -1,64 +1,128 @@
-//! Owns which network configuration the keeper goes by, and what it says of each.
+//! Which network config this host uses. Before the first lease the latest that can be used; after it the one that the
+//! lease was acquired with, until a restart. Each value is judged and logged once. Pure.
 
 use tracing::{error, warn};
 
-use crate::lease::manager::LeaseManager;
-use crate::lease::port::Registry;
-use crate::model::network_config;
-use crate::model::network_config::NetworkConfig;
+use crate::model::network_config::{self, NetworkConfig};
 
-impl<R: Registry> LeaseManager<R> {
-    /// The configuration with which we are or become a member.
-    pub(super) fn network_config(&mut self, value: Option<&[u8]>) -> Option<NetworkConfig> {
-        let value = value.map(<[u8]>::to_vec);
-        if self.seen.as_ref() == Some(&value) {
-            return self.joined.clone();
+/// The value of the key `config` that was judged last.
+#[derive(Debug, PartialEq, Eq)]
+enum LastValue {
+    NotRead,
+    KeyMissing,
+    Value(Vec<u8>),
+}
+
+/// The network config as etcd holds it.
+#[derive(Debug)]
+pub(super) struct ObservedConfig {
+    last: LastValue,
+    usable: Option<NetworkConfig>,
+}
+
+type ConfigResult = Result<network_config::Parsed, network_config::ConfigError>;
+
+impl ObservedConfig {
+    pub(super) const fn new() -> Self {
+        Self {
+            last: LastValue::NotRead,
+            usable: None,
         }
-        let parsed = value.as_deref().map(network_config::parse);
-        self.seen = Some(value);
-        if let (Some(joined), Some(_)) = (&self.joined, &self.announced) {
-            warn_if_changed(joined, parsed);
-            return self.joined.clone();
+    }
+
+    /// Records the value of the key and returns the config to use. `in_use`: the config of our lease.
+    pub(super) fn read(
+        &mut self,
+        value: Option<&[u8]>,
+        in_use: Option<&NetworkConfig>,
+    ) -> Option<NetworkConfig> {
+        let now = value.map_or(LastValue::KeyMissing, |value| {
+            LastValue::Value(value.to_vec())
+        });
+        let is_new = self.last != now;
+        self.last = now;
+        if let Some(in_use) = in_use {
+            if is_new {
+                warn_if_changed(in_use, value.map(network_config::parse));
+            }
+            return Some(in_use.clone());
         }
-        match parsed {
-            None => {
-                warn!(
-                    "no network config in etcd yet; waiting for the key \"config\" below the prefix"
-                );
-                self.joined = None;
-            }
-            Some(Err(error)) => {
-                error!(%error, "cannot use the network config; waiting for a better one");
-                self.joined = None;
-            }
-            Some(Ok(parsed)) => {
-                parsed
-                    .warnings
-                    .iter()
-                    .for_each(|warning| warn!("network config: {warning}"));
-                self.joined = Some(parsed.config);
-            }
+        if is_new {
+            self.usable = judge(value.map(network_config::parse));
         }
-        self.joined.clone()
+        self.usable.clone()
     }
 }
 
-fn warn_if_changed(
-    joined: &NetworkConfig,
-    now: Option<Result<network_config::Parsed, network_config::ConfigError>>,
-) {
-    match now {
-        Some(Ok(now)) if now.config == *joined => {}
+fn judge(parsed: Option<ConfigResult>) -> Option<NetworkConfig> {
+    match parsed {
+        None => {
+            warn!("no network config in etcd yet; waiting for the key \"config\" below the prefix");
+            None
+        }
+        Some(Err(error)) => {
+            error!(%error, "the network config in etcd cannot be used; waiting for another one");
+            None
+        }
+        Some(Ok(parsed)) => {
+            for warning in &parsed.warnings {
+                warn!("network config: {warning}");
+            }
+            Some(parsed.config)
+        }
+    }
+}
+
+fn warn_if_changed(in_use: &NetworkConfig, parsed: Option<ConfigResult>) {
+    match parsed {
+        Some(Ok(now)) if now.config == *in_use => {}
         Some(Ok(now)) => {
-            let changes = joined.differences(&now.config).join("; ");
+            let changes = in_use.differences(&now.config).join("; ");
             warn!(
                 changes,
-                "the network config has changed; going on with the old one until a restart"
+                "the network config in etcd has changed; using the previous one until flanneld is restarted"
             );
         }
         Some(Err(error)) => {
-            warn!(%error, "the network config is unusable now; going on with the old one")
+            warn!(%error, "the network config in etcd cannot be used; using the previous one");
         }
-        None => warn!("the network config is gone from etcd; going on with the old one"),
+        None => warn!("the network config was deleted from etcd; using the previous one"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &[u8] = br#"{"Network":"10.5.0.0/16"}"#;
+    const OTHER: &[u8] = br#"{"Network":"10.6.0.0/16"}"#;
+
+    fn network(config: Option<NetworkConfig>) -> Option<String> {
+        config.map(|config| config.network.to_string())
+    }
+
+    #[test]
+    fn uses_the_latest_config_before_the_first_lease() {
+        let mut observed = ObservedConfig::new();
+        let networks = [Some(CONFIG), Some(CONFIG), Some(OTHER), Some(b"{}"), None]
+            .map(|value| network(observed.read(value, None)));
+        let expected = [
+            Some("10.5.0.0/16"),
+            Some("10.5.0.0/16"),
+            Some("10.6.0.0/16"),
+            None,
+            None,
+        ];
+        assert_eq!(networks, expected.map(|text| text.map(str::to_owned)));
+    }
+
+    #[test]
+    fn uses_the_config_of_the_lease_after_the_first_lease() {
+        let mut observed = ObservedConfig::new();
+        let in_use = observed.read(Some(CONFIG), None);
+        for value in [Some(CONFIG), Some(OTHER), Some(b"{}"), None] {
+            let used = observed.read(value, in_use.as_ref());
+            assert_eq!(network(used).as_deref(), Some("10.5.0.0/16"), "{value:?}");
+        }
     }
 }

@@ -1,239 +1,166 @@
 //! An etcd that contradicts itself, refuses writes, or loses keys for a moment.
 
 use super::*;
+use crate::model::lease::TTL;
 
-const DUAL: &str = "10.5.40.0-24&fd00:5::-64";
 const ONE_SUBNET: &str =
     r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.4.0","SubnetMax":"10.5.4.0"}"#;
-/// Ours, as Go flannel wrote it.
-const UNNAMED: &str = r#"{"PublicIP":"10.99.0.2","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:01"}}"#;
-
-fn theirs() -> String {
-    MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#)
-}
-
-/// A member whose subnet is 10.5.1.0/24.
-async fn joined(memory: FakeRegistry) -> Rig {
-    let mut rig = Rig::start(memory, None);
-    assert_eq!(rig.next().await, "joined 10.5.1.0/24");
-    assert!(rig.next().await.starts_with("leases "));
-    rig
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 #[test]
-fn a_second_key_of_a_subnet_does_not_disturb_its_peer() {
+fn lists_less_and_less_often_while_lists_do_not_help() {
     on_paused_time(async {
-        let mut rig = joined(FakeRegistry::with_config(CONFIG)).await;
-        rig.memory.put("10.5.40.0-24", OTHER, Some(7));
-        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
-        rig.memory.put("10.5.40.0-024", "garbage", Some(7));
-        rig.memory.put(DUAL, OTHER, Some(7));
-        pass(1).await;
-        assert_eq!(
-            rig.ignored.borrow()[DUAL],
-            "another key of subnet 10.5.40.0/24 is in use"
-        );
-        rig.memory.put(DUAL, "garbage", Some(7));
-        rig.memory.delete(DUAL);
-        rig.memory.delete("10.5.40.0-024");
-        pass(60).await;
-        assert!(rig.is_quiet(), "the peer stays as it is");
-        rig.memory.delete("10.5.40.0-24");
-        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
-    });
-}
-
-#[test]
-fn a_dual_stack_key_takes_over_when_the_plain_one_goes() {
-    on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.40.0-24", OTHER, Some(7));
-        memory.put(DUAL, &OTHER.replace("10.99.0.3", "10.99.0.4"), Some(7));
-        let mut rig = joined(memory).await;
-        rig.memory.delete("10.5.40.0-24");
-        assert_eq!(rig.next().await, "leases +10.5.40.0/24");
-        rig.memory.delete(DUAL);
-        assert_eq!(rig.next().await, "changes -10.5.40.0/24");
-    });
-}
-
-#[test]
-fn lists_more_and_more_slowly_while_lists_do_not_help() {
-    on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().snatch = (1..=255).map(|n| format!("10.5.{n}.0-24")).collect();
-        let rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().taken_by_others =
+            (1..=255).map(|n| format!("10.5.{n}.0-24")).collect();
+        let rig = Rig::start(registry, None);
         pass(10).await;
-        let lists = rig.memory.world.borrow().lists;
+        let lists = rig.registry.state.borrow().lists;
         assert!((5..=10).contains(&lists), "{lists} lists in 10 s");
     });
 }
 
 #[test]
-fn a_key_on_a_lease_that_etcd_does_not_know_moves_to_another() {
+fn attaches_a_key_to_a_new_etcd_lease_when_etcd_does_not_know_the_old_one() {
     on_paused_time(async {
         for value in [MINE, UNNAMED] {
-            let memory = FakeRegistry::with_config(CONFIG);
-            memory.put("10.5.1.0-24", value, Some(7));
-            let rig = joined(memory).await;
-            let world = rig.memory.world.borrow();
-            let entry = &world.entries["10.5.1.0-24"];
+            let registry = FakeRegistry::with_config(CONFIG);
+            registry.put("10.5.1.0-24", value, Some(7));
+            let rig = joined(registry).await;
+            let state = rig.registry.state.borrow();
+            let entry = &state.entries["10.5.1.0-24"];
             assert_eq!(
                 (entry.lease, entry.value.as_slice()),
-                (world.leases.first().copied(), MINE.as_bytes())
+                (state.leases.first().copied(), MINE.as_bytes())
             );
-            assert_eq!(world.lists, 2);
+            assert_eq!(state.lists, 2);
         }
     });
 }
 
 #[test]
-fn waits_for_a_rival_on_a_lease_that_etcd_does_not_know() {
+fn leaves_a_lost_key_to_its_owner_for_a_moment_before_it_takes_the_subnet() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.40.0-24", &theirs(), Some(7));
-        let rig = Rig::start(memory, None);
-        pass(500).await;
-        assert_eq!(rig.memory.world.borrow().lists, 2);
-        assert!(rig.etcd().contains("in use by node b"));
-    });
-}
-
-#[test]
-fn leaves_a_lost_key_to_its_owner_before_it_takes_the_subnet() {
-    on_paused_time(async {
-        let memory = FakeRegistry::with_config(ONE_SUBNET);
-        memory.put("10.5.4.0-24", OTHER, Some(7));
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(ONE_SUBNET);
+        registry.put("10.5.4.0-24", OTHER, Some(7));
+        let mut rig = Rig::start(registry, None);
         pass(9).await;
-        rig.memory.delete("10.5.4.0-24");
+        rig.registry.delete("10.5.4.0-24");
         pass(2).await;
-        assert!(rig.memory.names().is_empty(), "its owner needs a second");
-        rig.memory.put("10.5.4.0-24", OTHER, Some(7));
+        assert!(
+            rig.registry.names().is_empty(),
+            "its owner may return within seconds"
+        );
+        rig.registry.put("10.5.4.0-24", OTHER, Some(7));
         pass(60).await;
         assert!(rig.is_quiet());
-        rig.memory.delete("10.5.4.0-24");
-        assert_eq!(rig.next().await, "joined 10.5.4.0/24", "nobody came back");
+        rig.registry.delete("10.5.4.0-24");
+        assert_eq!(
+            rig.next().await,
+            "joined 10.5.4.0/24",
+            "its owner did not return"
+        );
     });
 }
 
 #[test]
-fn says_that_its_subnet_is_another_hosts_although_no_other_can_be_had() {
+fn reports_that_its_subnet_is_taken_although_it_cannot_get_another_one() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.9.0-24", OTHER, Some(7));
-        memory.world.borrow_mut().full = true;
-        let mut rig = Rig::start(memory.clone(), Some("10.5.9.0/24"));
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("10.5.9.0-24", OTHER, Some(7));
+        registry.state.borrow_mut().read_only = true;
+        let mut rig = Rig::start(registry.clone(), Some("10.5.9.0/24"));
         assert_eq!(rig.next().await, "10.5.9.0/24 taken");
-        memory.world.borrow_mut().leases.insert(7);
-        memory.put("10.5.9.0-24", MINE, Some(7));
+        registry.state.borrow_mut().leases.insert(7);
+        registry.put("10.5.9.0-24", MINE, Some(7));
         assert_eq!(rig.next().await, "joined 10.5.9.0/24");
     });
 }
 
 #[test]
-fn follows_the_others_while_its_own_lease_cannot_be_written() {
+fn publishes_the_peers_while_its_own_lease_cannot_be_written() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.put("10.5.30.0-24", OTHER, Some(7));
-        let mut rig = joined(memory).await;
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("10.5.30.0-24", OTHER, Some(7));
+        let mut rig = joined(registry).await;
         pass(60).await;
-        rig.memory.world.borrow_mut().full = true;
-        rig.memory.delete("10.5.1.0-24");
+        rig.registry.state.borrow_mut().read_only = true;
+        rig.registry.delete("10.5.1.0-24");
         assert_eq!(
             rig.next().await,
             "suspect",
-            "others may be missing for the same reason"
+            "keys of others may be missing for the same reason"
         );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24");
-        rig.memory.put(
+        rig.registry.put(
             "10.5.40.0-24",
             &OTHER.replace("10.99.0.3", "10.99.0.4"),
             Some(7),
         );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24 +10.5.40.0/24");
         assert!(rig.etcd().contains("failed to create"));
-        let before = rig.memory.world.borrow().lists;
+        let before = rig.registry.state.borrow().lists;
         for _ in 0..600 {
             pass(1).await;
             while rig.updates.try_recv().is_ok() {}
         }
         assert!(
-            rig.memory.world.borrow().lists - before < 600 / 4,
+            rig.registry.state.borrow().lists - before < 600 / 4,
             "{}",
-            rig.memory.world.borrow().lists
+            rig.registry.state.borrow().lists
         );
-        assert_eq!(rig.memory.world.borrow().leases.len(), 1);
-        rig.memory.world.borrow_mut().full = false;
+        assert_eq!(rig.registry.state.borrow().leases.len(), 1);
+        rig.registry.state.borrow_mut().read_only = false;
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(
-            rig.memory.names(),
+            rig.registry.names(),
             ["10.5.1.0-24", "10.5.30.0-24", "10.5.40.0-24"]
         );
     });
 }
 
 #[test]
-fn joins_with_a_lease_to_which_it_cannot_add_its_name_and_adds_it_later() {
+fn joins_with_a_lease_without_node_id_and_adds_it_later() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().leases.insert(7);
-        memory.put("10.5.1.0-24", UNNAMED, Some(7));
-        memory.world.borrow_mut().full = true;
-        let rig = joined(memory).await;
-        rig.memory.world.borrow_mut().full = false;
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        registry.put("10.5.1.0-24", UNNAMED, Some(7));
+        registry.state.borrow_mut().read_only = true;
+        let rig = joined(registry).await;
+        rig.registry.state.borrow_mut().read_only = false;
         tokio::time::sleep(TTL / 2).await;
-        assert_eq!(rig.memory.value("10.5.1.0-24").as_deref(), Some(MINE));
+        assert_eq!(rig.registry.value("10.5.1.0-24").as_deref(), Some(MINE));
     });
 }
 
 #[test]
-fn a_grant_without_an_answer_leaves_no_second_lease_of_etcd() {
+fn a_grant_without_an_answer_leaves_no_second_etcd_lease() {
     on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().full = true;
-        let mut rig = Rig::start(memory, None);
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().read_only = true;
+        let mut rig = Rig::start(registry, None);
         pass(60).await;
-        rig.memory.world.borrow_mut().full = false;
+        rig.registry.state.borrow_mut().read_only = false;
         assert_eq!(rig.next().await, "joined 10.5.1.0/24");
-        assert_eq!(rig.memory.world.borrow().leases.len(), 1);
+        assert_eq!(rig.registry.state.borrow().leases.len(), 1);
     });
 }
 
 #[test]
-fn leaves_its_reservation_alone_when_it_gives_way() {
-    on_paused_time(async {
-        let memory = FakeRegistry::with_config(CONFIG);
-        memory.world.borrow_mut().leases.insert(7);
-        memory.put("10.5.40.0-24", &theirs(), Some(7));
-        memory.put("10.5.1.0-24", MINE, None);
-        let rig = Rig::start(memory, None);
-        pass(60).await;
-        assert!(rig.etcd().contains("in use by node b"));
-        assert_eq!(rig.memory.names(), ["10.5.1.0-24", "10.5.40.0-24"]);
-    });
-}
-
-#[test]
-fn does_not_join_with_a_configuration_that_is_gone() {
+fn does_not_join_with_a_network_config_that_is_gone() {
     on_paused_time(async {
         for broken in [Some("{}"), None] {
-            let memory = FakeRegistry::with_config(ONE_SUBNET);
-            memory.put("10.5.4.0-24", OTHER, Some(7));
-            let mut rig = Rig::start(memory, None);
+            let registry = FakeRegistry::with_config(ONE_SUBNET);
+            registry.put("10.5.4.0-24", OTHER, Some(7));
+            let mut rig = Rig::start(registry, None);
             pass(9).await;
             match broken {
-                Some(json) => rig.memory.put_config(json),
-                None => rig.memory.delete_config(),
+                Some(json) => rig.registry.put_config(json),
+                None => rig.registry.delete_config(),
             }
-            rig.memory.delete("10.5.4.0-24");
+            rig.registry.delete("10.5.4.0-24");
             pass(60).await;
             assert!(rig.is_quiet());
-            rig.memory.put_config(ONE_SUBNET);
+            rig.registry.put_config(ONE_SUBNET);
             assert_eq!(rig.next().await, "joined 10.5.4.0/24");
         }
     });

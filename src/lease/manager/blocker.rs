@@ -1,0 +1,122 @@
+//! Why this host cannot have a lease now, and which change may end that. Pure.
+
+use ipnetwork::Ipv4Network;
+
+use crate::lease::claim::{self, Identity, Rival, RivalMessage};
+use crate::lease::port::{Listing, RegistryChange};
+use crate::model::network_config::NetworkConfig;
+
+/// What keeps this host from a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Blocker {
+    /// etcd holds no network config that can be used.
+    NoConfig,
+    /// A live host uses our node id or our PublicIP in this key.
+    Rival {
+        key: String,
+    },
+    NoFreeSubnet,
+}
+
+/// There is no lease for this host now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NoLease {
+    pub(super) blocker: Blocker,
+    /// The reason and the remedy, for people.
+    pub(super) message: String,
+}
+
+impl NoLease {
+    pub(super) fn no_config() -> Self {
+        Self {
+            blocker: Blocker::NoConfig,
+            message: "waiting for a network config in etcd that can be used".to_owned(),
+        }
+    }
+
+    pub(super) fn rival(rival: &Rival, identity: &Identity) -> Self {
+        let key = rival.entry.name.clone();
+        Self {
+            blocker: Blocker::Rival { key },
+            message: RivalMessage { rival, identity }.to_string(),
+        }
+    }
+
+    pub(super) fn no_free_subnet(
+        listing: &Listing,
+        config: &NetworkConfig,
+        previous: Option<Ipv4Network>,
+    ) -> Self {
+        let holder = previous.and_then(|subnet| Some((subnet, claim::holder(listing, subnet)?)));
+        let previous = holder.map_or_else(String::new, |(subnet, holder)| {
+            format!("; the previous subnet of this host, {subnet}, is held by {holder}")
+        });
+        let (min, max) = (config.subnet_min, config.subnet_max);
+        Self {
+            blocker: Blocker::NoFreeSubnet,
+            message: format!(
+                "no subnet from {min} to {max} is free{previous}; waiting for a free one"
+            ),
+        }
+    }
+
+    /// Whether a change may end the wait. `joined`: this host had a lease in this run, so a new network config takes a
+    /// restart.
+    pub(super) fn may_end_with(&self, change: &RegistryChange, joined: bool) -> bool {
+        match (&self.blocker, change) {
+            (Blocker::NoConfig, RegistryChange::Config(_)) => true,
+            (Blocker::NoConfig, RegistryChange::Put(_) | RegistryChange::Delete(_)) => false,
+            (_, RegistryChange::Config(_)) => !joined,
+            // Any key that goes may free a subnet, or be the rival's.
+            (_, RegistryChange::Delete(_)) => true,
+            (Blocker::Rival { key }, RegistryChange::Put(entry)) => entry.name == *key,
+            (Blocker::NoFreeSubnet, RegistryChange::Put(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::port::Entry;
+
+    fn put(name: &str) -> RegistryChange {
+        RegistryChange::Put(Entry {
+            name: name.to_owned(),
+            value: Vec::new(),
+            revision: 1,
+            lease: None,
+        })
+    }
+
+    #[test]
+    fn only_a_change_that_may_help_ends_the_wait() {
+        let rival = Blocker::Rival {
+            key: "10.5.40.0-24".to_owned(),
+        };
+        let config = RegistryChange::Config(None);
+        let delete = RegistryChange::Delete("10.5.41.0-24".to_owned());
+        let (rivals, other) = (put("10.5.40.0-24"), put("10.5.41.0-24"));
+        for (blocker, joined, change, expected) in [
+            (Blocker::NoConfig, false, &config, true),
+            (Blocker::NoConfig, false, &delete, false),
+            (Blocker::NoConfig, false, &rivals, false),
+            (Blocker::NoFreeSubnet, false, &config, true),
+            (Blocker::NoFreeSubnet, true, &config, false),
+            (Blocker::NoFreeSubnet, true, &delete, true),
+            (Blocker::NoFreeSubnet, false, &rivals, false),
+            (rival.clone(), false, &config, true),
+            (rival.clone(), true, &config, false),
+            (rival.clone(), true, &delete, true),
+            (rival.clone(), true, &rivals, true),
+            (rival.clone(), true, &other, false),
+        ] {
+            let no_lease = NoLease {
+                blocker,
+                message: String::new(),
+            };
+            let ends = no_lease.may_end_with(change, joined);
+            assert_eq!(ends, expected, "{no_lease:?} {joined} {change:?}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The leases of the other hosts: which entries of etcd are leases that may be used, and what a change of a key means for
+//! the peer of its subnet. It knows nothing of our own lease but its membership, by which it judges. Pure.
+
+mod active_keys;
+mod ignored;
+
+use std::collections::BTreeMap;
+
+use ipnetwork::Ipv4Network;
+
+use crate::lease::manager::followed::active_keys::{ActiveKeys, Withdrawal};
+use crate::lease::manager::followed::ignored::IgnoredLeases;
+use crate::lease::manager::relists::RelistReason;
+use crate::lease::port::{Entry, RegistryChange};
+use crate::model::lease::{Lease, Rejection, key_name, parse_key_name, parse_lease, validate};
+use crate::model::membership::Membership;
+use crate::peers::update::PeerChange;
+
+/// The leases of the other hosts, as far as memory is needed to follow them.
+#[derive(Debug, Default)]
+pub(super) struct FollowedLeases {
+    active: ActiveKeys,
+    ignored: IgnoredLeases,
+}
+
+impl FollowedLeases {
+    /// Starts over with a complete list and returns the leases that may be used.
+    pub(super) fn list(&mut self, entries: &[Entry], membership: &Membership) -> Vec<Lease> {
+        self.active = ActiveKeys::default();
+        let names = entries.iter().map(|entry| entry.name.as_str());
+        self.ignored.retain_listed(names);
+        let own_key = key_name(membership.own.subnet);
+        let others = entries.iter().filter(|entry| entry.name != own_key);
+        others
+            .filter_map(|entry| self.accept(entry, membership).ok())
+            .collect()
+    }
+
+    /// Returns what a change means for the peer of its subnet, if anything.
+    ///
+    /// # Errors
+    /// Only a new list can tell.
+    pub(super) fn change(
+        &mut self,
+        change: &RegistryChange,
+        membership: &Membership,
+    ) -> Result<Option<PeerChange>, RelistReason> {
+        match change {
+            RegistryChange::Config(_) => Ok(None),
+            RegistryChange::Put(entry) if entry.name == key_name(membership.own.subnet) => Ok(None),
+            RegistryChange::Put(entry) => self.put(entry, membership),
+            RegistryChange::Delete(name) => self.delete(name),
+        }
+    }
+
+    fn put(
+        &mut self,
+        entry: &Entry,
+        membership: &Membership,
+    ) -> Result<Option<PeerChange>, RelistReason> {
+        let subnet = match parse_key_name(&entry.name) {
+            Ok(subnet) => subnet,
+            Err(rejection) => {
+                self.ignored.insert(&entry.name, &rejection);
+                return Ok(None);
+            }
+        };
+        match self.accept(entry, membership) {
+            Ok(lease) => Ok(Some((subnet, Some(lease)))),
+            Err(Rejection::SecondKey(_)) => Ok(None),
+            Err(_) => self.withdraw(subnet, &entry.name),
+        }
+    }
+
+    fn delete(&mut self, name: &str) -> Result<Option<PeerChange>, RelistReason> {
+        self.ignored.remove(name);
+        match parse_key_name(name) {
+            Ok(subnet) => self.withdraw(subnet, name),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn withdraw(
+        &mut self,
+        subnet: Ipv4Network,
+        name: &str,
+    ) -> Result<Option<PeerChange>, RelistReason> {
+        match self.active.withdraw(subnet, name) {
+            Withdrawal::NoLeaseLeft => Ok(Some((subnet, None))),
+            Withdrawal::OtherKeyMayCount => Err(RelistReason::OtherKeyMayCount),
+            Withdrawal::OtherKeyCounts => Ok(None),
+        }
+    }
+
+    /// Returns the lease in an entry, if it may be used; records the reason if not.
+    fn accept(&mut self, entry: &Entry, membership: &Membership) -> Result<Lease, Rejection> {
+        let accepted = self.judge(entry, membership);
+        match &accepted {
+            Ok(_) => self.ignored.remove(&entry.name),
+            Err(rejection) => self.ignored.insert(&entry.name, rejection),
+        }
+        accepted
+    }
+
+    fn judge(&mut self, entry: &Entry, membership: &Membership) -> Result<Lease, Rejection> {
+        let lease = parse_lease(&entry.name, &entry.value, entry.revision)?;
+        validate(&lease, &membership.config, &membership.own)?;
+        if self.active.offer(lease.subnet, &entry.name) {
+            Ok(lease)
+        } else {
+            Err(Rejection::SecondKey(lease.subnet))
+        }
+    }
+
+    /// Returns the keys that are not used, with the reasons.
+    pub(super) fn ignored(&mut self) -> BTreeMap<String, String> {
+        self.ignored.reasons()
+    }
+
+    /// Like [`Self::ignored`], if anything has changed since the last call of the two.
+    pub(super) fn changed_ignored(&mut self) -> Option<BTreeMap<String, String>> {
+        self.ignored.changed_reasons()
+    }
+}

@@ -1,0 +1,108 @@
+//! The entries that are not used, with the reasons. Each reason is logged once. It does not judge entries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{info, warn};
+
+use crate::model::lease::Rejection;
+
+const MAX_SHOWN: usize = 1000;
+const MAX_LOGGED_KEY_CHARS: usize = 80;
+
+/// Whether `flanneld status` shows the reasons as they are.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    Current,
+    Outdated,
+}
+
+/// The entries that are not used.
+#[derive(Debug, Default)]
+pub(super) struct IgnoredLeases {
+    by_name: BTreeMap<String, Rejection>,
+    shown: Shown,
+}
+
+impl IgnoredLeases {
+    pub(super) fn insert(&mut self, name: &str, rejection: &Rejection) {
+        if self.by_name.get(name) == Some(rejection) {
+            return;
+        }
+        self.by_name.insert(name.to_owned(), rejection.clone());
+        self.shown = Shown::Outdated;
+        log(name, rejection);
+    }
+
+    pub(super) fn remove(&mut self, name: &str) {
+        if self.by_name.remove(name).is_some() {
+            self.shown = Shown::Outdated;
+        }
+    }
+
+    /// Forgets the entries that are not in a complete list.
+    pub(super) fn retain_listed<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        let names: BTreeSet<&str> = names.collect();
+        self.by_name.retain(|name, _| names.contains(name.as_str()));
+    }
+
+    /// Returns the reasons as text.
+    pub(super) fn reasons(&mut self) -> BTreeMap<String, String> {
+        self.shown = Shown::Current;
+        let shown = self.by_name.iter().take(MAX_SHOWN);
+        shown
+            .map(|(name, rejection)| (name.clone(), rejection.to_string()))
+            .collect()
+    }
+
+    /// Returns the reasons as text, if any has changed since they were returned last.
+    pub(super) fn changed_reasons(&mut self) -> Option<BTreeMap<String, String>> {
+        match self.shown {
+            Shown::Current => None,
+            Shown::Outdated => Some(self.reasons()),
+        }
+    }
+}
+
+fn log(name: &str, rejection: &Rejection) {
+    let key: String = name.escape_debug().take(MAX_LOGGED_KEY_CHARS).collect();
+    match rejection {
+        // Hosts with another backend are no mistake: they are just no peers.
+        Rejection::OtherBackend(_) => info!(key, "ignoring a lease: {rejection}"),
+        Rejection::Key
+        | Rejection::Value(_)
+        | Rejection::OtherVni(..)
+        | Rejection::SecondKey(_)
+        | Rejection::Subnet(..)
+        | Rejection::PublicIp(..)
+        | Rejection::VtepMac(..) => warn!(key, "ignoring a lease: {rejection}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_reasons_again_only_when_one_has_changed() {
+        let mut ignored = IgnoredLeases::default();
+        assert_eq!(ignored.changed_reasons(), None);
+        ignored.insert("nonsense", &Rejection::Key);
+        let shown = ignored.changed_reasons().expect("a new reason");
+        assert_eq!(shown.keys().collect::<Vec<_>>(), ["nonsense"]);
+        ignored.insert("nonsense", &Rejection::Key);
+        ignored.remove("10.5.1.0-24");
+        assert_eq!(ignored.changed_reasons(), None);
+        ignored.remove("nonsense");
+        assert_eq!(ignored.changed_reasons(), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn forgets_what_is_not_listed_any_more() {
+        let mut ignored = IgnoredLeases::default();
+        ignored.insert("nonsense", &Rejection::Key);
+        ignored.insert("more", &Rejection::Key);
+        ignored.retain_listed(["more"].into_iter());
+        assert_eq!(ignored.reasons().keys().collect::<Vec<_>>(), ["more"]);
+    }
+}

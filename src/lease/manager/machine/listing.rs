@@ -1,0 +1,78 @@
+//! What follows a list, and the opening of the watch that continues it.
+
+use std::rc::Rc;
+
+use crate::lease::claim::held_by_other_host;
+use crate::lease::manager::blocker::NoLease;
+use crate::lease::manager::machine::{LeaseMachine, Step};
+use crate::lease::manager::state::{
+    AcquireRequest, Holding, LeaseAction, LeaseState, ListOutcome, StepContext,
+};
+use crate::lease::port::Listing;
+use crate::peers::update::LeaseUpdate;
+
+impl LeaseMachine {
+    pub(super) fn listed(&mut self, listing: Listing) -> Step {
+        let mut actions = self.report_taken_subnet(&listing);
+        let in_use = self.progress.membership();
+        let in_use = in_use.map(|membership| &membership.config);
+        let Some(config) = self.config.read(listing.config.as_deref(), in_use) else {
+            let no_lease = NoLease::no_config();
+            // `ObservedConfig` has logged what is wrong with it.
+            self.no_lease_logged.is_new(&no_lease.message);
+            actions.push(open_watch(&listing));
+            return (
+                LeaseState::OpeningWatch(ListOutcome::NoLease(no_lease)),
+                actions,
+            );
+        };
+        let listing = Rc::new(listing);
+        actions.push(LeaseAction::Acquire(AcquireRequest {
+            listing: Rc::clone(&listing),
+            config: config.clone(),
+            identity: self.identity.clone(),
+            courtesy: self.progress.courtesy(),
+        }));
+        (LeaseState::Acquiring { listing, config }, actions)
+    }
+
+    /// Tells the peer table if another host holds our previous subnet: the snapshot must not be used then.
+    fn report_taken_subnet(&mut self, listing: &Listing) -> Vec<LeaseAction> {
+        let previous = self.identity.previous.subnet;
+        let taken = previous.filter(|subnet| held_by_other_host(listing, *subnet, &self.identity));
+        let news = self.progress.taken(taken);
+        news.map(|subnet| LeaseAction::Publish(LeaseUpdate::SubnetTaken(subnet)))
+            .into_iter()
+            .collect()
+    }
+
+    pub(super) fn watch_opened(&mut self, outcome: ListOutcome, context: StepContext) -> Step {
+        let (state, held, news) = match outcome {
+            ListOutcome::Lease(held) => {
+                self.no_lease_logged.clear();
+                let since = context.now;
+                let state = LeaseState::Holding(Holding { held, since });
+                (state, Ok(()), self.contact.synced())
+            }
+            ListOutcome::NoLease(no_lease) => {
+                let message = no_lease.message.clone();
+                let since = context.now;
+                let state = LeaseState::Waiting { no_lease, since };
+                (state, Err(message), self.contact.waiting())
+            }
+        };
+        let mut actions = vec![
+            LeaseAction::SetLeaseHeld(held),
+            LeaseAction::ShowIgnored(self.followed.ignored()),
+            LeaseAction::SetEtcdReachable(Ok(())),
+        ];
+        actions.extend(news.map(LeaseAction::Publish));
+        (state, actions)
+    }
+}
+
+pub(super) fn open_watch(listing: &Listing) -> LeaseAction {
+    LeaseAction::OpenWatch {
+        from: listing.revision + 1,
+    }
+}

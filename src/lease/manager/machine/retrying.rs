@@ -1,0 +1,77 @@
+//! How the machine starts over: with a new list, after a delay.
+
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use crate::lease::manager::machine::{LeaseMachine, Step};
+use crate::lease::manager::relists::RelistReason;
+use crate::lease::manager::state::{LeaseAction, LeaseState, StepContext};
+use crate::lease::port::RegistryError;
+
+/// A watch that has lasted this long shows that etcd is well. One that ends again and again must not become a busy loop.
+const STEADY_WATCH: Duration = Duration::from_secs(10);
+
+impl LeaseMachine {
+    /// Lists everything again, after a delay. `since`: when the watch was opened, if one is open.
+    pub(super) fn relist(
+        &mut self,
+        reason: RelistReason,
+        since: Option<Duration>,
+        context: StepContext,
+    ) -> Step {
+        let actions = self.end_watch(since, context);
+        let delay = self.relists.delay(reason, context.random);
+        if self.relists.is_newly_stuck() {
+            warn!(
+                %reason,
+                "all leases were listed several times in a row for the same reason; listing them less often"
+            );
+        } else {
+            debug!(%reason, "listing all leases again");
+        }
+        let at = context.now + delay;
+        (LeaseState::Relisting { at }, actions)
+    }
+
+    /// Tries again later. `since`: when the watch was opened, if one is open.
+    pub(super) fn unreachable(
+        &mut self,
+        error: &RegistryError,
+        since: Option<Duration>,
+        context: StepContext,
+    ) -> Step {
+        let mut actions = self.end_watch(since, context);
+        let reason = crate::error::chain(error);
+        let news = self.contact.unreachable(&reason);
+        actions.push(LeaseAction::SetEtcdReachable(Err(reason)));
+        actions.extend(news.map(LeaseAction::Publish));
+        let retry_at = context.now + self.contact.retry_delay(context.random);
+        (LeaseState::Unreachable { retry_at }, actions)
+    }
+
+    fn end_watch(&mut self, since: Option<Duration>, context: StepContext) -> Vec<LeaseAction> {
+        let Some(since) = since else {
+            return Vec::new();
+        };
+        if context.now.saturating_sub(since) > STEADY_WATCH {
+            self.contact.steady();
+            self.relists.steady();
+        }
+        vec![LeaseAction::CloseWatch]
+    }
+}
+
+/// Returns when the watch was opened, if one is open.
+pub(super) const fn watched_since(state: &LeaseState) -> Option<Duration> {
+    match state {
+        LeaseState::Holding(holding) => Some(holding.since),
+        LeaseState::Waiting { since, .. } => Some(*since),
+        LeaseState::Relisting { .. }
+        | LeaseState::Unreachable { .. }
+        | LeaseState::Listing
+        | LeaseState::Acquiring { .. }
+        | LeaseState::AwaitingOwner { .. }
+        | LeaseState::OpeningWatch(_) => None,
+    }
+}

@@ -1,0 +1,176 @@
+//! How far this host has come: whether the rest of the daemon works with a lease of ours, and what we owe to others until
+//! then. It outlives lists and outages; only its own methods change it. Pure.
+
+use std::mem;
+
+use ipnetwork::Ipv4Network;
+
+use crate::model::membership::Membership;
+
+/// Whether this host has had a lease in this run.
+#[derive(Debug)]
+pub(super) enum JoinProgress {
+    /// Not yet.
+    Joining {
+        /// The previous subnet, if the peer table was told that another host holds it.
+        reported_taken: Option<Ipv4Network>,
+        courtesy: Courtesy,
+    },
+    /// Yes: pods run with addresses of its subnet, also while the key is missing from etcd.
+    Joined {
+        membership: Membership,
+        suspicion: Suspicion,
+    },
+}
+
+/// Whether a subnet that has just become free is left to its owner for a context. A host that loses its key by mistake
+/// creates it again within a second, and has pods that run; this host has none yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Courtesy {
+    NotOwed,
+    /// We have waited for a subnet that another host held.
+    Owed,
+}
+
+/// Whether the peer table was told that etcd may have lost keys, while our key is missing and cannot be created. It is
+/// told once: each time holds up the removal of peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    None,
+    Reported,
+}
+
+impl Default for JoinProgress {
+    fn default() -> Self {
+        Self::Joining {
+            reported_taken: None,
+            courtesy: Courtesy::NotOwed,
+        }
+    }
+}
+
+impl JoinProgress {
+    pub(super) const fn membership(&self) -> Option<&Membership> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Joined { membership, .. } => Some(membership),
+        }
+    }
+
+    pub(super) const fn courtesy(&self) -> Courtesy {
+        match self {
+            Self::Joining { courtesy, .. } => *courtesy,
+            Self::Joined { .. } => Courtesy::NotOwed,
+        }
+    }
+
+    /// Records which previous subnet another host holds. Returns it if that is news for the peer table.
+    pub(super) fn taken(&mut self, taken: Option<Ipv4Network>) -> Option<Ipv4Network> {
+        match self {
+            Self::Joining { reported_taken, .. } => {
+                let before = mem::replace(reported_taken, taken);
+                taken.filter(|_| taken != before)
+            }
+            Self::Joined { .. } => None,
+        }
+    }
+
+    /// Records that this host holds a lease. Returns whether that is news for the rest of the daemon.
+    pub(super) fn join(&mut self, membership: &Membership) -> bool {
+        let is_new = self.membership() != Some(membership);
+        *self = Self::Joined {
+            membership: membership.clone(),
+            suspicion: Suspicion::None,
+        };
+        is_new
+    }
+
+    /// Records that this host waits for what other hosts have.
+    pub(super) fn waiting_for_others(&mut self) {
+        self.set_courtesy(Courtesy::Owed);
+    }
+
+    /// Records that a free subnet is nobody's: the operator has made room for it, or its owner had time to return.
+    pub(super) fn owes_no_courtesy(&mut self) {
+        self.set_courtesy(Courtesy::NotOwed);
+    }
+
+    fn set_courtesy(&mut self, to: Courtesy) {
+        match self {
+            Self::Joining { courtesy, .. } => *courtesy = to,
+            Self::Joined { .. } => {}
+        }
+    }
+
+    /// Records that our key could not be written, and whether it is missing. Returns the suspicion to report now.
+    pub(super) fn write_failed(&mut self, key_is_missing: bool) -> Suspicion {
+        let Self::Joined { suspicion, .. } = self else {
+            return Suspicion::None;
+        };
+        let now = if key_is_missing {
+            Suspicion::Reported
+        } else {
+            Suspicion::None
+        };
+        match mem::replace(suspicion, now) {
+            Suspicion::None => now,
+            Suspicion::Reported => Suspicion::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::manager::test_data::membership;
+
+    fn joined() -> JoinProgress {
+        let mut progress = JoinProgress::default();
+        assert!(progress.join(&membership("10.5.1.0/24")));
+        progress
+    }
+
+    #[test]
+    fn a_lease_is_news_when_it_differs_from_the_one_before() {
+        let mut progress = joined();
+        assert!(!progress.join(&membership("10.5.1.0/24")));
+        assert!(progress.join(&membership("10.5.2.0/24")));
+    }
+
+    #[test]
+    fn a_taken_subnet_is_reported_once_and_only_before_the_first_lease() {
+        let subnet = "10.5.9.0/24".parse().ok();
+        let mut progress = JoinProgress::default();
+        let news = [subnet, subnet, None, subnet].map(|taken| progress.taken(taken));
+        assert_eq!(news, [subnet, None, None, subnet]);
+        assert_eq!(joined().taken(subnet), None);
+    }
+
+    #[test]
+    fn courtesy_is_owed_after_a_wait_until_the_first_lease() {
+        let mut progress = JoinProgress::default();
+        assert_eq!(progress.courtesy(), Courtesy::NotOwed);
+        progress.waiting_for_others();
+        assert_eq!(progress.courtesy(), Courtesy::Owed);
+        progress.owes_no_courtesy();
+        assert_eq!(progress.courtesy(), Courtesy::NotOwed);
+        let mut progress = joined();
+        progress.waiting_for_others();
+        assert_eq!(progress.courtesy(), Courtesy::NotOwed, "pods run here, too");
+    }
+
+    #[test]
+    fn suspicion_is_reported_once_while_the_key_cannot_be_created() {
+        let mut progress = joined();
+        let reports = [true, true, false, true].map(|missing| progress.write_failed(missing));
+        let (none, reported) = (Suspicion::None, Suspicion::Reported);
+        assert_eq!(reports, [reported, none, none, reported]);
+        progress.join(&membership("10.5.1.0/24"));
+        assert_eq!(
+            progress.write_failed(true),
+            reported,
+            "the key was there again"
+        );
+        assert_eq!(JoinProgress::default().write_failed(true), none);
+    }
+}

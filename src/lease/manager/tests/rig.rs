@@ -1,0 +1,139 @@
+//! A lease manager over a registry in memory, and everything that it tells.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ipnetwork::Ipv4Network;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use crate::conditions::Conditions;
+use crate::conditions::readiness::etcd_text;
+use crate::lease::fake::FakeRegistry;
+use crate::lease::manager::test_data::identity;
+use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
+use crate::lease::status::LeaseConditions;
+use crate::peers::update::LeaseUpdate;
+
+pub(super) struct Rig {
+    pub(super) registry: FakeRegistry,
+    pub(super) updates: mpsc::Receiver<LeaseUpdate>,
+    pub(super) lookups: mpsc::Sender<Ipv4Network>,
+    conditions: watch::Receiver<Conditions>,
+    pub(super) ignored: watch::Receiver<BTreeMap<String, String>>,
+}
+
+thread_local! {
+    /// The start of Tokio's clock, and for how long the machine has been suspended since.
+    static CLOCK: (Instant, Cell<Duration>) = (Instant::now(), Cell::new(Duration::ZERO));
+}
+
+fn boot_time() -> Duration {
+    CLOCK.with(|(start, suspended)| start.elapsed() + suspended.get())
+}
+
+/// Lets the time since boot go on without Tokio's clock.
+pub(super) fn suspend(duration: Duration) {
+    CLOCK.with(|(_, suspended)| suspended.set(duration));
+}
+
+impl Rig {
+    pub(super) fn start(registry: FakeRegistry, previous: Option<&str>) -> Self {
+        let (updates_sender, updates) = mpsc::channel(8);
+        let (conditions, table) = LeaseConditions::for_test();
+        let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
+        let (lookups_sender, lookups) = mpsc::channel(4);
+        let settings = LeaseSettings {
+            renew_margin: Duration::from_secs(3600),
+            random: || 0.0,
+            boot_time,
+        };
+        let channels = LeaseChannels {
+            updates: updates_sender,
+            conditions,
+            ignored: ignored_sender,
+            lookups,
+        };
+        let manager = LeaseManager::new(registry.clone(), identity(previous), settings, channels);
+        tokio::task::spawn_local(manager.run());
+        Self {
+            registry,
+            updates,
+            lookups: lookups_sender,
+            conditions: table,
+            ignored,
+        }
+    }
+
+    /// Returns the next update about leases, as text.
+    pub(super) async fn next(&mut self) -> String {
+        let hour = Duration::from_secs(3600);
+        loop {
+            let update = tokio::time::timeout(hour, self.updates.recv())
+                .await
+                .expect("an update within the hour");
+            if let Some(text) = describe(&update.expect("the lease manager runs")) {
+                return text;
+            }
+        }
+    }
+
+    /// Whether there was no update about leases since the last call.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        std::iter::from_fn(|| self.updates.try_recv().ok())
+            .all(|update| describe(&update).is_none())
+    }
+
+    /// Returns the line `etcd` of `flanneld status`.
+    pub(super) fn etcd(&self) -> String {
+        etcd_text(&self.conditions.borrow())
+    }
+}
+
+/// Returns a host that has joined with the subnet 10.5.1.0/24.
+pub(super) async fn joined(registry: FakeRegistry) -> Rig {
+    let mut rig = Rig::start(registry, None);
+    assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+    assert!(rig.next().await.starts_with("leases "));
+    rig
+}
+
+/// Returns an update about leases as text; `None` for one about the state of etcd.
+fn describe(update: &LeaseUpdate) -> Option<String> {
+    match update {
+        LeaseUpdate::Joined(membership) => Some(format!("joined {}", membership.own.subnet)),
+        LeaseUpdate::Suspect => Some("suspect".to_owned()),
+        LeaseUpdate::Leases(leases) => {
+            let all = leases.iter().map(|lease| (lease.subnet, true));
+            Some(format!("leases {}", subnets(all)))
+        }
+        LeaseUpdate::Changes(changes) => {
+            let all = changes
+                .iter()
+                .map(|(subnet, lease)| (*subnet, lease.is_some()));
+            Some(format!("changes {}", subnets(all)))
+        }
+        LeaseUpdate::SubnetTaken(subnet) => Some(format!("{subnet} taken")),
+        LeaseUpdate::Unreachable { .. } | LeaseUpdate::Waiting | LeaseUpdate::Synced => None,
+    }
+}
+
+fn subnets(each: impl Iterator<Item = (Ipv4Network, bool)>) -> String {
+    let text = each.map(|(subnet, there)| format!("{}{subnet}", if there { "+" } else { "-" }));
+    text.collect::<Vec<_>>().join(" ")
+}
+
+/// Runs a test on one thread, with a clock that jumps to the next timer when every task waits.
+pub(super) fn on_paused_time(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
+    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
+}
+
+pub(super) async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}

@@ -1,0 +1,113 @@
+//! Hosts that use the node id or the PublicIP of this one.
+
+use super::*;
+use crate::model::lease::TTL;
+
+#[test]
+fn waits_for_a_rival_with_its_public_ip_and_joins_when_the_rival_is_gone() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        let rivals = MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#);
+        registry.put("10.5.40.0-24", &rivals, Some(7));
+        let mut rig = Rig::start(registry, None);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert!(rig.is_quiet());
+        assert_eq!(rig.registry.names(), ["10.5.40.0-24"], "nothing is written");
+        let waiting = rig.etcd();
+        assert!(
+            waiting.contains("node b") && waiting.contains("node a"),
+            "{waiting}"
+        );
+        rig.registry.delete("10.5.40.0-24");
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+    });
+}
+
+#[test]
+fn takes_over_from_a_rival_that_has_not_renewed_for_long() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        registry.state.borrow_mut().time_left.insert(7, TTL / 3);
+        registry.put(
+            "10.5.40.0-24",
+            &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#),
+            Some(7),
+        );
+        let mut rig = Rig::start(registry, None);
+        assert_eq!(rig.next().await, "joined 10.5.40.0/24");
+        assert_eq!(rig.registry.value("10.5.40.0-24").as_deref(), Some(MINE));
+    });
+}
+
+#[test]
+fn of_two_copies_that_start_together_the_later_yields() {
+    on_paused_time(async {
+        let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        // The copy has written later than we did, so we stay.
+        let copy = MINE.replace("10.99.0.2", "10.99.0.9");
+        rig.registry.put("10.5.50.0-24", &copy, Some(8));
+        assert_eq!(rig.next().await, "changes -10.5.50.0/24");
+        rig.registry.delete("10.5.50.0-24");
+        assert_eq!(rig.next().await, "changes -10.5.50.0/24");
+        // The copy was there before us, and the watch shows it only now.
+        rig.registry.put_old("10.5.50.0-24", &copy, 1);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(rig.etcd().contains("--node-id"));
+        assert_eq!(
+            rig.registry.names(),
+            ["10.5.50.0-24"],
+            "our own key is removed"
+        );
+        // Pods still run here while this host waits, so the peers are still followed.
+        assert_eq!(
+            rig.next().await,
+            "leases ",
+            "a lease with our MAC address is no peer"
+        );
+        assert_eq!(
+            rig.next().await,
+            "leases ",
+            "any deletion is a reason to list again, also our own"
+        );
+        rig.registry.put("10.5.40.0-24", OTHER, Some(9));
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+        rig.registry.delete("10.5.50.0-24");
+        assert_eq!(rig.next().await, "suspect");
+        assert_eq!(rig.next().await, "leases +10.5.40.0/24");
+        assert_eq!(
+            rig.registry.names(),
+            ["10.5.1.0-24", "10.5.40.0-24"],
+            "the key has the same subnet as before"
+        );
+    });
+}
+
+#[test]
+fn waits_for_a_rival_whose_etcd_lease_etcd_does_not_know() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put("10.5.40.0-24", &rivals(), Some(7));
+        let rig = Rig::start(registry, None);
+        pass(500).await;
+        assert_eq!(rig.registry.state.borrow().lists, 2);
+        assert!(rig.etcd().contains("in use by node b"));
+    });
+}
+
+#[test]
+fn keeps_its_reservation_when_it_yields_to_a_rival() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        registry.put("10.5.40.0-24", &rivals(), Some(7));
+        registry.put("10.5.1.0-24", MINE, None);
+        let rig = Rig::start(registry, None);
+        pass(60).await;
+        assert!(rig.etcd().contains("in use by node b"));
+        assert_eq!(rig.registry.names(), ["10.5.1.0-24", "10.5.40.0-24"]);
+    });
+}
