@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::adapters::etcd::Etcd;
 use crate::adapters::netlink::{self, Netlink};
 use crate::adapters::resolver::SystemResolver;
-use crate::adapters::{control_socket, http, systemd};
+use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
 use crate::conditions::status::{StatusView, status};
 pub(crate) use crate::daemon::clock::random;
@@ -117,7 +117,10 @@ async fn open(options: &Options) -> anyhow::Result<Resources<impl Future<Output 
     let source = etcd_access::source(&options.etcd);
     let etcd = Etcd::new(access, source, &options.etcd.prefix);
     let http = http::bind(options.healthz).await?;
-    let control = control_socket::bind(&settings::socket_path(&options.subnet_file)).await?;
+    let control = {
+        let path = settings::socket_path(&options.subnet_file);
+        control_socket::bind(&path, file_system::bind_socket).await?
+    };
     let (netlink, netlink_connection) = netlink::open()?;
     Ok(Resources {
         node,

@@ -32,6 +32,8 @@
 //! Adapters know the ports and the model; only `daemon` and `commands` name adapters. `docs/architecture.md` says more.
 
 pub mod adapters;
+#[cfg(test)]
+mod architecture;
 pub mod cli;
 pub mod commands;
 pub mod conditions;

@@ -1,6 +1,7 @@
 //! The control socket, on which the daemon answers `flanneld status`. It also shows that a daemon runs here: a second one
 //! with the same files must not start. It only shows the status and takes no commands.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,25 +10,27 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{debug, warn};
 
-use crate::adapters::file_system;
 use crate::conditions::report::{Report, json};
 use crate::conditions::status::StatusView;
 
 /// How long a client may take to read the answer: clients are answered one after the other.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Listens on the socket. The daemon works without it, so only another daemon is an error.
+/// Listens on the socket, which `make` makes. The daemon works without it, so only another daemon is an error.
 ///
 /// # Errors
 /// Another daemon answers on the socket.
-pub(crate) async fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
+pub(crate) async fn bind(
+    path: &Path,
+    make: fn(&Path) -> io::Result<UnixListener>,
+) -> anyhow::Result<Option<UnixListener>> {
     if UnixStream::connect(path).await.is_ok() {
         let path = path.display();
         anyhow::bail!(
             "another flanneld answers on \"{path}\"; stop it, or choose another --subnet-file for this one"
         );
     }
-    match file_system::bind_socket(path) {
+    match make(path) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) => {
             warn!(path = %path.display(), %error, "no control socket; `flanneld status` will not work");
@@ -68,13 +71,14 @@ mod tests {
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+    use crate::adapters::file_system::bind_socket;
     use crate::conditions::status::status;
 
     #[tokio::test]
     async fn answers_with_the_status_and_refuses_a_second_daemon() {
         let home = tempfile::tempdir().expect("a directory for a test");
         let path = home.path().join("flannel/flanneld.sock");
-        let listener = bind(&path).await.expect("no other daemon");
+        let listener = bind(&path, bind_socket).await.expect("no other daemon");
         let listener = listener.expect("a directory that can be written");
         let (_writers, view) = status(|| SystemTime::UNIX_EPOCH);
         let constant = Report {
@@ -85,7 +89,7 @@ mod tests {
             let mut text = String::new();
             let mut stream = UnixStream::connect(&path).await.expect("it listens");
             stream.read_to_string(&mut text).await.expect("an answer");
-            let second = bind(&path).await;
+            let second = bind(&path, bind_socket).await;
             let refusal = second.expect_err("a daemon answers on the socket");
             (text, refusal.to_string())
         };
@@ -102,7 +106,7 @@ mod tests {
     async fn a_socket_without_a_daemon_is_taken_over() {
         let home = tempfile::tempdir().expect("a directory for a test");
         let path = home.path().join("flanneld.sock");
-        drop(bind(&path).await);
-        assert!(matches!(bind(&path).await, Ok(Some(_))));
+        drop(bind(&path, bind_socket).await);
+        assert!(matches!(bind(&path, bind_socket).await, Ok(Some(_))));
     }
 }

@@ -20,7 +20,7 @@ use crate::commands::cleanup::scope::Instance;
 use crate::daemon::settings::socket_path;
 use crate::files::subnet_env;
 use crate::model::addr::Vni;
-use crate::model::lease::key_name;
+use crate::model::lease::key::key_name;
 use crate::overlay::port::Kernel as _;
 use crate::overlay::state::Device;
 

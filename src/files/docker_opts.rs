@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::files::subnet_env::value;
+use crate::files::subnet_env::parse::value;
 
 /// How Docker sets up its bridge.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Writes and reads subnet.env, in which this daemon tells other programs which subnet the host
 //! has, and names the files that stand beside it. Pure: adapters read and write the files.
 
-mod parse;
+pub(in crate::files) mod parse;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::Ipv4Network;
 
 use crate::files::docker_opts::{DockerSettings, Form};
-pub(in crate::files) use crate::files::subnet_env::parse::value;
+use crate::files::subnet_env::parse::value;
 
 /// What other programs need to know about this host's part of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,9 +17,9 @@ pub(crate) use crate::lease::claim::rival::{Rival, RivalMessage, is_older_rival}
 use crate::lease::pick;
 use crate::lease::port::{Entry, Listing};
 use crate::model::addr::{MacAddr, Vni};
-use crate::model::lease::{
-    OwnLease, Owner, key_name, owner_of, parse_key_name, parse_lease, render_value,
-};
+use crate::model::lease::OwnLease;
+use crate::model::lease::key::{key_name, parse_key_name};
+use crate::model::lease::value::{Owner, owner_of, parse_lease, render_value};
 use crate::model::network_config::NetworkConfig;
 use crate::model::node_id::NodeId;
 use crate::model::previous_lease::PreviousLease;

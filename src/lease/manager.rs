@@ -16,7 +16,7 @@ use crate::lease::manager::machine::LeaseMachine;
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
 use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
 use crate::lease::status::LeaseConditions;
-use crate::model::lease::key_name;
+use crate::model::lease::key::key_name;
 use crate::peers::update::LeaseUpdate;
 
 mod acquire;

@@ -5,9 +5,9 @@
 //! Source: flannel v0.28 `pkg/subnet/subnet.go`, `pkg/subnet/etcd/registry.go`,
 //! `pkg/backend/vxlan/vxlan.go`.
 
-mod key;
-mod validate;
-mod value;
+pub mod key;
+pub mod validate;
+pub mod value;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -17,11 +17,6 @@ use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
 
 use crate::model::addr::{MacAddr, Vni};
-
-pub use crate::model::lease::key::{key_name, parse_key_name};
-pub use crate::model::lease::validate::validate;
-pub(crate) use crate::model::lease::value::render_value;
-pub use crate::model::lease::value::{Owner, owner_of};
 
 /// Time to live of the lease, as in flannel: a host may be down for a day and still finds its subnet.
 pub(crate) const TTL: Duration = Duration::from_secs(86_400);
@@ -98,23 +93,6 @@ pub enum Rejection {
     /// No peer can have this VtepMAC.
     #[error("VtepMAC {0} {1}")]
     VtepMac(MacAddr, &'static str),
-}
-
-/// Reads one entry below `PREFIX/subnets/`. [`validate()`] then decides whether this host may use the
-/// lease.
-///
-/// # Errors
-/// The key does not name a subnet, or the value does not describe a host with the vxlan backend.
-pub fn parse_lease(name: &str, value: &[u8], revision: i64) -> Result<Lease, Rejection> {
-    let subnet = parse_key_name(name)?;
-    let host = value::parse(value)?;
-    Ok(Lease {
-        subnet,
-        public_ip: host.public_ip,
-        vtep_mac: host.vtep_mac,
-        vni: host.vni,
-        revision,
-    })
 }
 
 #[cfg(test)]

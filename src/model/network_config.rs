@@ -7,6 +7,7 @@
 
 mod backend;
 mod differences;
+pub mod error;
 mod fields;
 mod range;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::model::addr::Vni;
+use crate::model::network_config::error::ConfigError;
 use crate::model::network_config::fields::{Fields, NotAnObject};
 
 /// Bytes that VXLAN adds to a packet over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
@@ -72,19 +74,6 @@ impl NetworkConfig {
             && subnet.ip() == subnet.network()
             && (self.subnet_min..=self.subnet_max).contains(&subnet.ip())
     }
-}
-
-/// A network config that cannot be used: which key is wrong, what it holds, and what would be
-/// right.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key} is {value}: {expected}")]
-pub struct ConfigError {
-    /// The key as flannel spells it, with its parent: `Backend.VNI`.
-    pub(crate) key: String,
-    /// The value as JSON, or `missing`.
-    pub(crate) value: String,
-    /// What would be right.
-    pub(crate) expected: String,
 }
 
 /// A usable network config, and warnings about keys in it that have no effect.

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::addr::MacAddr;
-use crate::model::lease::{Lease, validate};
+use crate::model::lease::Lease;
+use crate::model::lease::validate::validate;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 

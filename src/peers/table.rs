@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::lease::{Lease, validate};
+use crate::model::lease::Lease;
+use crate::model::lease::validate::validate;
 use crate::model::membership::Membership;
 use crate::peers::guard::{DueRemovals, GuardDecision, RemovalGuard};
 use crate::peers::missing::MissingPeers;

@@ -1,7 +1,7 @@
 //! Any text as the name of a lease's key: what is accepted for IPv4 is written the same way.
 #![no_main]
 
-use flanneld::model::lease::{key_name, parse_key_name};
+use flanneld::model::lease::key::{key_name, parse_key_name};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|name: &str| {

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 
 use flanneld::model::addr::MacAddr;
 use flanneld::model::network_config::NetworkConfig;
-use flanneld::model::lease::{OwnLease, owner_of, parse_lease, vet};
+use flanneld::model::lease::{OwnLease, vet};
+use flanneld::model::lease::value::{owner_of, parse_lease};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -5,7 +5,8 @@ use ipnetwork::Ipv4Network;
 use crate::lease::claim::Identity;
 use crate::lease::port::{Entry, Listing};
 use crate::model::addr::overlap;
-use crate::model::lease::{Owner, owner_of, parse_key_name};
+use crate::model::lease::key::parse_key_name;
+use crate::model::lease::value::{Owner, owner_of};
 
 /// What two hosts must not share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,8 @@ use std::fmt;
 use crate::lease::claim::ownership::{Ownership, SharedIdentity, ownership};
 use crate::lease::claim::{Exclusions, Identity, fitting_entries};
 use crate::lease::port::{Entry, Listing};
-use crate::model::lease::{Owner, owner_of, parse_key_name};
+use crate::model::lease::key::parse_key_name;
+use crate::model::lease::value::{Owner, owner_of};
 use crate::model::network_config::NetworkConfig;
 
 /// Deleting a reservation would lose the host its subnet.

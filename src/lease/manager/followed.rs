@@ -12,7 +12,10 @@ use crate::lease::manager::followed::active_keys::{ActiveKeys, Withdrawal};
 use crate::lease::manager::followed::ignored::IgnoredLeases;
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::port::{Entry, RegistryChange};
-use crate::model::lease::{Lease, Rejection, key_name, parse_key_name, parse_lease, validate};
+use crate::model::lease::key::{key_name, parse_key_name};
+use crate::model::lease::validate::validate;
+use crate::model::lease::value::parse_lease;
+use crate::model::lease::{Lease, Rejection};
 use crate::model::membership::Membership;
 use crate::peers::update::PeerChange;
 

@@ -20,7 +20,7 @@ pub(super) struct ObservedConfig {
     usable: Option<NetworkConfig>,
 }
 
-type ConfigResult = Result<network_config::Parsed, network_config::ConfigError>;
+type ConfigResult = Result<network_config::Parsed, network_config::error::ConfigError>;
 
 impl ObservedConfig {
     pub(super) const fn new() -> Self {

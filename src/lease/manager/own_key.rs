@@ -6,7 +6,9 @@ use crate::lease::claim::{Identity, is_named, is_older_rival};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::HeldLease;
 use crate::lease::port::{Entry, RegistryChange};
-use crate::model::lease::{OwnLease, key_name, owner_of, parse_lease};
+use crate::model::lease::OwnLease;
+use crate::model::lease::key::key_name;
+use crate::model::lease::value::{owner_of, parse_lease};
 use crate::model::network_config::NetworkConfig;
 
 /// Checks a change against our lease.

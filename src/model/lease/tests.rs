@@ -1,5 +1,8 @@
 use super::*;
 use crate::model::addr::network_of;
+use crate::model::lease::key::{key_name, parse_key_name};
+use crate::model::lease::validate::validate;
+use crate::model::lease::value::{owner_of, parse_lease, render_value};
 use crate::model::network_config::NetworkConfig;
 use crate::model::node_id::NodeId;
 use proptest::prelude::*;

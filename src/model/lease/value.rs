@@ -7,7 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::model::addr::{MacAddr, Vni};
-use crate::model::lease::Rejection;
+use crate::model::lease::key::parse_key_name;
+use crate::model::lease::{Lease, Rejection};
 use crate::model::node_id::NodeId;
 
 /// The backend that this daemon writes into its lease and accepts in others.
@@ -73,7 +74,7 @@ pub(super) struct LeaseValue {
 ///
 /// # Errors
 /// The value is too long, is not the JSON of a lease, or belongs to another backend.
-pub(super) fn parse(value: &[u8]) -> Result<LeaseValue, Rejection> {
+fn parse(value: &[u8]) -> Result<LeaseValue, Rejection> {
     if value.len() > MAX_VALUE_BYTES {
         let reason = format!("longer than {MAX_VALUE_BYTES} bytes");
         return Err(Rejection::Value(reason));
@@ -151,5 +152,22 @@ pub fn owner_of(value: &[u8]) -> Option<Owner> {
     Some(Owner {
         public_ip,
         node_id: node_id.as_str().map(str::to_owned),
+    })
+}
+
+/// Reads one entry below `PREFIX/subnets/`. [`crate::model::lease::validate::validate`] then decides whether this host may use the
+/// lease.
+///
+/// # Errors
+/// The key does not name a subnet, or the value does not describe a host with the vxlan backend.
+pub fn parse_lease(name: &str, value: &[u8], revision: i64) -> Result<Lease, Rejection> {
+    let subnet = parse_key_name(name)?;
+    let host = parse(value)?;
+    Ok(Lease {
+        subnet,
+        public_ip: host.public_ip,
+        vtep_mac: host.vtep_mac,
+        vni: host.vni,
+        revision,
     })
 }

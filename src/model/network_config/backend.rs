@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use crate::model::addr::Vni;
+use crate::model::network_config::error::ConfigError;
 use crate::model::network_config::fields::Fields;
-use crate::model::network_config::{ConfigError, VXLAN_OVERHEAD, VxlanConfig};
+use crate::model::network_config::{VXLAN_OVERHEAD, VxlanConfig};
 
 /// The UDP port that the Linux vxlan driver uses unless another is named. The port of RFC 7348 is
 /// 4789.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::model::network_config::ConfigError;
+use crate::model::network_config::error::ConfigError;
 
 /// A JSON object. Reading a key takes it out, so that the keys that are left in the end are
 /// unknown.

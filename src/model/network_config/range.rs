@@ -7,7 +7,7 @@ use ipnetwork::Ipv4Network;
 use serde_json::Value;
 
 use crate::model::addr::network_of;
-use crate::model::network_config::ConfigError;
+use crate::model::network_config::error::ConfigError;
 use crate::model::network_config::fields::Fields;
 
 /// The smallest network that still holds four subnets of four addresses.

@@ -9,7 +9,8 @@ use crate::lease::manager::acquire::{Attempt, Setback};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{Acquisition, HeldLease, KeyOrigin, ValueState};
 use crate::lease::port::{LeaseId, Registry, WriteOutcome};
-use crate::model::lease::{OwnLease, key_name};
+use crate::model::lease::OwnLease;
+use crate::model::lease::key::key_name;
 
 /// Subnets that are tried before everything is listed again.
 const MAX_TRIES_PER_LIST: usize = 16;

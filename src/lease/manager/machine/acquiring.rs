@@ -13,7 +13,7 @@ use crate::lease::manager::state::{
     Acquisition, HeldLease, KeyOrigin, LeaseAction, LeaseState, ListOutcome, StepContext,
 };
 use crate::lease::port::{Listing, RegistryError};
-use crate::model::lease::key_name;
+use crate::model::lease::key::key_name;
 use crate::model::membership::Membership;
 use crate::model::network_config::NetworkConfig;
 use crate::peers::update::LeaseUpdate;
