@@ -50,7 +50,7 @@ pub(crate) struct Run {
 
 /// What the schedule waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ScheduleState {
     /// Everything was in place at the last run, or there was no run yet.
     Idle { audit_at: Option<Duration> },
     /// An event, or a new desired state, asks for a run.
@@ -74,7 +74,7 @@ enum Progress {
 #[derive(Debug)]
 pub(crate) struct Schedule {
     timing: Timing,
-    state: State,
+    state: ScheduleState,
     progress: Progress,
     debounce: Debounce,
     limiter: RepairLimiter,
@@ -87,7 +87,7 @@ impl Schedule {
     pub(crate) const fn new(timing: Timing) -> Self {
         Self {
             timing,
-            state: State::Idle { audit_at: None },
+            state: ScheduleState::Idle { audit_at: None },
             progress: Progress::Installing,
             debounce: Debounce::new(timing.debounce, timing.max_debounce),
             limiter: RepairLimiter::new(Duration::ZERO),
@@ -99,15 +99,17 @@ impl Schedule {
     /// Returns when the next run is due. `None`: only an event or a new desired state brings it.
     pub(crate) const fn due(&self) -> Option<Duration> {
         match self.state {
-            State::Idle { audit_at } => audit_at,
-            State::Due { at } => Some(at),
-            State::Throttled { until } | State::BackingOff { until, .. } => Some(until),
+            ScheduleState::Idle { audit_at } => audit_at,
+            ScheduleState::Due { at } => Some(at),
+            ScheduleState::Throttled { until } | ScheduleState::BackingOff { until, .. } => {
+                Some(until)
+            }
         }
     }
 
     /// Whether the run that is due is an audit, with no sign that anything is wrong.
     pub(crate) const fn is_audit(&self) -> bool {
-        matches!(self.state, State::Idle { .. })
+        matches!(self.state, ScheduleState::Idle { .. })
     }
 
     /// Whether another program has undone so many repairs that they are throttled.
@@ -121,14 +123,16 @@ impl Schedule {
         let debounced = now + self.debounce.event(now).max(pause);
         let at = debounced.max(self.rest_until);
         self.state = match self.state {
-            State::Idle { audit_at } if audit_at.is_some_and(|audit| audit <= at) => self.state,
-            State::Idle { .. } if pause.is_zero() => State::Due { at },
-            State::Idle { .. } => State::Throttled { until: at },
-            State::Due { at: before } => State::Due { at: before.min(at) },
-            State::Throttled { until } => State::Throttled {
+            ScheduleState::Idle { audit_at } if audit_at.is_some_and(|audit| audit <= at) => {
+                self.state
+            }
+            ScheduleState::Idle { .. } if pause.is_zero() => ScheduleState::Due { at },
+            ScheduleState::Idle { .. } => ScheduleState::Throttled { until: at },
+            ScheduleState::Due { at: before } => ScheduleState::Due { at: before.min(at) },
+            ScheduleState::Throttled { until } => ScheduleState::Throttled {
                 until: until.min(at),
             },
-            State::BackingOff { until, earliest } => State::BackingOff {
+            ScheduleState::BackingOff { until, earliest } => ScheduleState::BackingOff {
                 until: until.min(at.max(earliest)),
                 earliest,
             },
@@ -138,7 +142,7 @@ impl Schedule {
     /// Records a new desired state: it is installed at once, whatever the schedule waited for.
     pub(crate) fn desired_changed(&mut self, now: Duration) {
         self.progress = Progress::Installing;
-        self.state = State::Due { at: now };
+        self.state = ScheduleState::Due { at: now };
     }
 
     /// Records that the run that ends now installed another state, which the slice chose by what it observed.
@@ -150,12 +154,14 @@ impl Schedule {
     pub(crate) fn recheck(&mut self, now: Duration, delay: Duration) {
         let at = now + delay;
         self.state = match self.state {
-            State::Idle { audit_at } => State::Due {
+            ScheduleState::Idle { audit_at } => ScheduleState::Due {
                 at: audit_at.map_or(at, |audit| audit.min(at)),
             },
-            State::Due { .. } | State::Throttled { .. } | State::BackingOff { .. } => {
+            ScheduleState::Due { .. }
+            | ScheduleState::Throttled { .. }
+            | ScheduleState::BackingOff { .. } => {
                 if self.due().is_none_or(|due| due > at) {
-                    State::Due { at }
+                    ScheduleState::Due { at }
                 } else {
                     self.state
                 }
@@ -223,14 +229,14 @@ impl Schedule {
             // Our own failed attempts cause events, too: those must not end the back-off at once.
             Progress::Installing => (wait, wait.min(limit)),
         };
-        self.state = State::BackingOff {
+        self.state = ScheduleState::BackingOff {
             until: now + wait,
             earliest: now + earliest,
         };
     }
 
-    fn idle(&self, now: Duration) -> State {
-        State::Idle {
+    fn idle(&self, now: Duration) -> ScheduleState {
+        ScheduleState::Idle {
             audit_at: self.timing.audit.map(|audit| now + audit),
         }
     }

@@ -9,7 +9,7 @@ use crate::underlay::choice::{Interface, RouteLookup};
 use crate::underlay::port::{Links, Resolver};
 
 #[derive(Debug, Default)]
-pub(crate) struct FakeHost {
+pub(crate) struct FakeUnderlay {
     pub(crate) interfaces: Vec<Interface>,
     /// Routes by the address that they lead to.
     pub(crate) routes: BTreeMap<Ipv4Addr, RouteLookup>,
@@ -23,7 +23,7 @@ pub(crate) struct FakeHost {
 /// Clones share one host.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakeLinks {
-    pub(crate) host: Rc<RefCell<FakeHost>>,
+    pub(crate) host: Rc<RefCell<FakeUnderlay>>,
 }
 
 impl Links for FakeLinks {

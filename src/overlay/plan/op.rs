@@ -68,16 +68,16 @@ impl Op {
 
     /// Returns the command that makes the same change to `device`.
     pub(crate) fn command<'a>(&'a self, device: &'a str) -> impl fmt::Display + 'a {
-        Command { op: self, device }
+        OpCommand { op: self, device }
     }
 }
 
-struct Command<'a> {
+struct OpCommand<'a> {
     op: &'a Op,
     device: &'a str,
 }
 
-impl fmt::Display for Command<'_> {
+impl fmt::Display for OpCommand<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dev = self.device;
         match self.op {
