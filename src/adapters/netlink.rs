@@ -1,17 +1,18 @@
-//! Talks to the Linux kernel over netlink, and implements the overlay's port [`Kernel`]. It is the only place that knows
-//! rtnetlink and interface indexes. Decides nothing: what to do comes as operations.
+//! Talks to the Linux kernel over netlink, and implements the overlay's port [`Kernel`]. It is the
+//! only place that knows rtnetlink and interface indexes. Decides nothing: what to do comes as
+//! operations.
 //!
 //! | file | what it does |
 //! |---|---|
 //! | `interfaces`, `host_facts`, `observe` | ask the kernel, over the socket of `rtnetlink` |
 //! | `requests` | limits how long an answer may take |
-//! | `apply`, `bulk` | change the kernel, many requests in one system call, over a socket of their own |
+//! | `apply`, `bulk` | change the kernel, many requests in one system call |
 //! | `ethtool`, `sysctl` | read and change what rtnetlink cannot |
-//! | `misses`, `monitor`, `nftables`, `listen` | receive what the kernel announces, each on a socket of its own |
+//! | `misses`, `monitor`, `nftables`, `listen` | receive what the kernel announces |
 //! | `encode`, `decode`, `message` | turn operations into bytes, and bytes into our types; pure |
 //!
-//! Questions, changes and events have separate sockets: a flood of events fills the buffer of its socket, and answers
-//! would be lost with it.
+//! Questions, changes and each kind of event have separate sockets: a flood of events fills the
+//! buffer of its socket, and answers would be lost with it.
 
 mod apply;
 mod bulk;
@@ -28,7 +29,6 @@ mod monitor;
 mod nftables;
 mod observe;
 mod requests;
-mod rule_events;
 mod sysctl;
 
 use std::io;
@@ -48,7 +48,8 @@ use crate::overlay::plan::Op;
 use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, OpError};
 use crate::overlay::state::OverlayState;
 
-/// Time between two errors of a socket that is broken: such a socket reports its error at once, each time.
+/// Time between two errors of a socket that is broken: such a socket reports its error at once,
+/// each time.
 const BROKEN_SOCKET_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The kernel of this host, in our network namespace.
@@ -62,8 +63,8 @@ pub(crate) struct Netlink {
     device: Option<u32>,
 }
 
-/// Opens the sockets; must be called inside a tokio runtime. The future carries questions and answers: it must run as
-/// long as the [`Netlink`] is used.
+/// Opens the sockets; must be called inside a tokio runtime. The future carries questions and
+/// answers: it must run as long as the [`Netlink`] is used.
 ///
 /// # Errors
 /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.

@@ -1,4 +1,5 @@
-//! Carries out operations: sends those of rtnetlink in batches, and writes settings in between, so that the order stays.
+//! Carries out operations: sends those of rtnetlink in batches, and writes settings in between, so
+//! that the order stays.
 
 use std::io;
 
@@ -9,8 +10,8 @@ use crate::adapters::netlink::{Netlink, index_of, sysctl};
 use crate::overlay::plan::Op;
 use crate::overlay::port::OpError;
 
-/// FDB changes in one batch of which we receive the events. The kernel does not say that these are our own, and to read
-/// those of a larger batch takes too long.
+/// FDB changes in one batch of which we receive the events. The kernel does not say that these are
+/// our own, and to read those of a larger batch takes too long.
 const MAX_FDB_CHANGES_UNMUTED: usize = 64;
 /// Answers to a request that removes something: it does not exist any more.
 const GONE: [i32; 4] = [libc::ENOENT, libc::ESRCH, libc::EADDRNOTAVAIL, libc::ENODEV];
@@ -90,8 +91,8 @@ impl<'a> Execution<'a> {
         if self.unsent.is_empty() {
             return;
         }
-        // If another program has made the device again, its index is another one: the operations fail, and the next
-        // observation finds the new index.
+        // If another program has made the device again, its index is another one: the operations
+        // fail, and the next observation finds the new index.
         let index = self.netlink.device.or_else(|| index_of(self.device));
         let unsent = std::mem::take(&mut self.unsent);
         let mut sent = Vec::with_capacity(unsent.len());
@@ -123,8 +124,8 @@ impl<'a> Execution<'a> {
     }
 }
 
-/// Builds the request of an operation on the device with this index; `None` if the operation removes something from a
-/// device that does not exist.
+/// Builds the request of an operation on the device with this index; `None` if the operation
+/// removes something from a device that does not exist.
 fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
     let no_device = io::Error::from_raw_os_error(libc::ENODEV);
     if let Op::CreateDevice(spec) = op {

@@ -1,7 +1,8 @@
-//! The socket on which the kernel is changed: many requests in one `sendmsg`, each with its own result. It is a socket
-//! of its own, so that no event can push an answer out of its buffer.
+//! The socket on which the kernel is changed: many requests in one `sendmsg`, each with its own
+//! result. It is a socket of its own, so that no event can push an answer out of its buffer.
 //!
-//! It blocks on purpose: the kernel handles a request inside `sendmsg`, and the answers are there when it returns.
+//! It blocks on purpose: the kernel handles a request inside `sendmsg`, and the answers are there
+//! when it returns.
 
 use std::io;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use socket2::SockRef;
 use crate::adapters::netlink::encode::Request;
 use crate::adapters::netlink::message::messages;
 
-/// Requests in one `sendmsg`. Larger batches are no faster, and the answers to this many, if all fail, fit the buffer.
+/// Requests in one `sendmsg`. Larger batches are no faster, and the answers to this many, if all
+/// fail, fit the buffer.
 const MAX_REQUESTS_PER_SEND: usize = 128;
 /// Room for the messages of a batch, in bytes: about what one request takes.
 const REQUEST_BYTES: usize = 96;
@@ -54,12 +56,14 @@ impl Bulk {
         })
     }
 
-    /// Returns the port number of the socket (`nlmsg_pid`): with it the kernel marks most events that our changes cause.
+    /// Returns the port number of the socket (`nlmsg_pid`): with it the kernel marks most events
+    /// that our changes cause.
     pub(super) fn port(&self) -> u32 {
         self.port
     }
 
-    /// Has the kernel handle the requests in their order. Returns a result for each, in the same order.
+    /// Has the kernel handle the requests in their order. Returns a result for each, in the same
+    /// order.
     pub(super) fn execute(&mut self, requests: Vec<Request>) -> Vec<io::Result<()>> {
         let mut results = Vec::with_capacity(requests.len());
         let mut requests = requests.into_iter();
@@ -83,7 +87,8 @@ impl Bulk {
         let mut bytes = Vec::with_capacity(batch.len() * REQUEST_BYTES);
         let last = batch.len() - 1;
         for (place, mut request) in batch.into_iter().enumerate() {
-            // One confirmation is enough: the kernel handles requests in their order, and reports those that fail anyway.
+            // One confirmation is enough: the kernel handles requests in their order, and reports
+            // those that fail anyway.
             if place != last {
                 request.flags &= !NLM_F_ACK;
             }
@@ -103,8 +108,9 @@ impl Bulk {
     }
 }
 
-/// Notes the error numbers in a datagram, and returns whether the last one is among them. Ignores answers to an earlier
-/// batch, whose timeout has passed. `first` is the number of the first request of this batch.
+/// Notes the error numbers in a datagram, and returns whether the last one is among them. Ignores
+/// answers to an earlier batch, whose timeout has passed. `first` is the number of the first
+/// request of this batch.
 fn note_answers(datagram: &[u8], first: u32, codes: &mut [i32]) -> bool {
     let last = codes.len().saturating_sub(1);
     let mut complete = false;

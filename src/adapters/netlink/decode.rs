@@ -1,7 +1,8 @@
-//! Turns netlink messages into our types, one file for each kind of message. Pure; decides nothing about what should be.
+//! Turns netlink messages into our types, one file for each kind of message. Pure; decides nothing
+//! about what should be.
 //!
-//! A message that is not about the device in question, or that is not understood, yields `None`, never an error:
-//! kernels send messages and attributes that no library knows yet.
+//! A message that is not about the device in question, or that is not understood, yields `None`,
+//! never an error: kernels send messages and attributes that no library knows yet.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "the kernel may send any message; most do not concern us"
@@ -19,7 +20,8 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use crate::model::addr::MacAddr;
 use crate::overlay::port::{KernelChange, Miss};
 
-/// Reads what the kernel announces in a datagram about any link, or about the device with this index.
+/// Reads what the kernel announces in a datagram about any link, or about the device with this
+/// index.
 pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<KernelChange> {
     let message = message(datagram)?;
     if let Message::NewLink(message) | Message::DelLink(message) = &message {

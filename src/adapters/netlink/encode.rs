@@ -1,8 +1,8 @@
-//! Turns an operation into the netlink request that carries it out: one request for each operation. Pure; decides
-//! nothing that the operation leaves open.
+//! Turns an operation into the netlink request that carries it out: one request for each operation.
+//! Pure; decides nothing that the operation leaves open.
 //!
-//! The header flags say what happens when the object exists already (linux/netlink.h): a new device must be new
-//! (`NLM_F_EXCL`), entries replace those with the same key (`NLM_F_REPLACE`).
+//! The header flags say what happens when the object exists already (linux/netlink.h): a new device
+//! must be new (`NLM_F_EXCL`), entries replace those with the same key (`NLM_F_REPLACE`).
 
 mod address;
 mod link;
@@ -48,8 +48,9 @@ impl Request {
     }
 }
 
-/// Returns the request for an operation on the device with the index `device`, or `None` for an operation that does not
-/// use rtnetlink. `parent` is the index of the interface through which a new device sends; others do not need it.
+/// Returns the request for an operation on the device with the index `device`, or `None` for an
+/// operation that does not use rtnetlink. `parent` is the index of the interface through which a
+/// new device sends; others do not need it.
 pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
     Some(match op {
         Op::CreateDevice(spec) => Request::create(Message::NewLink(link::vxlan(spec, parent))),

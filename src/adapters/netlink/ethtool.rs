@@ -1,7 +1,8 @@
 //! Reads and sets whether the kernel leaves the checksums of inner packets to the network card:
 //! `ethtool -K DEVICE tx-checksum-ip-generic off`. Decides nothing.
 //!
-//! The requests are those of the generic netlink family `ethtool` (Linux 5.6 and later, linux/ethtool_netlink.h).
+//! The requests are those of the generic netlink family `ethtool` (Linux 5.6 and later,
+//! linux/ethtool_netlink.h).
 
 use std::io;
 use std::time::Duration;
@@ -137,7 +138,8 @@ fn family_id(answer: &[u8]) -> Option<u16> {
     attributes.find(CTRL_ATTR_FAMILY_ID)?.number16()
 }
 
-/// Returns whether our feature is in the list of features that are on: the kernel lists no others there.
+/// Returns whether our feature is in the list of features that are on: the kernel lists no others
+/// there.
 fn feature_is_active(answer: &[u8]) -> Option<bool> {
     let attributes = messages(answer).next()?.attributes();
     let active = attributes.find(ETHTOOL_A_FEATURES_ACTIVE)?.nested();

@@ -1,4 +1,5 @@
-//! The port of the preflight checks: kernel settings, VXLAN devices and UDP ports of this host. It decides nothing.
+//! The port of the preflight checks: kernel settings, VXLAN devices and UDP ports of this host. It
+//! decides nothing.
 
 use crate::adapters::netlink::{Netlink, decode, sysctl};
 use crate::error::chain;

@@ -24,7 +24,8 @@ const NO_ROUTE: [i32; 4] = [
 ];
 
 impl Netlink {
-    /// Returns all interfaces with their IPv4 addresses, in the order of their indexes: `ip address`.
+    /// Returns all interfaces with their IPv4 addresses, in the order of their indexes: `ip
+    /// address`.
     ///
     /// # Errors
     /// The kernel refuses a request or does not answer in time.
@@ -43,8 +44,8 @@ impl Netlink {
             .collect())
     }
 
-    /// Returns the interface and the source address that a packet to `address` would use, or `None` if no route leads
-    /// there: `ip route get`.
+    /// Returns the interface and the source address that a packet to `address` would use, or `None`
+    /// if no route leads there: `ip route get`.
     ///
     /// # Errors
     /// The kernel refuses the request or does not answer in time.

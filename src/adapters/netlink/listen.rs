@@ -1,5 +1,5 @@
-//! A socket on which the kernel announces events: the groups it belongs to, a filter that runs in the kernel, and room
-//! for events that wait. Does not read what the events say.
+//! A socket on which the kernel announces events: the groups it belongs to, a filter that runs in
+//! the kernel, and room for events that wait. Does not read what the events say.
 
 use std::io;
 
@@ -17,8 +17,8 @@ const DATAGRAM_CAPACITY: usize = 8192;
 pub(super) enum Filter {
     /// Messages of this type with exactly these flags (`nlmsg_type`, `nlmsg_flags`).
     Only { kind: u16, flags: u16 },
-    /// All messages, except those of this type, those that a request from this port caused (`nlmsg_pid`), and those of
-    /// this address family.
+    /// All messages, except those of this type, those that a request from this port caused
+    /// (`nlmsg_pid`), and those of this address family.
     Except {
         kind: u16,
         port: u32,
@@ -51,7 +51,8 @@ impl Filter {
             SockFilter::new(RETURN, 0, 0, NOTHING),
             SockFilter::new(RETURN, 0, 0, WHOLE_MESSAGE),
         ];
-        // Built from the end: a jump skips the instructions between it and the one that drops the message.
+        // Built from the end: a jump skips the instructions between it and the one that drops the
+        // message.
         for condition in self.conditions().into_iter().rev() {
             let skip = u8::try_from(program.len() - 1).expect("a few conditions");
             let (equal, other) = if condition.drop_if_equal {
@@ -142,8 +143,8 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Opens a socket for events of rtnetlink; must be called inside a tokio runtime. `buffer` is the room for events that
-    /// wait, in bytes. A short event takes 832.
+    /// Opens a socket for events of rtnetlink; must be called inside a tokio runtime. `buffer` is
+    /// the room for events that wait, in bytes. A short event takes 832.
     ///
     /// # Errors
     /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.
@@ -186,7 +187,8 @@ impl Listener {
         SockRef::from(self.socket.socket_ref()).attach_filter(&filter.program())
     }
 
-    /// Waits for the next datagram; `None` if the buffer was full and events were lost. Cancel-safe.
+    /// Waits for the next datagram; `None` if the buffer was full and events were lost.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// The socket is broken.
@@ -219,7 +221,8 @@ mod tests {
         bytes
     }
 
-    /// Asks the kernel: it runs the same filters on pairs of unix sockets, which need no privileges.
+    /// Asks the kernel: it runs the same filters on pairs of unix sockets, which need no
+    /// privileges.
     fn passes(filter: Filter, message: &[u8]) -> bool {
         let (sender, receiver) = UnixDatagram::pair().expect("a pair of sockets");
         SockRef::from(&receiver)

@@ -1,11 +1,13 @@
 //! The binary form of netlink messages: headers and attributes, built and read in one place.
 //!
-//! `netlink-packet-route` builds and reads the messages of rtnetlink. This file serves what it does not know: answers
-//! to requests, generic netlink and nftables. Reading never fails: it ends where a message is cut off. Pure.
+//! `netlink-packet-route` builds and reads the messages of rtnetlink. This file serves what it does
+//! not know: answers to requests, generic netlink and nftables. Reading never fails: it ends where
+//! a message is cut off. Pure.
 //!
-//! A message is a header of 16 bytes (`struct nlmsghdr`), a header of its protocol (four bytes in generic netlink and in
-//! netfilter), and attributes. An attribute (`struct nlattr`) is its length, its kind and its value, padded to four
-//! bytes. Numbers are in the byte order of the host (linux/netlink.h).
+//! A message is a header of 16 bytes (`struct nlmsghdr`), a header of its protocol (four bytes in
+//! generic netlink and in netfilter), and attributes. An attribute (`struct nlattr`) is its length,
+//! its kind and its value, padded to four bytes. Numbers are in the byte order of the host
+//! (linux/netlink.h).
 
 use std::iter;
 
@@ -39,7 +41,8 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Returns the error number with which the kernel answers a request, 0 for success; `None` for other messages.
+    /// Returns the error number with which the kernel answers a request, 0 for success; `None` for
+    /// other messages.
     ///
     /// The kernel sends error numbers negated.
     pub(super) fn error_code(&self) -> Option<i32> {
@@ -49,7 +52,8 @@ impl<'a> Message<'a> {
         number32(self.payload, 0).map(|code| code.cast_signed().saturating_abs())
     }
 
-    /// Returns the first byte of the header of generic netlink (`cmd`) or netfilter (`nfgen_family`).
+    /// Returns the first byte of the header of generic netlink (`cmd`) or netfilter
+    /// (`nfgen_family`).
     pub(super) fn protocol_byte(&self) -> Option<u8> {
         self.payload.first().copied()
     }
@@ -124,8 +128,8 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Builds a message of generic netlink (`struct nlmsghdr`, `struct genlmsghdr`). The kernel fills in the sequence and
-/// port numbers that are 0 here.
+/// Builds a message of generic netlink (`struct nlmsghdr`, `struct genlmsghdr`). The kernel fills
+/// in the sequence and port numbers that are 0 here.
 pub(super) fn generic_request(family: u16, flags: u16, command: u8, attributes: &[u8]) -> Vec<u8> {
     /// `version` in `struct genlmsghdr`: the families that we use have had no other.
     const VERSION: u8 = 1;

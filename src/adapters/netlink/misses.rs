@@ -1,9 +1,10 @@
-//! The sockets on which the kernel asks for addresses: one for L3 misses (no neighbour), one for L2 misses (no FDB
-//! entry). They receive nothing else: events of our own changes would overrun them.
+//! The sockets on which the kernel asks for addresses: one for L3 misses (no neighbour), one for L2
+//! misses (no FDB entry). They receive nothing else: events of our own changes would overrun them.
 //!
-//! They are two because a flood of packets to an unknown Ethernet address makes an L2 miss for each packet, 100,000 in
-//! a second. These must not stand in line before L3 misses, which come once a second for each address and each hold a
-//! packet that waits. Of L2 misses only a sample is received: each later packet makes another one.
+//! They are two because a flood of packets to an unknown Ethernet address makes an L2 miss for each
+//! packet, 100,000 in a second. These must not stand in line before L3 misses, which come once a
+//! second for each address and each hold a packet that waits. Of L2 misses only a sample is
+//! received: each later packet makes another one.
 
 use std::io;
 use std::time::Duration;
@@ -58,7 +59,8 @@ impl Misses {
         })
     }
 
-    /// Waits for the next miss on the device with this index, or the news that L3 misses were lost. Cancel-safe.
+    /// Waits for the next miss on the device with this index, or the news that L3 misses were lost.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// A socket is broken.
@@ -85,7 +87,8 @@ impl Misses {
 }
 
 impl L2Sample {
-    /// Waits for the next L2 miss; `None` if some were lost. Cancel-safe: counts only what it returns.
+    /// Waits for the next L2 miss; `None` if some were lost. Cancel-safe: counts only what it
+    /// returns.
     async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         if self.received >= MAX_L2_MISSES_PER_INTERVAL {
             sleep_until(self.interval_end).await;

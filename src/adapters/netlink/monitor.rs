@@ -1,5 +1,6 @@
-//! The socket on which the kernel announces changes by other programs: of the device, its addresses, FDB, neighbours and
-//! routes. The kernel filters out what we change ourselves, except FDB entries, for which it does not say who made them.
+//! The socket on which the kernel announces changes by other programs: of the device, its
+//! addresses, FDB, neighbours and routes. The kernel filters out what we change ourselves, except
+//! FDB entries, for which it does not say who made them.
 
 use std::io;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub(super) struct Monitor {
 }
 
 impl Monitor {
-    /// Opens the socket; must be called inside a tokio runtime. `own_port` is the port of the socket on which we change
-    /// the kernel.
+    /// Opens the socket; must be called inside a tokio runtime. `own_port` is the port of the
+    /// socket on which we change the kernel.
     ///
     /// # Errors
     /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.
@@ -48,8 +49,9 @@ impl Monitor {
         })
     }
 
-    /// Runs `work` while no event of an FDB entry is received: to read the events of many entries of our own takes as long
-    /// as to make them. What others change meanwhile is covered by a report that changes were lost.
+    /// Runs `work` while no event of an FDB entry is received: to read the events of many entries
+    /// of our own takes as long as to make them. What others change meanwhile is covered by a
+    /// report that changes were lost.
     pub(super) fn with_fdb_events_muted<T>(&mut self, work: impl FnOnce() -> T) -> T {
         let muted = by_others(self.own_port, Some(AF_BRIDGE));
         if self.listener.set_filter(muted).is_ok() {
@@ -63,18 +65,19 @@ impl Monitor {
         done
     }
 
-    /// Waits for the next change of any link or of the device with this index, or the news that changes were lost.
-    /// Cancel-safe.
+    /// Waits for the next change of any link or of the device with this index, or the news that
+    /// changes were lost. Cancel-safe.
     ///
     /// # Errors
     /// The socket is broken.
     pub(super) async fn next(&mut self, device: Option<u32>) -> io::Result<KernelEvent> {
         loop {
-            let report_lost_at = self.report_lost_at;
-            // Both arms are cancel-safe: a datagram stays in the socket, a point in time stays the same.
+            let is_due = sleep_until(self.report_lost_at.unwrap_or_else(Instant::now));
+            // Both arms are cancel-safe: a datagram stays in the socket, a point in time stays the
+            // same.
             let datagram = tokio::select! {
                 datagram = self.listener.next() => datagram?,
-                () = sleep_until(report_lost_at.unwrap_or_else(Instant::now)), if report_lost_at.is_some() => {
+                () = is_due, if self.report_lost_at.is_some() => {
                     self.report_lost_at = None;
                     None
                 }
@@ -89,7 +92,8 @@ impl Monitor {
     }
 }
 
-/// Passes changes by other programs, but not the questions for addresses that the group of neighbours has too.
+/// Passes changes by other programs, but not the questions for addresses that the group of
+/// neighbours has too.
 fn by_others(own_port: u32, muted_family: Option<u8>) -> Filter {
     Filter::Except {
         kind: RTM_GETNEIGH,

@@ -1,11 +1,13 @@
-//! Listens to changes of nftables, including those made through iptables-nft, and reads the kernel's messages about
-//! them (linux/netfilter/nf_tables.h). Does not judge whose rules they are. iptables-legacy sends no such messages.
+//! Listens to changes of nftables, including those made through iptables-nft, and reads the
+//! kernel's messages about them (linux/netfilter/nf_tables.h). Does not judge whose rules they are.
+//! iptables-legacy sends no such messages.
 
 use std::io;
 
 use crate::adapters::netlink::listen::Listener;
 use crate::adapters::netlink::message::{Message, Value, messages};
 use crate::rules::change::RuleSetChange;
+use crate::rules::port::RuleEvents;
 
 /// Room for changes that wait, in bytes: kube-proxy makes thousands at once.
 const BUFFER_BYTES: usize = 4 << 20;
@@ -46,12 +48,10 @@ impl RuleChanges {
             listener: Listener::open_netfilter(NFNLGRP_NFTABLES, BUFFER_BYTES)?,
         })
     }
+}
 
-    /// Waits for the next changes; `None` if the socket's buffer was full and changes were lost. Cancel-safe.
-    ///
-    /// # Errors
-    /// The socket is broken.
-    pub(crate) async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>> {
+impl RuleEvents for RuleChanges {
+    async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>> {
         let datagram = self.listener.next().await?;
         Ok(datagram.map(|datagram| changes(&datagram)))
     }
@@ -61,8 +61,8 @@ fn changes(datagram: &[u8]) -> Vec<RuleSetChange> {
     messages(datagram).filter_map(change).collect()
 }
 
-/// Reads a message about a table, chain or rule. The other messages are about sets and objects, which our rules do not
-/// use, and about the new generation number that follows each change.
+/// Reads a message about a table, chain or rule. The other messages are about sets and objects,
+/// which our rules do not use, and about the new generation number that follows each change.
 fn change(message: Message<'_>) -> Option<RuleSetChange> {
     let [kind, subsystem] = message.kind.to_le_bytes();
     if subsystem != NFNL_SUBSYS_NFTABLES {

@@ -1,5 +1,5 @@
-//! Reads what the kernel holds of the overlay: device, addresses, settings, FDB, neighbours and routes. Leaves out what
-//! is not ours.
+//! Reads what the kernel holds of the overlay: device, addresses, settings, FDB, neighbours and
+//! routes. Leaves out what is not ours.
 //!
 //! A dump may hold 60,000 entries: each is read as it arrives, and goes straight into the result.
 
@@ -59,8 +59,8 @@ impl Netlink {
         .await
     }
 
-    /// Dumps one table after the other: the kernel carries out one dump at a time on a socket, and a request is sent as
-    /// soon as it is made.
+    /// Dumps one table after the other: the kernel carries out one dump at a time on a socket, and
+    /// a request is sent as soon as it is made.
     async fn entries(&self, index: u32, network: Ipv4Network) -> Result<Entries, KernelError> {
         let dump = self.neighbour_dump(AddressFamily::Bridge);
         let fdb = collect("dump the FDB", dump, |message| {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::overlay::port::KernelError;
 
-/// How long an answer may take; a dump of 60,000 entries takes 0.1 s. The limit is needed: the library waits for ever if
-/// an answer is lost because the socket's buffer was full.
+/// How long an answer may take; a dump of 60,000 entries takes 0.1 s. The limit is needed: the
+/// library waits for ever if an answer is lost because the socket's buffer was full.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Waits for the answer to a question. `operation` completes "failed to".
@@ -23,8 +23,8 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// Waits for the answer to a question like [`answer`]; `None` if it is one of the error numbers in `absent`, which say
-/// that what was asked for does not exist.
+/// Waits for the answer to a question like [`answer`]; `None` if it is one of the error numbers in
+/// `absent`, which say that what was asked for does not exist.
 ///
 /// # Errors
 /// The kernel refuses the request for another reason or does not answer in time.

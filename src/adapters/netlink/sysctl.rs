@@ -1,5 +1,5 @@
-//! Reads and writes kernel settings below `/proc/sys`, and reads the lists of UDP sockets in `/proc/net`. Both are those
-//! of our network namespace.
+//! Reads and writes kernel settings below `/proc/sys`, and reads the lists of UDP sockets in
+//! `/proc/net`. Both are those of our network namespace.
 #![expect(
     clippy::disallowed_methods,
     reason = "this adapter is the one that reads and writes /proc"
@@ -11,12 +11,14 @@ use std::path::PathBuf;
 
 use crate::host::udp_sockets;
 
-/// Returns the value of a setting, `net/ipv4/ip_forward` for example; `None` if this kernel does not have it.
+/// Returns the value of a setting, `net/ipv4/ip_forward` for example; `None` if this kernel does
+/// not have it.
 pub(super) fn read(path: &str) -> Option<i32> {
     fs::read_to_string(full(path)).ok()?.trim().parse().ok()
 }
 
-/// Sets a setting. One that this kernel does not have, because IPv6 is off for example, needs no value.
+/// Sets a setting. One that this kernel does not have, because IPv6 is off for example, needs no
+/// value.
 ///
 /// # Errors
 /// The kernel refuses the value, or `/proc/sys` is read-only.
@@ -27,7 +29,8 @@ pub(super) fn write(path: &str, value: i32) -> io::Result<()> {
     }
 }
 
-/// Returns the UDP ports in use for IPv4, and those in use for IPv6 that may also be in use for IPv4.
+/// Returns the UDP ports in use for IPv4, and those in use for IPv6 that may also be in use for
+/// IPv4.
 pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
     (
         udp_sockets::udp_ports(&text("/proc/net/udp")),

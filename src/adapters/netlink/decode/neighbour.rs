@@ -1,5 +1,6 @@
-//! Reads messages about neighbours and FDB entries, which share a form (`struct ndmsg`, linux/neighbour.h), and the
-//! kernel's questions for either. Pure. Allocates nothing: 60,000 of these arrive in one dump.
+//! Reads messages about neighbours and FDB entries, which share a form (`struct ndmsg`,
+//! linux/neighbour.h), and the kernel's questions for either. Pure. Allocates nothing: 60,000 of
+//! these arrive in one dump.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "attributes that we do not read are passed over"
@@ -33,7 +34,8 @@ pub(in crate::adapters::netlink) fn fdb(
     Some((link_layer(message)?, destination(message)?))
 }
 
-/// Reads a permanent IPv4 neighbour of the device. Neighbours that the kernel resolves come and go by themselves.
+/// Reads a permanent IPv4 neighbour of the device. Neighbours that the kernel resolves come and go
+/// by themselves.
 pub(in crate::adapters::netlink) fn permanent(
     message: &NeighbourMessage,
     device: u32,
@@ -69,7 +71,8 @@ pub(in crate::adapters::netlink) fn unresolved(
     if waits { destination(message) } else { None }
 }
 
-/// Reads a change of an FDB entry or a neighbour. A neighbour that is not permanent any more counts as gone.
+/// Reads a change of an FDB entry or a neighbour. A neighbour that is not permanent any more counts
+/// as gone.
 pub(super) fn change(
     message: &NeighbourMessage,
     device: u32,
@@ -91,10 +94,12 @@ pub(super) fn change(
     }
 }
 
-/// Reads a question: for the FDB entry of an Ethernet address, or for the neighbour with an IP address.
+/// Reads a question: for the FDB entry of an Ethernet address, or for the neighbour with an IP
+/// address.
 ///
-/// The family does not tell them apart, it is `AF_INET` in both. The question for a neighbour that is being refreshed
-/// names its Ethernet address as well: an IP address makes it a question for a neighbour.
+/// The family does not tell them apart, it is `AF_INET` in both. The question for a neighbour that
+/// is being refreshed names its Ethernet address as well: an IP address makes it a question for a
+/// neighbour.
 pub(super) fn miss(question: &NeighbourMessage) -> Option<(u32, Miss)> {
     let asks_for_ip = question
         .attributes
@@ -130,7 +135,8 @@ fn destination(message: &NeighbourMessage) -> Option<Ipv4Addr> {
         })?;
     match address {
         NeighbourAddress::Inet(ip) => Some(*ip),
-        // FDB entries are of the family AF_BRIDGE, in which the library does not interpret addresses.
+        // FDB entries are of the family AF_BRIDGE, in which the library does not interpret
+        // addresses.
         NeighbourAddress::Other(bytes) => <[u8; 4]>::try_from(&bytes[..]).ok().map(Ipv4Addr::from),
         _ => None,
     }

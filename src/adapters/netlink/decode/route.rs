@@ -1,5 +1,5 @@
-//! Reads messages about IPv4 routes (`struct rtmsg`, linux/rtnetlink.h). Pure. Allocates nothing: 60,000 of these arrive
-//! in one dump.
+//! Reads messages about IPv4 routes (`struct rtmsg`, linux/rtnetlink.h). Pure. Allocates nothing:
+//! 60,000 of these arrive in one dump.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "attributes that we do not read are passed over"
@@ -16,8 +16,8 @@ use crate::model::addr::covers;
 use crate::overlay::port::KernelChange;
 use crate::overlay::state::{NextHop, PROTOCOL, RouteKey};
 
-/// Reads a route that is ours: one that [`on_device`] reads, to a destination inside the overlay network. Routes to other
-/// destinations belong to other programs.
+/// Reads a route that is ours: one that [`on_device`] reads, to a destination inside the overlay
+/// network. Routes to other destinations belong to other programs.
 pub(in crate::adapters::netlink) fn ours(
     message: &RouteMessage,
     device: u32,
@@ -43,8 +43,8 @@ pub(super) fn change(message: &RouteMessage, device: u32, exists: bool) -> Optio
     on_device(message, device).map(|(key, hop)| KernelChange::Route(key, exists.then_some(hop)))
 }
 
-/// Reads a route of the main table through the device, or a blackhole route with our protocol number. Routes that the
-/// kernel makes for addresses (`proto kernel`) come and go with these.
+/// Reads a route of the main table through the device, or a blackhole route with our protocol
+/// number. Routes that the kernel makes for addresses (`proto kernel`) come and go with these.
 pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey, NextHop)> {
     let header = &message.header;
     if header.protocol == RouteProtocol::Kernel {

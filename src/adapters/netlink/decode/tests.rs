@@ -1,17 +1,19 @@
-//! Messages as Linux 6.18 sent them, little-endian, and what they say. The device has the index 4, its parent 3.
+//! Messages as Linux 6.18 sent them, little-endian, and what they say. The device has the index 4,
+//! its parent 3.
+
+mod interfaces;
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
-use netlink_packet_route::link::InfoVxlan;
+use netlink_packet_route::neighbour::NeighbourMessage;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute};
 use proptest::prelude::*;
 
 use super::*;
-use crate::host::vxlan_conflicts::Vxlan;
-use crate::model::addr::Vni;
 use crate::overlay::port::NeighbourUse;
-use crate::overlay::state::{Device, NextHop, RouteKey};
+use crate::overlay::state::{NextHop, RouteKey};
 
 const DEVICE: u32 = 4;
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x40]);
@@ -96,14 +98,7 @@ fn network(text: &str) -> Ipv4Network {
     text.parse().expect("a network in a test")
 }
 
-fn link_message(hex: &str) -> netlink_packet_route::link::LinkMessage {
-    match message(&bytes(hex)) {
-        Some(Message::NewLink(message)) => message,
-        other => panic!("{other:?} instead of a link"),
-    }
-}
-
-fn neighbour_message(datagram: &[u8]) -> netlink_packet_route::neighbour::NeighbourMessage {
+fn neighbour_message(datagram: &[u8]) -> NeighbourMessage {
     match message(datagram) {
         Some(Message::NewNeighbour(message)) => message,
         other => panic!("{other:?} instead of a neighbour"),
@@ -133,84 +128,6 @@ fn other_messages_are_no_misses() {
     assert_eq!(miss(&bytes(NEIGHBOUR)), None);
     assert_eq!(miss(&with(L3, &[(TYPE, 28)])), None);
     assert_eq!(miss(&[]), None);
-}
-
-#[test]
-fn reads_a_vxlan_device_with_all_its_options() {
-    let name_of = |index| (index == 3).then(|| "eth0".to_owned());
-    let expected = Device {
-        name: "flannel.1".to_owned(),
-        vni: Vni::DEFAULT,
-        parent: "eth0".to_owned(),
-        local: Ipv4Addr::new(10, 99, 0, 2),
-        port: 8472,
-        mac: MacAddr([2, 0, 0, 0, 0, 1]),
-        mtu: 1450,
-        learning: false,
-        gbp: true,
-        alias: "flanneld /x".to_owned(),
-    };
-    assert_eq!(
-        vxlan::device(&link_message(LINK), name_of),
-        Some(expected.clone())
-    );
-    let learning = LINK.replace("05000700 00000000", "05000700 01000000");
-    let expected = Device {
-        learning: true,
-        ..expected
-    };
-    assert_eq!(
-        vxlan::device(&link_message(&learning), name_of),
-        Some(expected)
-    );
-}
-
-#[test]
-fn reads_an_interface_of_any_kind() {
-    let found = link::attributes(&link_message(LINK));
-    assert_eq!((found.index, found.mtu, found.up), (DEVICE, 1450, true));
-    assert_eq!((&*found.name, &*found.kind), ("flannel.1", "vxlan"));
-    assert_eq!(found.mac, Some(MacAddr([2, 0, 0, 0, 0, 1])));
-}
-
-#[test]
-fn an_interface_of_another_kind_is_no_vxlan_device() {
-    let mut message = link_message(LINK);
-    let is_info = |attribute: &_| {
-        matches!(
-            attribute,
-            netlink_packet_route::link::LinkAttribute::LinkInfo(_)
-        )
-    };
-    message.attributes.retain(|attribute| !is_info(attribute));
-    assert_eq!(vxlan::device(&message, |_| None), None);
-    assert_eq!(vxlan::port_user(&message), None);
-    assert_eq!(link::attributes(&message).kind, "");
-}
-
-#[test]
-fn reads_what_a_vxlan_device_receives() {
-    let expected = Vxlan {
-        name: "flannel.1".to_owned(),
-        vni: Vni::DEFAULT,
-        port: 8472,
-        up: true,
-        ipv6: false,
-        receives: ["gbp"].into(),
-    };
-    assert_eq!(vxlan::port_user(&link_message(LINK)), Some(expected));
-}
-
-#[test]
-fn kinds_of_vxlan_packets_have_the_words_of_ip_link() {
-    let check =
-        |info: InfoVxlan, expected| assert_eq!(vxlan::packet_kind(&info), expected, "{info:?}");
-    check(InfoVxlan::CollectMetadata(true), Some("external"));
-    check(InfoVxlan::CollectMetadata(false), None);
-    check(InfoVxlan::Gpe, Some("gpe"));
-    check(InfoVxlan::Gbp, Some("gbp"));
-    check(InfoVxlan::UDPZeroCsumRX(false), None);
-    check(InfoVxlan::Learning(true), None);
 }
 
 #[test]
@@ -352,9 +269,7 @@ fn only_routes_to_destinations_inside_the_network_are_ours() {
     let mut check = |destination: &str, ours: bool| {
         let net = network(destination);
         message.header.destination_prefix_length = net.prefix();
-        message.attributes[1] = netlink_packet_route::route::RouteAttribute::Destination(
-            netlink_packet_route::route::RouteAddress::Inet(net.ip()),
-        );
+        message.attributes[1] = RouteAttribute::Destination(RouteAddress::Inet(net.ip()));
         let found = route::ours(&message, DEVICE, network("10.5.0.0/16"));
         assert_eq!(found.is_some(), ours, "{destination}");
         assert!(route::on_device(&message, DEVICE).is_some());

@@ -77,8 +77,8 @@ fn is_ipv6(info: &InfoVxlan) -> bool {
     matches!(info, InfoVxlan::Local6(_) | InfoVxlan::Group6(_))
 }
 
-/// Returns the word of `ip link` for an attribute that must be the same on all devices of one UDP socket
-/// (`VXLAN_F_RCV_FLAGS`, net/vxlan.h).
+/// Returns the word of `ip link` for an attribute that must be the same on all devices of one UDP
+/// socket (`VXLAN_F_RCV_FLAGS`, net/vxlan.h).
 pub(super) fn packet_kind(info: &InfoVxlan) -> Option<&'static str> {
     match info {
         InfoVxlan::CollectMetadata(true) => Some(EXTERNAL),

@@ -18,8 +18,9 @@ pub(super) fn link(device: u32) -> LinkMessage {
 
 /// A new vxlan device that sends through the interface with the index `parent`.
 pub(super) fn vxlan(spec: &Device, parent: u32) -> LinkMessage {
-    // l2miss makes the driver ask for the outer address of a MAC without FDB entry. l3miss is not set: for packets that
-    // are routed into the device the neighbour table asks (app_solicit), and the flag does nothing.
+    // l2miss makes the driver ask for the outer address of a MAC without FDB entry. l3miss is not
+    // set: for packets that are routed into the device the neighbour table asks (app_solicit), and
+    // the flag does nothing.
     let mut builder = LinkVxlan::new(&spec.name, spec.vni.into())
         .dev(parent)
         .local(spec.local)

@@ -1,5 +1,6 @@
-//! Messages about neighbours and FDB entries, which share a form (`struct ndmsg`, linux/neighbour.h): a neighbour turns
-//! an inner IP address into an inner Ethernet address, an FDB entry turns that into an outer IP address. Pure.
+//! Messages about neighbours and FDB entries, which share a form (`struct ndmsg`,
+//! linux/neighbour.h): a neighbour turns an inner IP address into an inner Ethernet address, an FDB
+//! entry turns that into an outer IP address. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -12,8 +13,8 @@ use netlink_packet_route::route::RouteProtocol;
 use crate::model::addr::MacAddr;
 use crate::overlay::state::PROTOCOL;
 
-/// A permanent FDB entry. `NTF_SELF` puts it into the table of the vxlan device itself; without it the kernel would look
-/// for a bridge that the device is a port of.
+/// A permanent FDB entry. `NTF_SELF` puts it into the table of the vxlan device itself; without it
+/// the kernel would look for a bridge that the device is a port of.
 pub(super) fn fdb(device: u32, mac: MacAddr, ip: Ipv4Addr) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.family = AddressFamily::Bridge;
@@ -46,8 +47,8 @@ pub(super) fn permanent(device: u32, ip: Ipv4Addr, mac: MacAddr) -> NeighbourMes
     message
 }
 
-/// A neighbour that works and whose use the kernel notes. `NTF_EXT_LEARNED` keeps the kernel from removing it when the
-/// neighbour table is full.
+/// A neighbour that works and whose use the kernel notes. `NTF_EXT_LEARNED` keeps the kernel from
+/// removing it when the neighbour table is full.
 pub(super) fn stale(device: u32, ip: Ipv4Addr, mac: MacAddr) -> NeighbourMessage {
     let mut message = permanent(device, ip, mac);
     message.header.state = NeighbourState::Stale;

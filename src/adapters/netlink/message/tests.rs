@@ -1,6 +1,7 @@
 use super::*;
 
-/// Builds a message of netfilter, as the kernel sends it: `kind` is subsystem and message, `family` an `NFPROTO_`.
+/// Builds a message of netfilter, as the kernel sends it: `kind` is subsystem and message, `family`
+/// an `NFPROTO_`.
 pub(in crate::adapters::netlink) fn netfilter_message(
     kind: u16,
     family: u8,
@@ -9,7 +10,8 @@ pub(in crate::adapters::netlink) fn netfilter_message(
     request(kind, 0, [family, 0, 0, 0], &attributes.concat())
 }
 
-/// Returns the parts of a message of rtnetlink: header flags, the header of its kind, and the attributes.
+/// Returns the parts of a message of rtnetlink: header flags, the header of its kind, and the
+/// attributes.
 pub(in crate::adapters::netlink) fn route_message(
     bytes: &[u8],
     header_length: usize,

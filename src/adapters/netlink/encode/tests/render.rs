@@ -1,5 +1,6 @@
-//! Prints the bytes of a request: message and header flags, the header of its kind, then an attribute in each line. Reads
-//! the bytes itself and takes its numbers from the kernel's headers, so that no library stands between test and kernel.
+//! Prints the bytes of a request: message and header flags, the header of its kind, then an
+//! attribute in each line. Reads the bytes itself and takes its numbers from the kernel's headers,
+//! so that no library stands between test and kernel.
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
