@@ -45,10 +45,10 @@ const ETHTOOL_A_BITSET_BIT_VALUE: u16 = 3;
 /// The socket for ethtool requests, opened with the first one.
 #[derive(Default)]
 pub(super) struct Ethtool {
-    connection: Option<Connection>,
+    connection: Option<GenericSocket>,
 }
 
-struct Connection {
+struct GenericSocket {
     socket: Socket,
     /// The number that the kernel gave the family `ethtool`.
     family: u16,
@@ -82,7 +82,7 @@ impl Ethtool {
     fn request(&mut self, command: u8, attributes: &[u8]) -> io::Result<Vec<u8>> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open()?,
+            None => GenericSocket::open()?,
         };
         // Without an answer the socket is dropped: the answer may still arrive on it.
         let answer = connection.exchange(connection.family, command, attributes)?;
@@ -91,7 +91,7 @@ impl Ethtool {
     }
 }
 
-impl Connection {
+impl GenericSocket {
     fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_GENERIC)?;
         socket.bind_auto()?;

@@ -27,7 +27,7 @@ pub(super) enum Filter {
 }
 
 /// A test of one field of a message.
-struct Condition {
+struct FilterTest {
     /// Instruction that loads the field.
     load: u16,
     /// Offset of the field in the message.
@@ -68,15 +68,18 @@ impl Filter {
         program
     }
 
-    fn conditions(self) -> Vec<Condition> {
+    fn conditions(self) -> Vec<FilterTest> {
         match self {
             Self::Only { kind, flags } => {
-                vec![Condition::kind(kind, false), Condition::flags(flags, false)]
+                vec![
+                    FilterTest::kind(kind, false),
+                    FilterTest::flags(flags, false),
+                ]
             }
             Self::Except { kind, port, family } => {
-                let mut conditions = vec![Condition::kind(kind, true)];
-                conditions.extend(family.map(|family| Condition::family(family, true)));
-                conditions.push(Condition::port(port, true));
+                let mut conditions = vec![FilterTest::kind(kind, true)];
+                conditions.extend(family.map(|family| FilterTest::family(family, true)));
+                conditions.push(FilterTest::port(port, true));
                 conditions
             }
         }
@@ -84,7 +87,7 @@ impl Filter {
 }
 
 /// BPF loads numbers as big-endian, and the header of a message is in the byte order of the host.
-impl Condition {
+impl FilterTest {
     /// `BPF_LD | BPF_W | BPF_ABS`
     const LOAD_WORD: u16 = 0x20;
     /// `BPF_LD | BPF_H | BPF_ABS`

@@ -69,7 +69,7 @@ pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey
     Some((key, hop))
 }
 
-struct Attributes {
+struct RouteAttributes {
     /// The default route has none.
     destination: Ipv4Addr,
     metric: u32,
@@ -78,8 +78,8 @@ struct Attributes {
     table: u32,
 }
 
-fn attributes(message: &RouteMessage) -> Attributes {
-    let mut found = Attributes {
+fn attributes(message: &RouteMessage) -> RouteAttributes {
+    let mut found = RouteAttributes {
         destination: Ipv4Addr::UNSPECIFIED,
         metric: 0,
         interface: None,
