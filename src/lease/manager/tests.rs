@@ -200,3 +200,18 @@ fn a_key_that_is_created_again_is_attached_to_the_same_etcd_lease() {
         );
     });
 }
+
+#[test]
+fn a_key_that_was_taken_over_is_created_again_on_its_etcd_lease() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.insert(7);
+        registry.put("10.5.1.0-24", MINE, Some(7));
+        let mut rig = joined(registry).await;
+        rig.registry.delete("10.5.1.0-24");
+        assert_eq!(rig.next().await, "suspect");
+        let state = rig.registry.state.borrow();
+        assert_eq!(state.entries["10.5.1.0-24"].lease, Some(7));
+        assert_eq!(state.leases.len(), 1);
+    });
+}

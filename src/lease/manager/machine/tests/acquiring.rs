@@ -155,3 +155,16 @@ fn a_failure_is_retried_and_known_peers_are_followed() {
         check(machine, acquiring(entries), failed(), &expected);
     }
 }
+
+#[test]
+fn a_new_lease_is_the_previous_one_of_the_next_attempt() {
+    let mut machine = new_host();
+    machine.identity.previous.vtep_mac = None;
+    machine.state = acquiring(vec![]);
+    let event = acquired(Acquisition::Lease(held(SUBNET), KeyOrigin::Created));
+    let (now, random) = (NOW, 0.0);
+    machine.handle(event, StepContext { now, random });
+    let (previous, own) = (machine.identity.previous, own_lease(SUBNET));
+    assert_eq!(previous.subnet, Some(own.subnet));
+    assert_eq!(previous.vtep_mac, Some(own.vtep_mac));
+}
