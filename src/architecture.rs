@@ -114,7 +114,7 @@ fn read_folder(root: &Path, folder: &Path, sources: &mut BTreeMap<Module, String
             .to_string_lossy()
             .replace('/', "::");
         let name = module.rsplit("::").next().unwrap_or_default();
-        let left_out = ["tests", "fake", "architecture", "lib"].contains(&name)
+        let left_out = ["tests", "fake", "architecture", "paused_time", "lib"].contains(&name)
             || module.contains("::tests::");
         if !left_out {
             let source = fs::read_to_string(&path).expect("a source is text");

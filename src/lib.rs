@@ -44,6 +44,8 @@ pub mod host;
 pub mod lease;
 pub mod model;
 pub mod overlay;
+#[cfg(test)]
+mod paused_time;
 pub mod peers;
 pub mod reconcile;
 pub mod rules;

@@ -1,7 +1,6 @@
+use crate::paused_time::on_paused_time;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-
-use tokio::task::LocalSet;
 
 use super::*;
 use crate::conditions::{ConditionStatus, ConditionType, ConditionWriter, Conditions};
@@ -60,15 +59,6 @@ impl Rig {
         let conditions = self.conditions.borrow();
         conditions.get(ConditionType::FilesWritten).status
     }
-}
-
-/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
-fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
 #[test]

@@ -1,7 +1,7 @@
+use crate::paused_time::on_paused_time;
 use std::net::Ipv4Addr;
 
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 
 use super::*;
 use crate::conditions::table::Condition;
@@ -122,15 +122,6 @@ fn lease(n: u8) -> Lease {
 const DEVICE: &str =
     "flannel.1 02:00:00:00:00:01 id 1 local 10.99.0.2 dev eth0 mtu 1450 up\ninet 10.5.99.0/32\n";
 const PEER_40: &str = "02:00:00:00:00:28 dst 10.99.0.40\n10.5.40.0 lladdr 02:00:00:00:00:28\n10.5.40.0/24 via 10.5.40.0 metric 41 proto 102\n";
-
-/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
-fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
-}
 
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;

@@ -1,4 +1,5 @@
-use tokio::task::{JoinHandle, LocalSet};
+use crate::paused_time::on_paused_time;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::model::lease::Lease;
@@ -125,14 +126,6 @@ fn unreachable() -> LeaseUpdate {
     LeaseUpdate::Unreachable {
         reason: "refused".to_owned(),
     }
-}
-
-fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
 #[test]

@@ -1,8 +1,7 @@
+use crate::paused_time::on_paused_time;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-
-use tokio::task::LocalSet;
 
 use super::*;
 use crate::conditions::{ConditionStatus, ConditionType, Conditions};
@@ -191,15 +190,6 @@ async fn settle() {
 
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
-}
-
-/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
-fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
 #[test]

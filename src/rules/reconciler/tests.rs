@@ -1,8 +1,8 @@
 mod trouble;
 
+use crate::paused_time::on_paused_time;
 use std::net::Ipv4Addr;
 
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
@@ -126,15 +126,6 @@ async fn pass(milliseconds: u64) {
 }
 
 const HOUR: u64 = 3_600_000;
-
-/// Runs a test on one thread, with a clock that jumps to the next timer when all is idle.
-fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
-}
 
 #[test]
 fn the_rules_are_installed_with_the_lease_and_not_before() {

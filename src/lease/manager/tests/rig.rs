@@ -1,12 +1,12 @@
 //! A lease manager over a registry in memory, and everything that it tells.
 
+pub(super) use crate::paused_time::on_paused_time;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use crate::conditions::Conditions;
@@ -123,15 +123,6 @@ fn describe(update: &LeaseUpdate) -> Option<String> {
 fn subnets(each: impl Iterator<Item = (Ipv4Network, bool)>) -> String {
     let text = each.map(|(subnet, there)| format!("{}{subnet}", if there { "+" } else { "-" }));
     text.collect::<Vec<_>>().join(" ")
-}
-
-/// Runs a test on one thread, with a clock that jumps to the next timer when every task waits.
-pub(super) fn on_paused_time(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build();
-    LocalSet::new().block_on(&runtime.expect("a runtime for a test"), test);
 }
 
 pub(super) async fn pass(seconds: u64) {
