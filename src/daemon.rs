@@ -29,7 +29,7 @@ use crate::daemon::tasks::Tasks;
 use crate::host::preflight;
 use crate::model::node_id::NodeId;
 use crate::peers::last_run;
-use crate::underlay::reconciler::InterfaceFinder;
+use crate::underlay::finder::InterfaceFinder;
 
 /// How long the shutdown waits for the last snapshot.
 const LAST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,7 +156,7 @@ async fn wait_for_last_snapshot(tasks: &mut Tasks) {
     let ended = timeout(LAST_SNAPSHOT_TIMEOUT, tasks.ended(PEER_TASK)).await;
     if ended.is_err() {
         warn!(
-            "the last snapshot is not saved yet; a restart without etcd may not know the latest state"
+            "gave up waiting for the last snapshot to be saved; a start without etcd may use an older one"
         );
     }
 }

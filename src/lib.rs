@@ -8,7 +8,7 @@
 //!  own lease, config ──────────────────────────────┼─▶ desired state ─┐
 //!                                                  │                  ├─▶ plan: ordered ops ─▶ apply
 //!  kernel dumps + netlink events (what is) ────────┴─▶ observed state ┘
-//!  kernel L3/L2 misses ─▶ lookup in peers ─▶ one op, at once
+//!  kernel L3/L2 misses ─▶ lookup in peers ─▶ one or two ops, at once
 //! ```
 //!
 //! | module | what it holds |
@@ -23,13 +23,13 @@
 //! | [`files`] | slice: subnet.env and the options for Docker; port `Files` |
 //! | [`host`] | slice: whether this host is fit; port `HostFacts` |
 //! | [`peers`] | the one table of peers, the mass-removal guard, the snapshot |
-//! | [`conditions`] | how the daemon is: one table of conditions, and its views |
-//! | [`reconcile`] | the loop that every slice runs in |
-//! | [`model`] | the words that all share: addresses, network config, lease, node id |
+//! | [`conditions`] | the health of the daemon: one table of conditions, and its views |
+//! | [`reconcile`] | the loop of overlay, rules and files, and its schedule |
+//! | [`model`] | shared types: addresses, network config, lease, node id |
 //! | [`adapters`] | what touches the world; they implement the ports |
 //!
-//! Arrows run down only: `main` -> `commands` -> `daemon` -> slices -> `reconcile`, `conditions`, `peers` -> `model`.
-//! Adapters know the ports and the model; only `daemon` and `commands` name adapters. `docs/architecture.md` says more.
+//! Arrows run down only: `main` -> `commands` -> `daemon` -> slices -> `peers` -> `reconcile` -> `conditions` -> `model`.
+//! Adapters implement the ports; only `daemon` and `commands` name adapters. `docs/architecture.md` says more.
 
 pub mod adapters;
 #[cfg(test)]

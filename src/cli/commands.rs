@@ -37,8 +37,8 @@ Stop the daemon first, then run cleanup with the daemon's own options. It remove
   - the vxlan device with its routes, neighbours and FDB entries
   - the daemon's rules in nftables and iptables
   - subnet.env, the options for Docker, the socket and the last known state
-It leaves everything alone that belongs to another flanneld: the alias of the device tells. You can run cleanup again \
-at any time.
+It removes nothing that belongs to another flanneld, which it recognizes by the alias of the device. You can run \
+cleanup again at any time.
 
 cleanup does not contact etcd. The lease expires within a day, and until then this host gets the same subnet again. \
 To release the subnet at once, delete its key:
@@ -66,7 +66,7 @@ pub(super) struct CleanupFlags {
     /// Keep the last known state, so that the next daemon asks for the same subnet
     #[arg(long)]
     keep_state: bool,
-    /// Go on even if the daemon runs. It restores what it needs
+    /// Run even while the daemon is running, which then restores what was removed
     #[arg(long)]
     force: bool,
 }
@@ -105,11 +105,11 @@ pub(super) struct DockerFlags {
     /// Write one variable with all options
     #[arg(short, long)]
     combined: bool,
-    /// Name of the variable with all options. Options that it holds in the environment stay in
-    /// front
+    /// Name of the variable with all options. If it is set in the environment, its options come
+    /// first
     #[arg(short = 'k', long, value_name = "NAME", default_value = "DOCKER_OPTS", value_parser = variable_name)]
     combined_key: String,
-    /// Leave out --ip-masq, which tells Docker whether to masquerade
+    /// Do not write Docker's --ip-masq option
     #[arg(short = 'm', long)]
     no_ip_masq: bool,
     /// Write the keys bip, mtu and ip-masq of daemon.json

@@ -41,8 +41,7 @@ See what flanneld has set up on this host:
 See the leases of all hosts:
   etcdctl get --prefix /coreos.com/network";
 
-/// Gives this host a subnet of an overlay network, which it leases in etcd, and carries packets
-/// between the hosts over VXLAN.
+/// Leases a subnet in etcd for this host, and sets up a VXLAN overlay between all hosts.
 #[derive(Debug, Parser)]
 #[command(name = "flanneld", version, after_long_help = GUIDE)]
 #[command(
@@ -94,7 +93,7 @@ pub(super) struct Flags {
     /// derives it from /etc/machine-id
     #[arg(long, value_name = "NAME", value_parser = node_id, help_heading = "This host")]
     pub(super) node_id: Option<String>,
-    /// When to create the kernel entries for other hosts
+    /// When to create routes, neighbours and FDB entries for other hosts
     #[arg(
         long,
         value_enum,
@@ -103,7 +102,8 @@ pub(super) struct Flags {
         help_heading = "This host"
     )]
     pub(super) peers: PeersOption,
-    /// With --peers=on-demand, remove the entry of an address that no packet has used for this long
+    /// With --peers=on-demand, remove the neighbour entry of a pod address after this long without
+    /// traffic
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = positive_seconds, help_heading = "This host")]
     pub(super) peers_idle: u32,
     /// Interface that carries the overlay, by name or IPv4 address. You can repeat the option:
@@ -136,8 +136,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDRESS", value_parser = ipv6_address, help_heading = "This host")]
     pub(super) public_ipv6: Option<Ipv6Addr>,
 
-    /// Masquerade packets from pods to addresses outside the overlay, and packets from outside that
-    /// this host forwards to the pods of other hosts
+    /// Masquerade traffic that leaves the overlay, and traffic from outside that this host forwards
+    /// to pods on other hosts
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_masq: bool,
@@ -150,8 +150,8 @@ pub(super) struct Flags {
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) iptables_forward_rules: bool,
-    /// Tool that holds the rules for masquerading. The rules for forwarded packets are always in
-    /// iptables, beside the rules that might drop these packets
+    /// Firewall tool for the masquerade rules. Forward rules always go into iptables, next to the
+    /// rules that might drop these packets
     #[arg(
         long,
         value_enum,
@@ -160,12 +160,12 @@ pub(super) struct Flags {
         help_heading = "Packet filter"
     )]
     pub(super) firewall: FirewallOption,
-    /// How often to check rules in iptables-legacy. The kernel reports changes of all other rules,
-    /// so flanneld repairs those at once
+    /// How often to check rules whose changes the kernel does not report: those in iptables-legacy,
+    /// and all rules on a kernel without nftables events. flanneld repairs other rules at once
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = "Packet filter")]
     pub(super) iptables_resync: u32,
-    /// Drop packets to addresses of this host's subnet that no pod has. Otherwise they follow the
-    /// default route
+    /// Drop packets to unused addresses in this host's subnet, by a blackhole route. Without it they
+    /// follow the default route
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
           value_parser = go_bool, value_name = "BOOL", action = clap::ArgAction::Set, help_heading = "Packet filter")]
     pub(super) ip_blackhole_route: bool,
@@ -182,7 +182,7 @@ pub(super) struct Flags {
     #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR, help_heading = "Files")]
     pub(super) state_dir: PathBuf,
 
-    /// Renew the lease at least this long before it expires. A lease lasts a day, and flanneld
+    /// Renew the lease no later than this long before it expires. A lease lasts a day, and flanneld
     /// usually renews it much earlier
     #[arg(long, value_name = "MINUTES", default_value = "60", value_parser = renew_margin, help_heading = "Operation")]
     pub(super) subnet_lease_renew_margin: u16,
@@ -196,7 +196,7 @@ pub(super) struct Flags {
     /// Port on which flanneld serves /healthz and /readyz. 0 turns them off
     #[arg(long, value_name = "PORT", default_value = "0", value_parser = port, help_heading = "Operation")]
     pub(super) healthz_port: u16,
-    /// How much to log: 0 for changes of state, 1 to 9 for every decision, 10 for every message
+    /// How much to log: 0 for changes of state, 1 to 9 for every decision, 10 also for every miss
     #[arg(short = 'v', long = "v", value_name = "LEVEL", default_value = "0", value_parser = verbosity, help_heading = "Operation")]
     pub(super) verbosity: u8,
 

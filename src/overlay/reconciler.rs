@@ -233,7 +233,7 @@ impl<K: Kernel> OverlaySlice<K> {
         for conflict in conflicts {
             if self.logged_conflicts.is_new(conflict) {
                 warn!(
-                    "{conflict}; the lease written last counts, and for addresses the smaller subnet"
+                    "{conflict}; using the newer lease, and for overlapping subnets the more specific one"
                 );
             }
         }
@@ -290,7 +290,7 @@ impl<K: Kernel> OverlaySlice<K> {
     /// Notes whose device was observed, and plans if it is ours.
     fn plan_from(&mut self, observed: &OverlayState) -> Vec<Op> {
         if let Phase::ForeignDevice { owner, .. } = &self.phase {
-            info!(owner, "the device of another owner is gone");
+            info!(owner, "the conflicting device is gone; creating ours");
         }
         // It has no actions: what has to be done is in the plan.
         self.step(PhaseEvent::Observed(observed));

@@ -210,7 +210,7 @@ impl<S: Slice> Driver<S> {
                 slice,
                 operations,
                 first,
-                "another program keeps undoing this; repairing it slowly from now on"
+                "another program keeps undoing this; limiting repairs from now on"
             ),
         }
     }

@@ -236,7 +236,7 @@ fn is_same_placement(one: Option<&Choice>, other: Option<&Choice>) -> bool {
 
 fn log_choice(desired: &DesiredRules, choice: Option<&Choice>) {
     let Some(choice) = choice else {
-        info!("no rules are wanted in the packet filter");
+        info!("no firewall rules are configured in the packet filter");
         return;
     };
     let masquerade = desired.masquerade.then(|| choice.masquerade.to_string());

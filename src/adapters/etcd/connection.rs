@@ -1,6 +1,6 @@
 //! The state of our connection to etcd: which endpoint is current, whether it has a client, and
-//! what may be sent to it. Each method is one transition. Pure, and generic over the client `C`:
-//! never connects, reads a file or logs.
+//! what may be sent to it. Each `&mut self` method is one transition. Pure, and generic over the
+//! client `C`: never connects, reads a file or logs.
 //!
 //! ```text
 //!            connected              answered
@@ -18,13 +18,13 @@ use crate::adapters::etcd::access::EtcdAccess;
 use crate::adapters::etcd::call_error::CallCause;
 use crate::adapters::etcd::login_backoff::LoginBackoff;
 
-/// The connection to the current endpoint. A client connects again by itself, but shows the
-/// certificate that it was made with for ever; so it is thrown away when it fails.
+/// The connection to the current endpoint. A client reconnects by itself, but keeps presenting the
+/// certificate that it was created with. So it is dropped when it fails, to pick up a renewed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connection<C> {
     /// No client: the next request reads the files and makes one.
     Absent,
-    /// The client has brought no answer yet: its certificates may be what is wrong.
+    /// No answer yet: a failure may be due to the certificates.
     Unproven(C),
     /// The client has brought an answer: its certificates are accepted.
     Proven(C),
@@ -59,7 +59,7 @@ impl<C: Clone> ConnectionState<C> {
         }
     }
 
-    /// Returns the files in use.
+    /// Returns the endpoints and credentials in use.
     pub(super) fn access(&self) -> Rc<EtcdAccess> {
         Rc::clone(&self.access)
     }
@@ -74,7 +74,7 @@ impl<C: Clone> ConnectionState<C> {
         url.cloned().unwrap_or_default()
     }
 
-    /// Returns the client of the current endpoint. Without one, the files are read and one is made.
+    /// Returns the client of the current endpoint, if there is one.
     pub(super) fn client(&self) -> Option<C> {
         match &self.connection {
             Connection::Absent => None,
@@ -110,7 +110,8 @@ impl<C: Clone> ConnectionState<C> {
         }
     }
 
-    /// Notes that the current client has brought an answer.
+    /// Records that the current client has brought an answer. An answer that comes after a rotation
+    /// proves the next client early, which only makes its failures count as its endpoint's.
     pub(super) fn answered(&mut self) {
         self.connection = match std::mem::replace(&mut self.connection, Connection::Absent) {
             Connection::Absent => Connection::Absent,

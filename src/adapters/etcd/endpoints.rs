@@ -41,9 +41,9 @@ struct EndpointsState {
 #[derive(Default)]
 struct Reports {
     unreadable_files: LogOnce,
-    /// The hints since everything last worked. The lease manager reports once that etcd is
-    /// unreachable, and the cause may show later: at first it is only a connection that ended.
-    /// Several, since endpoints may fail in different ways.
+    /// Hints logged since the last full success. The first error is often just a closed
+    /// connection, and the real cause appears on a later try. Endpoints may fail in different
+    /// ways, so there may be several.
     hints: BTreeSet<String>,
 }
 
@@ -62,7 +62,7 @@ impl Endpoints {
         }
     }
 
-    /// Sends a request that does no harm when it is sent twice.
+    /// Sends an idempotent request.
     ///
     /// # Errors
     /// Returns that `operation` failed, on which endpoint, what came back, and a hint.
@@ -108,9 +108,8 @@ impl Endpoints {
         }
     }
 
-    /// Forgets which hints were logged, once every request that a host needs has worked: a failure
-    /// is news from now on. A single answer is not enough, since other requests may still be
-    /// refused each time.
+    /// Forgets which hints were logged, so that the next failure is logged again. Called after a full
+    /// cycle succeeded: after a single answer, other requests may still be refused each time.
     pub(super) fn forget_reports(&self) {
         self.state.borrow_mut().reports.hints.clear();
     }

@@ -5,8 +5,9 @@ use etcd_client::KeyValue;
 
 use crate::lease::port::Entry;
 
-/// How much of a value is kept: longer values are no leases, and all values must fit into memory.
-const MAX_VALUE_BYTES: usize = 64 << 10;
+/// How much of a value is kept, since all values must fit into memory. It is far above the longest
+/// valid lease, so the parser of leases still sees that a value is too long.
+const MAX_KEPT_VALUE_BYTES: usize = 64 << 10;
 
 /// The names of the keys of one network.
 #[derive(Debug, Clone)]
@@ -46,7 +47,7 @@ impl NetworkKeys {
         let value = kv.value();
         Some(Entry {
             name: self.name(kv.key())?,
-            value: value.get(..MAX_VALUE_BYTES).unwrap_or(value).to_vec(),
+            value: value.get(..MAX_KEPT_VALUE_BYTES).unwrap_or(value).to_vec(),
             revision: kv.mod_revision(),
             lease: Some(kv.lease()).filter(|lease| *lease != 0),
         })

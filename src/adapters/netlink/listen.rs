@@ -9,7 +9,7 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockFilter, SockRef};
 
-/// Room for one datagram, in bytes: the kernel's own buffer for events.
+/// Room for one datagram, in bytes: the kernel sends no larger one (NLMSG_GOODSIZE).
 const DATAGRAM_CAPACITY: usize = 8192;
 
 /// Which messages reach a socket. The kernel drops the others before they take room in its buffer.
@@ -129,7 +129,7 @@ impl FilterTest {
     }
 
     fn family(family: u8, drop_if_equal: bool) -> Self {
-        /// Length of `struct nlmsghdr`: all messages of rtnetlink have the family behind it.
+        /// Length of `struct nlmsghdr`: every rtnetlink message has the address family right after it.
         const OFFSET: u32 = 16;
         Self {
             load: Self::LOAD_BYTE,
@@ -147,7 +147,7 @@ pub(super) struct Listener {
 
 impl Listener {
     /// Opens a socket for events of rtnetlink; must be called inside a tokio runtime. `buffer` is
-    /// the room for events that wait, in bytes. A short event takes 832.
+    /// the receive buffer in bytes, which the kernel doubles. A short event takes 832.
     ///
     /// # Errors
     /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.

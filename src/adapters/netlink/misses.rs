@@ -1,10 +1,10 @@
 //! The sockets on which the kernel asks for addresses: one for L3 misses (no neighbour), one for L2
 //! misses (no FDB entry). They receive nothing else: events of our own changes would overrun them.
 //!
-//! They are two because a flood of packets to an unknown Ethernet address makes an L2 miss for each
-//! packet, 100,000 in a second. These must not stand in line before L3 misses, which come once a
-//! second for each address and each hold a packet that waits. Of L2 misses only a sample is
-//! received: each later packet makes another one.
+//! They are two because a flood of packets to an unknown Ethernet address causes an L2 miss for each
+//! packet, 100,000 a second. These must not delay L3 misses, which come once a second for each
+//! address, each with a packet that waits. L2 misses are sampled: the next packet repeats one that
+//! was dropped.
 
 use std::io;
 use std::time::Duration;
@@ -20,9 +20,9 @@ use crate::overlay::port::{KernelEvent, Miss};
 const L3_MISS_FLAGS: u16 = 1;
 /// Header flags of an L2 miss: none (`vxlan_fdb_notify`, drivers/net/vxlan/vxlan_core.c).
 const L2_MISS_FLAGS: u16 = 0;
-/// Room for L3 misses that wait, in bytes: 10,000 of them.
+/// Receive buffer for L3 misses, in bytes. The kernel doubles it (socket(7)): about 20,000 fit.
 const L3_BUFFER_BYTES: usize = 8 << 20;
-/// Room for L2 misses that wait, in bytes: some 75 of them.
+/// Receive buffer for L2 misses, in bytes. The kernel doubles it: about 150 fit.
 const L2_BUFFER_BYTES: usize = 64 << 10;
 /// L2 misses that are received in one interval.
 const MAX_L2_MISSES_PER_INTERVAL: u32 = 32;

@@ -24,7 +24,7 @@ const GROUPS: [u32; 4] = [
 const AF_BRIDGE: u8 = 7;
 /// How long after the last muted batch the loss is reported: one report for work in many batches.
 const LOST_REPORT_DELAY: Duration = Duration::from_secs(1);
-/// Room for changes that wait, in bytes: some thousands.
+/// Receive buffer, in bytes: some thousands of changes fit.
 const BUFFER_BYTES: usize = 4 << 20;
 
 /// The changes that other programs make.

@@ -9,7 +9,7 @@ use crate::adapters::netlink::message::{Message, Value, messages};
 use crate::rules::change::RuleSetChange;
 use crate::rules::port::RuleEvents;
 
-/// Room for changes that wait, in bytes: kube-proxy makes thousands at once.
+/// Receive buffer, in bytes: kube-proxy changes thousands of rules in one transaction.
 const BUFFER_BYTES: usize = 4 << 20;
 
 // linux/netfilter/nfnetlink.h

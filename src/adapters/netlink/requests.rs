@@ -1,4 +1,4 @@
-//! Waits for the kernel's answers to questions, with a time limit, and says which question failed.
+//! Waits for the kernel's replies to requests, with a time limit, and says which request failed.
 
 use std::error::Error;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::overlay::port::KernelError;
 /// library waits for ever if an answer is lost because the socket's buffer was full.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Waits for the answer to a question. `operation` completes "failed to".
+/// Waits for the reply to a request. `operation` is a verb phrase, which errors print after "failed to".
 ///
 /// # Errors
 /// The kernel refuses the request or does not answer in time.
@@ -23,8 +23,8 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// Waits for the answer to a question like [`answer`]; `None` if it is one of the error numbers in
-/// `absent`, which say that what was asked for does not exist.
+/// Waits for the reply like [`answer`]; `None` if it is one of the error numbers in `absent`, which mean
+/// that the object does not exist.
 ///
 /// # Errors
 /// The kernel refuses the request for another reason or does not answer in time.

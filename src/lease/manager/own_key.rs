@@ -43,7 +43,7 @@ fn check_write(entry: &Entry, held: &HeldLease, identity: &Identity) -> Result<(
     if let Err(rejection) = parse_lease(&entry.name, &entry.value, entry.revision) {
         error!(
             %subnet, %rejection,
-            "the key of our lease was overwritten with a value that is no lease; looking for a lease again"
+            "the key of our lease was overwritten with a value that is not a lease; acquiring a lease again"
         );
         return Err(RelistReason::OwnKeyOverwritten);
     }

@@ -114,7 +114,7 @@ impl<T: RuleTable, E> RulesSlice<T, E> {
         if self.optional.failed(variant, reason.clone()) {
             warn!(
                 reason,
-                "optional rules could not be installed; as this host is now, the overlay works without them"
+                "optional rules could not be installed; the overlay does not need them with this host's current rules"
             );
         }
     }

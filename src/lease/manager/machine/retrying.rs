@@ -25,7 +25,7 @@ impl LeaseMachine {
         if self.relists.is_newly_stuck() {
             warn!(
                 %reason,
-                "all leases were listed several times in a row for the same reason; listing them less often"
+                "all leases had to be listed again and again; listing them less often"
             );
         } else {
             debug!(%reason, "listing all leases again");

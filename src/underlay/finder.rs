@@ -147,7 +147,7 @@ fn log_found(external: ExternalInterface) -> ExternalInterface {
 
 fn log_last_run(external: ExternalInterface) -> ExternalInterface {
     let (interface, address) = (&external.name, external.address);
-    warn!(interface, %address, "taking the external interface of the last run");
+    warn!(interface, %address, "the route to etcd is unknown; taking the external interface of the last run");
     external
 }
 
