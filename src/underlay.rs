@@ -6,6 +6,6 @@
 pub mod choice;
 #[cfg(test)]
 mod fake;
-pub(crate) mod port;
 pub(crate) mod finder;
+pub(crate) mod port;
 pub mod settings;
