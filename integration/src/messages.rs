@@ -13,7 +13,7 @@ pub const DEGRADED: &str = "degraded";
 /// The interface of a node was chosen.
 pub const EXTERNAL_INTERFACE_ETH1: &str = "external interface interface=\"eth1\"";
 /// The host has a lease.
-pub const HOLDING_THE_LEASE: &str = "holding the lease";
+pub const LEASE_ACQUIRED: &str = "lease acquired";
 /// A file for others was written.
 pub const WROTE_THE_FILE: &str = "wrote the file";
 /// Another daemon uses the same files.
@@ -21,7 +21,7 @@ pub const ANOTHER_FLANNELD_ANSWERS: &str = "another flanneld answers on";
 /// What the refusal of `--kube-subnet-mgr` explains.
 pub const KEEPS_ITS_LEASES_IN_ETCD: &str = "keeps its leases in etcd";
 /// The device belongs to the daemon of another prefix.
-pub const DEVICE_OF_THE_FIRST_INSTANCE: &str = "is that of \\\"flanneld /coreos.com/network\\\"";
+pub const DEVICE_OF_THE_FIRST_INSTANCE: &str = "belongs to \\\"flanneld /coreos.com/network\\\"";
 
 // The network config.
 
@@ -32,7 +32,8 @@ pub const NO_NETWORK_CONFIG_YET: &str = "no network config in etcd yet";
 /// What `/readyz` answers then.
 pub const WAITING_FOR_A_NETWORK_CONFIG: &str = "waiting for a network config";
 /// The config that the daemon had has become unusable.
-pub const CONFIG_IS_UNUSABLE_NOW: &str = "the network config is unusable now";
+pub const CONFIG_CANNOT_BE_USED: &str =
+    "the network config in etcd cannot be used; using the previous one";
 /// A network with host bits.
 pub const PROBABLY_MEANT_10_5: &str = r#""10.5.0.0/16" was probably meant"#;
 /// A change of `Network`.
@@ -45,24 +46,22 @@ pub const VNI_CHANGED: &str = "Backend.VNI 1 -> 7: a restart would make the devi
 
 // etcd.
 
-/// The first failure of a row, and the state while it lasts.
-pub const ETCD_FAILS: &str = "etcd fails us";
+/// The first failure of a row.
+pub const ETCD_IS_UNREACHABLE: &str = "etcd is unreachable";
 /// A further failure, at debug level.
-pub const ETCD_STILL_FAILS: &str = "etcd still fails us";
-/// What the first failure and each further one have in common.
-pub const FAILS: &str = " fails us";
+pub const ETCD_IS_STILL_UNREACHABLE: &str = "etcd is still unreachable";
 /// The end of a row of failures.
-pub const ETCD_ANSWERS_AGAIN: &str = "etcd answers again";
+pub const ETCD_IS_REACHABLE_AGAIN: &str = "etcd is reachable again";
 /// The state of a host with a lease.
-pub const DEGRADED_SINCE: &str = "degraded: etcd fails us since ";
+pub const DEGRADED_SINCE: &str = "degraded: etcd unreachable since ";
 /// The beginning of the state of a host that has started without etcd.
 pub const DEGRADED_ETCD: &str = "degraded: etcd ";
 /// The state of a host without a lease.
-pub const WAITING_FOR_A_LEASE: &str = "waiting for a lease: etcd fails us";
+pub const WAITING_FOR_A_LEASE: &str = "waiting for a lease: etcd unreachable since ";
 /// A watch was refused.
 pub const FAILED_TO_WATCH: &str = "failed to watch";
 /// The lease was prolonged.
-pub const RENEWED_THE_LEASE: &str = "renewed the lease";
+pub const LEASE_RENEWED: &str = "lease renewed";
 
 // Leases of this host.
 
@@ -78,23 +77,20 @@ pub const IN_USE_BY_GONE: &str = "is in use by node gone";
 /// The same, of a copied machine id.
 pub const IN_USE_BY_HOST_1: &str = "is in use by a host at 10.99.1.1";
 /// Who the refused host is.
-pub const WE_ARE_NODE_BETA: &str = "we are node beta";
+pub const THIS_HOST_IS_NODE_BETA: &str = "this host is node beta";
 /// Another host has written to our key.
-pub const SUBNET_WRITTEN_BY_ANOTHER: &str = "our subnet was written by another host";
+pub const SUBNET_WRITTEN_BY_ANOTHER: &str =
+    "another host has written its lease to the key of our subnet";
 /// And has the subnet now.
-pub const SUBNET_HELD_BY_ANOTHER: &str = "another host holds the subnet that was ours";
+pub const SUBNET_HELD_BY_ANOTHER: &str = "another host holds the previous subnet of this host";
 /// No other subnet is free.
 pub const SUBNET_HELD_BY_ALPHA: &str =
-    "10.5.4.0/24, which was ours, is held by node alpha at 10.99.1.1";
+    "the previous subnet of this host, 10.5.4.0/24, is held by node alpha at 10.99.1.1";
 
 // Leases of other hosts.
 
 /// How each line about a lease that is not used begins.
 pub const IGNORING_A_LEASE: &str = "ignoring a lease";
-/// What those lines have in common.
-pub const A_LEASE: &str = "a lease: ";
-/// The same, of a lease that is a host's, but not of this overlay.
-pub const NO_PEER_OF_OURS: &str = "no peer of ours";
 /// The key names a subnet outside the network.
 pub const NOT_INSIDE_THE_NETWORK: &str = "not inside the network";
 /// The key names no subnet.
@@ -147,15 +143,17 @@ pub const INTERFACE_OF_THE_LAST_RUN: &str = "taking the external interface of th
 // The kernel's state.
 
 /// A repair.
-pub const REPAIRING: &str = "INFO repairing";
+pub const REPAIRED_THE_OVERLAY: &str =
+    "INFO repaired a change by another program slice=\"overlay\"";
 /// Another program keeps changing our state.
-pub const KEEPS_UNDOING: &str = "somebody keeps undoing this";
+pub const KEEPS_UNDOING_THE_OVERLAY: &str =
+    "another program keeps undoing this; repairing it slowly from now on slice=\"overlay\"";
 /// A neighbour entry was replaced, as the command that the log shows.
 pub const IP_NEIGH_REPLACE: &str = "ip neigh replace";
 /// A neighbour entry was set to stale, as the command that the log shows.
 pub const NUD_STALE: &str = "nud stale";
-/// The table of neighbours is full, or nearly.
-pub const HOLDS_THE_WHOLE: &str = "holds the whole";
+/// The overlay is in the kernel, for the first time or again.
+pub const KERNEL_HOLDS_ALL: &str = "the kernel holds the device and the entries for all peers";
 
 // The packet filter.
 
@@ -185,19 +183,18 @@ pub const LEGACY_DROP_IN: &str = "iptables-legacy.conf";
 /// The same, as a warning.
 pub const LEGACY_SEEMS_TO_BE_USED: &str = "WARN iptables-legacy seems to be used on this host";
 /// A repair.
-pub const PUT_OUR_RULES_BACK: &str = "put our rules back";
-/// A repair that is worth a line.
-pub const INFO_PUT_OUR_RULES_BACK: &str = "INFO put our rules back";
-/// A repair that has failed.
-pub const NOT_IN_PLACE: &str = "not in place";
-/// The same, in full.
-pub const NOT_IN_PLACE_TRYING_AGAIN: &str = "the rules are not in place; trying again";
+pub const REPAIRED_THE_RULES: &str = "repaired a change by another program slice=\"rules\"";
+/// A try to bring the rules in place, whether it works or not, and at whichever level.
+pub const RULE_OPERATIONS: &str = "slice=\"rules\" operations=";
+/// A try that has failed.
+pub const RULES_NOT_IN_SYNC: &str = "not in sync; retrying slice=\"rules\"";
 /// Rules that could not be installed, and that the host does not need as it is.
-pub const SOME_RULES_ARE_NOT_IN_PLACE: &str = "some rules could not be put in place";
+pub const OPTIONAL_RULES_NOT_INSTALLED: &str = "optional rules could not be installed";
 /// A tool that does not show what it was given.
-pub const TOOL_DOES_NOT_SHOW_RULES: &str = "does not show the rules that it has just been given";
+pub const STILL_TO_DO: &str = "still to do after all operations succeeded";
 /// Another program keeps removing our rules.
-pub const KEEPS_TAKING_RULES: &str = "somebody keeps taking our rules away";
+pub const KEEPS_UNDOING_THE_RULES: &str =
+    "another program keeps undoing this; repairing it slowly from now on slice=\"rules\"";
 
 // Preflight warnings.
 
@@ -215,19 +212,19 @@ pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
 /// Another program has the port for IPv6, and perhaps for IPv4.
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.
-pub const CILIUM_DIFFERS: &str =
-    "device cilium_vxlan on UDP port 8472 differs in what it takes (external)";
+pub const CILIUM_DIFFERS: &str = "device cilium_vxlan on UDP port 8472 differs in the kinds of packets that it receives (external)";
 
 // Certificates, users and passwords.
 
 /// What is logged when files were renewed.
 pub const FILES_WERE_RENEWED: &str = "files for etcd were renewed";
 /// Renewed files do not fit together yet.
-pub const CANNOT_BE_USED_NOW: &str = "cannot be used as they are now";
+pub const FILES_CANNOT_BE_USED: &str =
+    "files for etcd cannot be used; keeping what was read before";
 /// A key without its certificate.
-pub const BELONGS_TO_ANOTHER_ONE: &str = "it belongs to another one";
+pub const BELONGS_TO_ANOTHER_CERTIFICATE: &str = "it belongs to another certificate";
 /// A certificate file without a certificate.
-pub const HOLDS_NO_CERTIFICATE: &str = "holds no certificate";
+pub const NO_READABLE_CERTIFICATE: &str = "contains no readable certificate";
 /// A file that cannot be read.
 pub const FAILED_TO_READ: &str = "failed to read";
 /// A file of another form.
@@ -238,8 +235,8 @@ pub const IS_EMPTY: &str = "is empty";
 pub const NOT_SIGNED_BY: &str = "not signed by an authority in";
 /// etcd refuses our certificate; a file follows.
 pub const DOES_NOT_TRUST_OUR_CERTIFICATE: &str = "does not trust our certificate";
-/// etcd demands a certificate.
-pub const DEMANDS_A_CERTIFICATE: &str = "demands a certificate of us";
+/// etcd requires a certificate.
+pub const REQUIRES_A_CERTIFICATE: &str = "requires a client certificate";
 /// etcd speaks TLS.
 pub const USE_HTTPS: &str = "use https://";
 /// etcd's certificate has expired.
@@ -248,7 +245,7 @@ pub const CERTIFICATE_OF_ETCD_HAS_EXPIRED: &str =
 /// etcd's certificate is of another host.
 pub const DOES_NOT_NAME_THE_HOST: &str = "does not name the host in https://etcd.example:3379";
 /// etcd wants a user.
-pub const HAS_AUTHENTICATION_ON: &str = "etcd has authentication on";
+pub const HAS_AUTHENTICATION_ENABLED: &str = "etcd has authentication enabled";
 /// The user of a refused password.
 pub const USER_FLANNEL: &str = "user \"flannel\"";
 /// Where a refused password is from; a file follows.
@@ -272,19 +269,19 @@ pub const REMOVED_DEVICE: &str = "removed device flannel.1";
 /// How to delete the lease.
 pub const ETCDCTL_DEL: &str = "etcdctl del /coreos.com/network/subnets/";
 /// There is nothing to remove.
-pub const NOTHING_OF_OURS: &str = "nothing of ours is here\n";
+pub const FOUND_NOTHING: &str = "found nothing to remove\n";
 /// What belongs to another instance.
 pub const LEFT_ALONE_DEVICE: &str = "left alone: device flannel.1";
 
 // The package.
 
 /// Docker does not use the subnet.
-pub const DOCKER0_HAS_NOT_THE_ADDRESS: &str = "docker0 has not the address";
+pub const DOCKER0_DOES_NOT_HAVE_THE_ADDRESS: &str = "docker0 does not have the address";
 /// An `ExecStart` hides that of the package.
 pub const EXEC_START_OF_YOUR_OWN: &str = "ExecStart of your own";
 /// A first installation.
 pub const NOT_STARTED: &str = "not started";
 /// Files of another flanneld hide those of the package.
-pub const STANDS_BEFORE_OURS: &str = "stands before ours";
+pub const OVERRIDES_OURS: &str = "overrides ours";
 /// What the removal of the package leaves.
 pub const STAY_IN_PLACE: &str = "stay in place";

@@ -45,7 +45,9 @@ fn a_dead_network_is_detected_soon_and_retried() -> Result<()> {
         let fails = |times: usize, within: Duration| {
             eventually(within, format_args!("failure {times}"), || {
                 let log = daemon.log()?;
-                ensure!(log.matches(messages::FAILS).count() >= times, "{log}");
+                let first = log.matches(messages::ETCD_IS_UNREACHABLE).count();
+                let further = log.matches(messages::ETCD_IS_STILL_UNREACHABLE).count();
+                ensure!(first + further >= times, "{log}");
                 Ok(())
             })
         };

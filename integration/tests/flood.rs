@@ -64,7 +64,7 @@ fn ensure_calm(
     let after = log.lines().skip_while(|line| !line.contains(" ready"));
     let said = after
         .filter(|line| {
-            !line.contains(messages::IP_NEIGH_REPLACE) && !line.contains(messages::HOLDS_THE_WHOLE)
+            !line.contains(messages::IP_NEIGH_REPLACE) && !line.contains(messages::KERNEL_HOLDS_ALL)
         })
         .count();
     ensure!(said <= 3, "it logs too much:\n{log}");

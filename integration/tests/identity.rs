@@ -67,7 +67,7 @@ fn a_public_ip_in_use_is_refused_and_both_nodes_are_named() -> Result<()> {
         second.wait_for_log(messages::PUBLIC_IP_IN_USE_BY_ALPHA)?;
         let log = second.log()?;
         ensure!(
-            log.contains(messages::WE_ARE_NODE_BETA) && log.contains("--iface"),
+            log.contains(messages::THIS_HOST_IS_NODE_BETA) && log.contains("--iface"),
             "{log}"
         );
         let status = lab.host(2).flanneld().arg("status").finish()?;

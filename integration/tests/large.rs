@@ -105,7 +105,7 @@ fn a_watch_survives_a_large_put() -> Result<()> {
         etcd.put(&own, &value)?;
         lab.host(1).wait_for_route(&Lease::numbered(10))?;
         ensure!(
-            !daemon.log()?.contains(messages::ETCD_FAILS),
+            !daemon.log()?.contains(messages::ETCD_IS_UNREACHABLE),
             "the watch went on"
         );
         // One event that is larger than any answer that we take: the watch ends, the next one begins after it.

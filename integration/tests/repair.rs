@@ -67,7 +67,7 @@ fn repairs_each_change_that_an_operator_makes_by_hand() -> Result<()> {
         }
         let log = daemon.log()?;
         ensure!(
-            !log.contains(messages::KEEPS_UNDOING),
+            !log.contains(messages::KEEPS_UNDOING_THE_OVERLAY),
             "so much is no fight:\n{log}"
         );
         Ok(())
@@ -132,7 +132,7 @@ fn a_program_that_undoes_every_repair_slows_repairs_down_and_is_logged_once() ->
             "fighter",
         )?;
         eventually(QUICK, "the daemon to give way", || {
-            ensure!(daemon.log()?.contains(messages::KEEPS_UNDOING));
+            ensure!(daemon.log()?.contains(messages::KEEPS_UNDOING_THE_OVERLAY));
             Ok(())
         })?;
         // While the other program works as hard as it can, the daemon hardly does anything.
@@ -149,7 +149,7 @@ fn a_program_that_undoes_every_repair_slows_repairs_down_and_is_logged_once() ->
         let log = daemon.log()?;
         let lines = log
             .lines()
-            .filter(|line| line.contains(messages::REPAIRING) || line.contains("WARN"))
+            .filter(|line| line.contains(messages::REPAIRED_THE_OVERLAY) || line.contains("WARN"))
             .count();
         ensure!(lines <= 7, "{lines} lines:\n{log}");
         ensure!(

@@ -39,7 +39,7 @@ fn cleaned(lab: &Lab, option: &str) -> Result<()> {
     );
     ensure!(lab.etcd.leases()?.len() == 1, "the lease is etcd's");
     let again = cleanup()?.success()?;
-    ensure!(again == messages::NOTHING_OF_OURS, "{again}");
+    ensure!(again == messages::FOUND_NOTHING, "{again}");
     lab.etcd.delete(&lab.etcd.get_prefix(SUBNETS)?[0].key)
 }
 

@@ -132,16 +132,13 @@ fn a_program_that_removes_our_rules_every_time_slows_repairs_down_and_is_logged_
         let fight = "while :; do nft delete table ip flannel.1 2>/dev/null; done";
         let fighter = host.start(&["sh", "-c", fight], &[], "fighter")?;
         eventually(SLOW, "the daemon to give way", || {
-            ensure!(daemon.log()?.contains(messages::KEEPS_TAKING_RULES));
+            ensure!(daemon.log()?.contains(messages::KEEPS_UNDOING_THE_RULES));
             Ok(())
         })?;
         // A try may succeed or fail.
         let tries = || {
             let log = daemon.log()?;
-            Ok::<usize, anyhow::Error>(
-                lines(&log, messages::PUT_OUR_RULES_BACK).len()
-                    + lines(&log, messages::NOT_IN_PLACE).len(),
-            )
+            Ok::<usize, anyhow::Error>(lines(&log, messages::RULE_OPERATIONS).len())
         };
         let (before, since) = (tries()?, Instant::now());
         eventually(SLOW, "three tries more", || {
@@ -154,7 +151,7 @@ fn a_program_that_removes_our_rules_every_time_slows_repairs_down_and_is_logged_
             host.sh("nft list table ip flannel.1")
         })?;
         let log = daemon.log()?;
-        let told = lines(&log, messages::INFO_PUT_OUR_RULES_BACK).len() + lines(&log, "WARN").len();
+        let told = lines(&log, messages::REPAIRED_THE_RULES).len() + lines(&log, "WARN").len();
         ensure!(told <= 7, "{told} lines:\n{log}");
         ensure!(
             took > Duration::from_secs(3),

@@ -30,7 +30,7 @@ fn a_changed_configuration_is_explained_and_waits_for_a_restart() -> Result<()> 
             ),
             (
                 r#"{"Network":"10.5.0.0/16","Backend":{"Type":"udp"}}"#,
-                messages::CONFIG_IS_UNUSABLE_NOW,
+                messages::CONFIG_CANNOT_BE_USED,
             ),
         ];
         for (config, said) in changes {
@@ -92,7 +92,7 @@ fn learns_what_changed_while_etcd_restarted_and_compacted() -> Result<()> {
         ensure!(daemon.is_running());
         let log = daemon.log()?;
         ensure!(
-            log.matches(messages::ETCD_FAILS).count() <= 2,
+            log.matches(messages::ETCD_IS_UNREACHABLE).count() <= 2,
             "one line for each change of state:\n{log}"
         );
         Ok(())

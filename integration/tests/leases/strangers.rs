@@ -112,7 +112,7 @@ fn ensure_ignored(host: &Host, daemon: &Flanneld, keys: &[Unusable]) -> Result<(
     let log = daemon.log()?;
     let lines = log
         .lines()
-        .filter(|line| line.contains(messages::A_LEASE) || line.contains(messages::NO_PEER_OF_OURS))
+        .filter(|line| line.contains(messages::IGNORING_A_LEASE))
         .count();
     ensure!(
         lines == keys.len() && !log.contains('\u{1b}'),

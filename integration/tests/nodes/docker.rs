@@ -21,7 +21,7 @@ pub fn an_exec_start_of_the_administrator_wins_and_is_reported(rack: &mut Rack) 
     );
     let warning = node.sh(&format!(
         "journalctl -b -p warning -o cat -u docker | grep '{}' | tail -n 1",
-        messages::DOCKER0_HAS_NOT_THE_ADDRESS
+        messages::DOCKER0_DOES_NOT_HAVE_THE_ADDRESS
     ))?;
     ensure!(
         warning.contains(&subnet(node)?) && warning.trim().ends_with("docker.md"),

@@ -9,6 +9,8 @@ use crate::support::{DOCKER_SINCE, lose_nothing, main_pid, provision, recipe, wa
 
 /// The package that all nodes have.
 const PACKAGE: &str = "/root/flanneld.deb";
+/// How to come from Go flannel, as the package and the documentation name it.
+const MIGRATION: &str = "docs/how-to/migrate-from-go-flannel.md";
 
 pub fn an_upgrade_loses_no_packet(rack: &mut Rack) -> Result<()> {
     let node = rack.node(1);
@@ -79,7 +81,7 @@ pub fn a_purge_leaves_nothing(rack: &mut Rack) -> Result<()> {
     provision(rack, node, PACKAGE)
 }
 
-/// The unit of another flanneld with our name is not written over; the block of commands in docs/migrate.md moves it away.
+/// The unit of another flanneld with our name is not written over; the block of commands in [`MIGRATION`] moves it away.
 pub fn the_migration_from_another_flanneld_touches_no_docker(rack: &mut Rack) -> Result<()> {
     let node = rack.node(2);
     purge(node)?;
@@ -94,17 +96,17 @@ pub fn the_migration_from_another_flanneld_touches_no_docker(rack: &mut Rack) ->
         &format!("dpkg --install {PACKAGE} 2>&1 || true; systemctl is-active docker"),
     )?;
     ensure!(
-        refused.contains("docs/migrate.md") && node.sh(&format!("cat {unit}"))?.contains("sleep"),
+        refused.contains(MIGRATION) && node.sh(&format!("cat {unit}"))?.contains("sleep"),
         "{refused}"
     );
 
-    let recipe = recipe("docs/migrate.md")?
-        .replace("cd /etc/systemd/system ", "cd /usr/lib/systemd/system ");
+    let recipe =
+        recipe(MIGRATION)?.replace("cd /etc/systemd/system ", "cd /usr/lib/systemd/system ");
     let before = node.sh(DOCKER_SINCE)?;
     node.sh(&recipe)?;
     let printed = install(node)?;
     ensure!(
-        printed.contains(messages::NOT_STARTED) && !printed.contains(messages::STANDS_BEFORE_OURS),
+        printed.contains(messages::NOT_STARTED) && !printed.contains(messages::OVERRIDES_OURS),
         "{printed}"
     );
     ensure!(node.sh(DOCKER_SINCE)? == before, "Docker was restarted");

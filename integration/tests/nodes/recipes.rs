@@ -5,11 +5,11 @@ use integration::Rack;
 
 use crate::support::{C, recipe, subnet};
 
-/// The block of commands in docs/cni.md, as it stands there.
+/// The block of commands in docs/how-to/cni.md, as it stands there.
 pub fn the_cni_recipe_of_the_documentation_works(rack: &mut Rack) -> Result<()> {
     let node = rack.node(3);
     node.sh("systemctl stop docker.socket docker; ip link delete docker0")?;
-    std::fs::write(node.path("/root/recipe.sh")?, recipe("docs/cni.md")?)?;
+    std::fs::write(node.path("/root/recipe.sh")?, recipe("docs/how-to/cni.md")?)?;
     let target = rack.node(1).container_address(C)?;
     node.sh("bash -eu /root/recipe.sh; ip netns add pod")?;
     let cni = |command: &str| {

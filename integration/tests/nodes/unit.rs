@@ -22,7 +22,7 @@ pub fn the_journal_of_a_start_reads_well(rack: &mut Rack) -> Result<()> {
     let log = journal("")?;
     for line in [
         messages::EXTERNAL_INTERFACE_ETH1,
-        messages::HOLDING_THE_LEASE,
+        messages::LEASE_ACQUIRED,
         messages::WROTE_THE_FILE,
         "\nready\n",
     ] {

@@ -24,7 +24,7 @@ fn survives(
         let ping = Ping::start(&from, to.address(), Duration::from_millis(20))?;
         ping.wait_for_answer()?;
         fail(lab)?;
-        daemons[0].wait_for_log(messages::ETCD_FAILS)?;
+        daemons[0].wait_for_log(messages::ETCD_IS_UNREACHABLE)?;
         wait_for_state(lab.host(1), messages::DEGRADED_SINCE)?;
         let (used, began) = (daemons[0].cpu_time()?, Instant::now());
         // A new flow needs no etcd. Its packets also show how much time goes by.

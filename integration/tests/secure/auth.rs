@@ -10,7 +10,7 @@ use integration::{
 
 use super::wait_for_line;
 
-/// As in docs/etcd.md: what the daemon needs, and no more.
+/// As in docs/how-to/etcd-tls-and-auth.md: what the daemon needs, and no more.
 const MINIMAL_ROLE: [&str; 3] = [
     "role add flannel",
     "role grant-permission flannel --prefix=true read /coreos.com/network/",
@@ -63,8 +63,14 @@ fn daemon<'a>(lab: &'a Lab, etcd: &Etcd) -> FlanneldCommand<'a> {
 
 /// Waits until the daemon, which shows its debug lines, has been refused so many times more.
 fn goes_on_trying(daemon: &Flanneld, times: usize) -> Result<()> {
-    let tries =
-        || Ok::<_, anyhow::Error>(daemon.log()?.matches(messages::ETCD_STILL_FAILS).count());
+    let tries = || {
+        Ok::<_, anyhow::Error>(
+            daemon
+                .log()?
+                .matches(messages::ETCD_IS_STILL_UNREACHABLE)
+                .count(),
+        )
+    };
     let before = tries()?;
     eventually(SLOW, format_args!("{times} more tries"), || {
         ensure!(tries()? >= before + times, "{}", tries()?);
@@ -114,7 +120,7 @@ fn a_password_that_becomes_wrong_is_tried_seldom() -> Result<()> {
         println!("passwords checked in 20 tries after a change: {asked}");
         ensure!(asked <= 8, "{asked}");
         change_password(lab, "hunter2")?;
-        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
+        wait_for_line(&daemon, &[messages::ETCD_IS_REACHABLE_AGAIN])
     })
 }
 
@@ -171,7 +177,7 @@ fn reads_the_password_from_the_environment() -> Result<()> {
         let anonymous = lab.host(1).flanneld().start()?;
         wait_for_line(
             &anonymous,
-            &[messages::HAS_AUTHENTICATION_ON, "--etcd-username"],
+            &[messages::HAS_AUTHENTICATION_ENABLED, "--etcd-username"],
         )?;
         anonymous.kill()?;
         let daemon = daemon("hunter2").start_ready()?;
@@ -201,7 +207,7 @@ fn names_user_and_keys_when_a_permission_is_missing() -> Result<()> {
             .lines()
             .filter(|line| line.contains("WARN") && line.contains(messages::NEEDS_TO_READ));
         let (errors, causes): (Vec<_>, Vec<_>) =
-            warnings.partition(|line| line.contains(messages::ETCD_FAILS));
+            warnings.partition(|line| line.contains(messages::ETCD_IS_UNREACHABLE));
         ensure!((errors.len(), causes.len()) == (1, 1), "{log}");
         let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
         as_root(&lab.etcd, &grant)?;
@@ -272,7 +278,7 @@ fn learns_and_renews_after_its_token_has_expired() -> Result<()> {
         let (key, value) = peer.entry();
         as_root(&etcd, &["put", "--", &key, &value])?;
         lab.host(1).wait_for_route(&peer)?;
-        wait_for_line(&daemon, &[messages::RENEWED_THE_LEASE])?;
+        wait_for_line(&daemon, &[messages::LEASE_RENEWED])?;
         lose_our_key(&etcd)
     })
 }

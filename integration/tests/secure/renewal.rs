@@ -36,17 +36,21 @@ fn reconnects_when_all_certificates_are_of_a_new_authority() -> Result<()> {
             &daemon,
             &[
                 "WARN",
-                messages::CANNOT_BE_USED_NOW,
+                messages::FILES_CANNOT_BE_USED,
                 "node/key.pem",
-                messages::BELONGS_TO_ANOTHER_ONE,
+                messages::BELONGS_TO_ANOTHER_CERTIFICATE,
             ],
         )?;
         fs::copy(&next.key, &node.key)?;
         fs::copy(&next.ca, &node.ca)?;
         wait_for_line(&daemon, &["INFO", messages::FILES_WERE_RENEWED, "CA"])?;
-        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])?;
+        wait_for_line(&daemon, &[messages::ETCD_IS_REACHABLE_AGAIN])?;
         ensure!(
-            daemon.log()?.matches(messages::CANNOT_BE_USED_NOW).count() == 1,
+            daemon
+                .log()?
+                .matches(messages::FILES_CANNOT_BE_USED)
+                .count()
+                == 1,
             "said once"
         );
         peer_arrives(202)
@@ -69,6 +73,6 @@ fn a_renewed_certificate_is_used_for_the_next_connection() -> Result<()> {
             &daemon,
             &[messages::FILES_WERE_RENEWED, "certificate and key"],
         )?;
-        wait_for_line(&daemon, &[messages::ETCD_ANSWERS_AGAIN])
+        wait_for_line(&daemon, &[messages::ETCD_IS_REACHABLE_AGAIN])
     })
 }

@@ -62,7 +62,7 @@ fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {
         let nothing = trusting(lab.host(1), &etcd.endpoint(), &server.ca).start()?;
         wait_for_line(
             &nothing,
-            &[messages::DEMANDS_A_CERTIFICATE, "--etcd-certfile"],
+            &[messages::REQUIRES_A_CERTIFICATE, "--etcd-certfile"],
         )?;
         nothing.kill()?;
         let plain = lab
@@ -149,7 +149,7 @@ fn an_expired_certificate_is_named_ours_or_that_of_etcd() -> Result<()> {
             "our certificate \"{}\" expired at 2021-01-01 00:00:00 UTC",
             old.cert.display()
         );
-        wait_for_line(&expired, &["WARN", messages::ETCD_FAILS, &file])?;
+        wait_for_line(&expired, &["WARN", messages::ETCD_IS_UNREACHABLE, &file])?;
         // It needs no restart to be let in with a new one.
         authority.issue(lab.dir(), "old")?;
         expired.wait_ready()?;
@@ -181,7 +181,7 @@ fn unusable_certificate_files_end_the_daemon_at_the_start() -> Result<()> {
                 key: other.key.clone(),
                 ..one.clone()
             }),
-            &[messages::BELONGS_TO_ANOTHER_ONE, &key, &cert],
+            &[messages::BELONGS_TO_ANOTHER_CERTIFICATE, &key, &cert],
         )?;
         let no_ca = Tls {
             ca: one.key.clone(),
@@ -190,7 +190,7 @@ fn unusable_certificate_files_end_the_daemon_at_the_start() -> Result<()> {
         gives_up(
             start(&no_ca),
             &[
-                messages::HOLDS_NO_CERTIFICATE,
+                messages::NO_READABLE_CERTIFICATE,
                 &one.key.display().to_string(),
             ],
         )?;
