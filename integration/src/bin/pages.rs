@@ -1,5 +1,4 @@
-//! Writes what is derived from the daemon's command line into a directory: manual pages, and completions for shells. For
-//! `make deb`; it starts nothing.
+//! Generates the manual pages and shell completions from the daemon's command line, for `make deb`. It starts no daemon.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ fn main() -> Result<()> {
         .nth(1)
         .context("expected a directory to write to")?
         .into();
-    fs::create_dir_all(&dir).with_context(|| format!("failed to make {dir:?}"))?;
+    fs::create_dir_all(&dir).with_context(|| format!("failed to create {dir:?}"))?;
     let command = flanneld::cli::command();
     manual(&dir, "flanneld", &command)?;
     for part in command.get_subcommands() {
@@ -34,7 +33,7 @@ fn main() -> Result<()> {
 /// Section 8: a daemon, and commands for the administrator.
 fn manual(dir: &Path, name: &str, command: &clap::Command) -> Result<()> {
     let mut text = Vec::new();
-    // clap keeps names for as long as the program runs.
+    // clap needs names that live as long as the program.
     let static_name: &'static str = name.to_owned().leak();
     let command = command
         .clone()
