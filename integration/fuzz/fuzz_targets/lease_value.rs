@@ -1,11 +1,12 @@
-//! Any bytes as the value of a lease: what passes the vetting cannot harm us.
+//! Any bytes as the value of a lease: what passes the validation cannot harm us.
 #![no_main]
 
 use std::net::Ipv4Addr;
 
 use flanneld::model::addr::MacAddr;
 use flanneld::model::network_config::NetworkConfig;
-use flanneld::model::lease::{OwnLease, vet};
+use flanneld::model::lease::OwnLease;
+use flanneld::model::lease::validate::validate;
 use flanneld::model::lease::value::{owner_of, parse_lease};
 use libfuzzer_sys::fuzz_target;
 
@@ -37,7 +38,7 @@ fn check(name: &str, data: &[u8], config: &NetworkConfig) {
     let Ok(lease) = parse_lease(name, data, 1) else {
         return;
     };
-    if vet(&lease, config, &own).is_ok() {
+    if validate(&lease, config, &own).is_ok() {
         assert!(lease.vtep_mac.is_unicast() && lease.vtep_mac != own.vtep_mac);
         assert!(lease.public_ip != own.public_ip);
         assert!(

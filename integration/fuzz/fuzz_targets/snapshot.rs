@@ -3,7 +3,7 @@
 
 use flanneld::model::node_id::NodeId;
 use flanneld::peers::snapshot::Snapshot;
-use flanneld::model::lease::vet;
+use flanneld::model::lease::validate::validate;
 use libfuzzer_sys::fuzz_target;
 
 const PREFIX: &str = "/coreos.com/network";
@@ -21,13 +21,13 @@ fuzz_target!(|text: &str| {
         );
         let membership = &snapshot.membership;
         assert!(
-            snapshot.usable_leases().iter().all(|lease| vet(
+            snapshot.usable_leases().iter().all(|lease| validate(
                 lease,
                 &membership.config,
                 &membership.own
             )
             .is_ok())
         );
-        let _ = snapshot.past(None);
+        let _ = snapshot.is_of_machine(None);
     }
 });
