@@ -66,6 +66,7 @@ fn repairs_each_change_that_an_operator_makes_by_hand() -> Result<()> {
             eventually(QUICK, damage, || ensure_device(lab))?;
         }
         let log = daemon.log()?;
+        ensure!(log.contains(messages::REPAIRED_THE_OVERLAY), "{log}");
         ensure!(
             !log.contains(messages::KEEPS_UNDOING_THE_OVERLAY),
             "so much is no fight:\n{log}"

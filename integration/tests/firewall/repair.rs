@@ -15,7 +15,7 @@ fn comes_back(firewall: &str, damages: &[&str]) -> Result<()> {
     in_lab(1, |lab| {
         let host = lab.host(1);
         populate(host, Iptables::Nft)?;
-        let _daemon = start(lab, &[firewall, "--iptables-resync=3600"])?;
+        let daemon = start(lab, &[firewall, "--iptables-resync=3600"])?;
         for damage in damages {
             let (median, longest) = repair_times(host, Iptables::Nft, damage, 5)?;
             let (median, longest) = (median.as_millis(), longest.as_millis());
@@ -23,6 +23,11 @@ fn comes_back(firewall: &str, damages: &[&str]) -> Result<()> {
                 "figure: {firewall}: {damage}: back after {median} ms, {longest} ms at the longest"
             );
         }
+        let log = daemon.log()?;
+        ensure!(
+            !lines(&log, messages::REPAIRED_THE_RULES).is_empty(),
+            "{log}"
+        );
         Ok(())
     })
 }
