@@ -147,7 +147,7 @@ pub const REPAIRED_THE_OVERLAY: &str =
     "INFO repaired a change by another program slice=\"overlay\"";
 /// Another program keeps changing our state.
 pub const KEEPS_UNDOING_THE_OVERLAY: &str =
-    "another program keeps undoing this; repairing it slowly from now on slice=\"overlay\"";
+    "another program keeps undoing this; limiting repairs from now on slice=\"overlay\"";
 /// A neighbour entry was replaced, as the command that the log shows.
 pub const IP_NEIGH_REPLACE: &str = "ip neigh replace";
 /// A neighbour entry was set to stale, as the command that the log shows.
@@ -172,8 +172,8 @@ pub const WHY_LEGACY: &str =
     "why=\"nft works here, and chains of kube-proxy or Docker are in iptables-legacy\"";
 /// Why, where the network config decides.
 pub const WHY_CONFIG: &str = "why=\"EnableNFTables in the network's config asks for iptables";
-/// What would be said if a line were missing where no rule is wanted.
-pub const NO_RULES_ARE_WANTED: &str = "no rules are wanted";
+/// The options ask for no rule.
+pub const NO_RULES_ARE_CONFIGURED: &str = "no firewall rules are configured";
 /// Chains of others in both kinds of iptables.
 pub const IN_BOTH_IPTABLES: &str = "are in both iptables-legacy and iptables-nft";
 /// What the daemon may not look at.
@@ -194,7 +194,7 @@ pub const OPTIONAL_RULES_NOT_INSTALLED: &str = "optional rules could not be inst
 pub const STILL_TO_DO: &str = "still to do after all operations succeeded";
 /// Another program keeps removing our rules.
 pub const KEEPS_UNDOING_THE_RULES: &str =
-    "another program keeps undoing this; repairing it slowly from now on slice=\"rules\"";
+    "another program keeps undoing this; limiting repairs from now on slice=\"rules\"";
 
 // Preflight warnings.
 
