@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::lab::Lab;
+use crate::etcd::Etcd;
+use crate::host::Host;
 use crate::netns::Netns;
 
 /// The last lines of a log are enough: the first ones show a start like any other.
@@ -26,24 +27,21 @@ const QUESTIONS: [&str; 10] = [
     "ss -Hulnp",
 ];
 
-/// Prints all that the lab knows to standard error, where the test harness shows it. The reason stands at both ends: who
-/// reads a part of it should see what it is about.
-pub fn print(lab: &Lab, reason: &str) {
-    eprintln!(
-        "\n===== evidence of the lab in {:?}; failed: {reason}",
-        lab.dir()
-    );
-    print_logs(lab.dir());
-    lab.hosts().iter().for_each(|host| print_host(host));
+/// Prints the state of a lab to standard error, where the test harness shows it. The reason stands at both ends, for
+/// those who read only a part.
+pub fn print(dir: &Path, hosts: &[Host], etcd: &Etcd, reason: &str) {
+    eprintln!("\n===== evidence of the lab in {dir:?}; failed: {reason}");
+    print_logs(dir);
+    hosts.iter().for_each(|host| print_host(host));
     // An etcd that stands still would not answer; whether it did is in the test's own words.
-    match lab.etcd.thaw() {
+    match etcd.thaw() {
         Ok(()) => {
             print_answer(
                 "etcd",
                 "get --prefix /",
-                lab.etcd.ctl(&["get", "--prefix", "/"]),
+                etcd.ctl(&["get", "--prefix", "/"]),
             );
-            print_answer("etcd", "lease list", lab.etcd.ctl(&["lease", "list"]));
+            print_answer("etcd", "lease list", etcd.ctl(&["lease", "list"]));
         }
         Err(error) => eprintln!("\n## etcd\n{error:#}"),
     }

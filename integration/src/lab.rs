@@ -22,7 +22,7 @@ pub fn in_lab(hosts: u8, test: impl FnOnce(&mut Lab) -> Result<()>) -> Result<()
     let mut lab = Lab::new(hosts)?;
     let outcome = test(&mut lab);
     if let Err(error) = &outcome {
-        evidence::print(&lab, &format!("{error:#}"));
+        lab.print_evidence(&format!("{error:#}"));
     }
     outcome
 }
@@ -78,6 +78,10 @@ impl Lab {
         &self.hosts
     }
 
+    fn print_evidence(&self, reason: &str) {
+        evidence::print(self.dir(), self.hosts(), &self.etcd, reason);
+    }
+
     /// The directory of logs and of the hosts' disks; it goes with the lab.
     pub fn dir(&self) -> &Path {
         self.dir.path()
@@ -131,7 +135,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            evidence::print(self, "a panic, see above");
+            self.print_evidence("a panic, see above");
         }
     }
 }
