@@ -87,6 +87,26 @@ fn of_two_copies_that_start_together_the_later_yields() {
 }
 
 #[test]
+fn a_host_that_yielded_returns_on_the_etcd_lease_that_it_had() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().leases.extend([7, 8]);
+        let copy = MINE.replace("10.99.0.2", "10.99.0.9");
+        registry.put("10.5.50.0-24", &copy, Some(8));
+        registry.put("10.5.1.0-24", MINE, Some(7));
+        let mut rig = Rig::start(registry, None);
+        pass(1).await;
+        assert_eq!(rig.registry.names(), ["10.5.50.0-24"], "we came second");
+        rig.registry.delete("10.5.50.0-24");
+        let joined = rig.next().await;
+        let name = joined.replace("joined ", "").replace("/24", "-24");
+        let state = rig.registry.state.borrow();
+        assert_eq!(state.entries[&name].lease, Some(7));
+        assert_eq!(state.leases.len(), 2, "no third one was granted");
+    });
+}
+
+#[test]
 fn waits_for_a_rival_whose_etcd_lease_etcd_does_not_know() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
