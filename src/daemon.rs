@@ -71,9 +71,10 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let external = tokio::select! {
         external = InterfaceFinder::new(&netlink, SystemResolver, settings).wait() => external,
         signal = signals.received() => {
-            log_shutdown(signal);
+            announce_shutdown(signal);
             return Ok(());
         }
+        error = tasks.failed() => return Err(error),
     };
     let port_use = preflight::check_host(&netlink, &external).await;
     let check_network = preflight::check_network(port_use, view.membership());
@@ -88,11 +89,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         view: &view,
     };
     let peers_shutdown = starter.start_all(etcd, netlink, last_run, reload);
-    // Only the tasks keep writers from here on.
+    // Only the tasks keep writers from here on, so that the views notice when all of them have ended.
     drop(writers);
 
     tokio::select! {
-        signal = signals.received() => log_shutdown(signal),
+        signal = signals.received() => announce_shutdown(signal),
         error = tasks.failed() => return Err(error),
     }
     drop(peers_shutdown);
@@ -151,7 +152,7 @@ fn serve_status(
     }
 }
 
-/// The peers save the last snapshot before they end.
+/// The peer task saves the last snapshot before it ends.
 async fn wait_for_last_snapshot(tasks: &mut Tasks) {
     let ended = timeout(LAST_SNAPSHOT_TIMEOUT, tasks.ended(PEER_TASK)).await;
     if ended.is_err() {
@@ -167,7 +168,7 @@ fn log_start(options: &Options, node: &NodeId) {
     info!(version, etcd, %node, "starting flanneld");
 }
 
-fn log_shutdown(signal: &str) {
+fn announce_shutdown(signal: &str) {
     info!(
         signal,
         "shutting down; device, routes, rules, files and lease stay in place"

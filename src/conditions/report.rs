@@ -19,7 +19,7 @@ pub struct Report {
     pub etcd: Vec<String>,
     /// Prefix of the keys in etcd.
     pub prefix: String,
-    /// State of the connection to etcd.
+    /// Whether etcd is reachable; if it is and there is no lease, the reason.
     pub contact: String,
     /// The lease of this host, if it holds one.
     pub lease: Option<LeaseReport>,

@@ -51,7 +51,7 @@ pub(super) struct SliceStarter<'a> {
 }
 
 impl SliceStarter<'_> {
-    /// Starts all slices. The peers save the last snapshot when the sender that is returned is dropped.
+    /// Starts all slices. The peer task saves the last snapshot when the sender that is returned is dropped.
     pub(super) fn start_all(
         mut self,
         etcd: Etcd,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use crate::files::desired::DesiredFile;
 
 /// The files that hold their desired text.
-pub(crate) type ObservedFiles = BTreeSet<PathBuf>;
+pub(crate) type UpToDateFiles = BTreeSet<PathBuf>;
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,9 +25,9 @@ impl fmt::Display for FileOp {
 }
 
 /// Returns the operations that lead from `observed` to `desired`, in the order of `desired`.
-pub(crate) fn plan(desired: &[DesiredFile], observed: &ObservedFiles) -> Vec<FileOp> {
-    let missing = desired.iter().filter(|file| !observed.contains(&file.path));
-    missing.cloned().map(FileOp::Write).collect()
+pub(crate) fn plan(desired: &[DesiredFile], observed: &UpToDateFiles) -> Vec<FileOp> {
+    let outdated = desired.iter().filter(|file| !observed.contains(&file.path));
+    outdated.cloned().map(FileOp::Write).collect()
 }
 
 #[cfg(test)]

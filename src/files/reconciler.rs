@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use crate::files::desired::{DesiredFile, desired};
-use crate::files::plan::{FileOp, ObservedFiles, plan};
+use crate::files::plan::{FileOp, UpToDateFiles, plan};
 use crate::files::port::Files;
 use crate::files::settings::FilesSettings;
 use crate::model::membership::Membership;
@@ -102,7 +102,7 @@ impl<F: Files> Slice for FilesSlice<F> {
             .desired
             .iter()
             .filter(|file| self.files.holds(&file.path, &file.text));
-        let observed: ObservedFiles = current.map(|file| file.path.clone()).collect();
+        let observed: UpToDateFiles = current.map(|file| file.path.clone()).collect();
         Ok(plan(&self.desired, &observed))
     }
 

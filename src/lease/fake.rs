@@ -1,5 +1,4 @@
-//! A registry in memory for tests: keys with revisions, etcd leases, watches, and failures on demand. It behaves as etcd
-//! does, as far as the lease manager can see.
+//! A registry in memory for tests: keys with revisions, etcd leases, watches, and failures on demand. It models revisions, transactions and watches. It does not tie keys to etcd leases: an expired lease leaves its keys, and a key may name a lease that does not exist.
 
 mod registry;
 
@@ -26,7 +25,7 @@ pub(crate) struct FakeRegistryState {
     revision: i64,
     /// Whether every request fails.
     pub(crate) unreachable: bool,
-    /// Whether every write fails. A lease is granted all the same, but its answer is lost.
+    /// As an etcd that is out of space: creating and replacing keys fails, removing works, and a grant takes effect although its answer is an error.
     pub(crate) read_only: bool,
     /// How many times a lease was renewed.
     pub(crate) renewals: usize,
@@ -88,7 +87,7 @@ impl FakeRegistry {
             .insert(name.to_owned(), entry);
     }
 
-    /// Writes a key with an earlier revision that the watches tell only now.
+    /// Sends the watches a key whose revision is older than the list: a late event.
     pub(crate) fn put_old(&self, name: &str, value: &str, revision: i64) {
         self.record(|_| {
             RegistryChange::Put(Entry {
@@ -105,7 +104,7 @@ impl FakeRegistry {
         self.record(|_| RegistryChange::Delete(name.to_owned()));
     }
 
-    /// Lets every request and every running watch fail from now on, or none any more.
+    /// While `unreachable`, every request and every running watch fails.
     pub(crate) fn set_unreachable(&self, unreachable: bool) {
         self.state.borrow_mut().unreachable = unreachable;
         self.changed.notify_waiters();

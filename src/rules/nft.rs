@@ -6,11 +6,10 @@ use crate::model::addr::Vni;
 use crate::rules::ports::PortRange;
 use crate::rules::rule::{AddressMatch, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict};
 
-/// The chains of the table and their hooks. There is none for forwarding: packets pass the chains of all tables, and an
-/// accept in one table keeps no other from dropping.
+/// The chains of the table and their hooks. There is no chain for forwarding: an accept in our table would not overrule a drop in another table.
 ///
 /// The first NAT rule that matches decides, over all tables. Priority 99 puts our source NAT before that of other programs
-/// at `srcnat` (100): chains of equal priority apply in the order in which they were made. In iptables our jump comes first
+/// at `srcnat` (100): at equal priority the newest chain comes first, so whoever repaired last would decide the source address. In iptables our jump comes first
 /// for the same reason.
 const CHAINS: [(Hook, &str, &str); 3] = [
     (
@@ -30,7 +29,7 @@ const CHAINS: [(Hook, &str, &str); 3] = [
     ),
 ];
 
-/// Returns the name of our table: that of the device, which tells the instances on a host apart.
+/// Returns the name of our table: the same name as the device: it contains the VNI, so two instances on one host get different tables.
 pub(crate) fn table(vni: Vni) -> String {
     vni.device()
 }
@@ -51,13 +50,13 @@ pub(crate) fn script(rules: &RuleSet) -> String {
     format!("table ip {table}\ndelete table ip {table}\n{made}")
 }
 
-/// Returns how many rules a listing of the table should show. Versions of nft differ in the words, not in the number.
-pub(crate) fn count(rules: &RuleSet) -> usize {
+/// Returns how many rules a listing of the table should show. The listed text differs between versions of nft, so only the number of rules can be compared.
+pub(crate) fn expected_rule_count(rules: &RuleSet) -> usize {
     CHAINS.iter().map(|(hook, ..)| rules.at(*hook).len()).sum()
 }
 
 /// Returns how many rules a listing of our table shows.
-pub(crate) fn listed(listing: &str) -> usize {
+pub(crate) fn listed_rule_count(listing: &str) -> usize {
     listing
         .lines()
         .filter(|line| VERDICTS.iter().any(|verdict| line.contains(verdict)))
@@ -171,11 +170,14 @@ mod tests {
     fn one_script_replaces_the_table() {
         let rules = desired_rules().rules(ALL);
         assert_eq!(script(&rules), EXPECTED);
-        assert_eq!((count(&rules), listed(EXPECTED)), (10, 10));
+        assert_eq!(
+            (expected_rule_count(&rules), listed_rule_count(EXPECTED)),
+            (10, 10)
+        );
     }
 
     #[test]
-    fn removes_its_table_when_nothing_is_desired_rules() {
+    fn removes_its_table_when_no_rules_are_desired() {
         assert_eq!(
             script(&RuleSet::none(Vni::DEFAULT)),
             "table ip flannel.1\ndelete table ip flannel.1\n"

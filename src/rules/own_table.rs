@@ -68,7 +68,10 @@ impl OwnTable {
             ObservedTable::Listed(listing) => listing.as_str(),
             ObservedTable::NoNft | ObservedTable::Unreadable(_) | ObservedTable::Absent => "",
         };
-        let (expected, shown) = (nft::count(&rules), nft::listed(listing));
+        let (expected, shown) = (
+            nft::expected_rule_count(&rules),
+            nft::listed_rule_count(listing),
+        );
         if expected != shown {
             return Err(format!(
                 "nft shows {shown} rules in the table that it has just made, instead of {expected}"

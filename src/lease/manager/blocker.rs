@@ -11,7 +11,7 @@ use crate::model::network_config::NetworkConfig;
 pub(super) enum Blocker {
     /// etcd holds no network config that can be used.
     NoConfig,
-    /// A live host uses our node id or our PublicIP in this key.
+    /// The key of a rival.
     Rival {
         key: String,
     },
@@ -60,14 +60,13 @@ impl NoLease {
         }
     }
 
-    /// Whether a change may end the wait. `joined`: this host had a lease in this run, so a new network config takes a
-    /// restart.
+    /// Whether a change may end the wait. `joined`: this host already had a lease in this run. A new network config is then used only after a restart, so it cannot end the wait.
     pub(super) fn may_end_with(&self, change: &RegistryChange, joined: bool) -> bool {
         match (&self.blocker, change) {
             (Blocker::NoConfig, RegistryChange::Config(_)) => true,
             (Blocker::NoConfig, RegistryChange::Put(_) | RegistryChange::Delete(_)) => false,
             (_, RegistryChange::Config(_)) => !joined,
-            // Any key that goes may free a subnet, or be the rival's.
+            // A deleted key may have freed a subnet, or may have been the rival's.
             (_, RegistryChange::Delete(_)) => true,
             (Blocker::Rival { key }, RegistryChange::Put(entry)) => entry.name == *key,
             (Blocker::NoFreeSubnet, RegistryChange::Put(_)) => false,

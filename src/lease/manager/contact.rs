@@ -1,4 +1,4 @@
-//! What the rest of the daemon was told about etcd last, and how long to wait for an etcd that does not answer. Pure.
+//! The state of etcd that was last reported to the peer table, and the delay before the next attempt to reach it. Pure.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::reconcile::backoff::Backoff;
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_millis(700);
 
-/// The contact to etcd.
+/// The state of etcd that was last reported, and the back-off of retries.
 #[derive(Debug)]
 pub(super) struct Contact {
     reported: EtcdState,
@@ -26,8 +26,8 @@ impl Contact {
         }
     }
 
-    /// Records that etcd does not answer, and logs the first time. Returns what is news for the peer table.
-    pub(super) fn unreachable(&mut self, reason: &str) -> Option<LeaseUpdate> {
+    /// Records that etcd does not answer, and logs the first time. Returns the update for the peer table, or `None` if it was told already.
+    pub(super) fn record_unreachable(&mut self, reason: &str) -> Option<LeaseUpdate> {
         if self.reported == EtcdState::Unreachable {
             debug!(reason, "etcd is still unreachable");
             return None;
@@ -41,14 +41,14 @@ impl Contact {
         Some(LeaseUpdate::Unreachable { reason })
     }
 
-    /// Records that this host holds its lease and follows those of the others. Returns what is news for the peer table.
-    pub(super) fn synced(&mut self) -> Option<LeaseUpdate> {
+    /// Records that this host holds its lease and follows those of the others. Returns the update for the peer table, or `None` if it was told already.
+    pub(super) fn record_synced(&mut self) -> Option<LeaseUpdate> {
         self.reachable(EtcdState::Synced)
             .then_some(LeaseUpdate::Synced)
     }
 
-    /// Records that etcd answers, but that this host cannot have a lease now. Returns what is news for the peer table.
-    pub(super) fn waiting(&mut self) -> Option<LeaseUpdate> {
+    /// Records that etcd answers, but that this host cannot have a lease now. Returns the update for the peer table, or `None` if it was told already.
+    pub(super) fn record_waiting(&mut self) -> Option<LeaseUpdate> {
         self.reachable(EtcdState::Waiting)
             .then_some(LeaseUpdate::Waiting)
     }
@@ -67,7 +67,7 @@ impl Contact {
     }
 
     /// Records that etcd was well for a while: the next failure is a new one.
-    pub(super) fn steady(&mut self) {
+    pub(super) fn reset_backoff(&mut self) {
         self.backoff.reset();
     }
 }
@@ -82,13 +82,16 @@ mod tests {
         let unreachable = LeaseUpdate::Unreachable {
             reason: "no answer".to_owned(),
         };
-        assert_eq!(contact.unreachable("no answer"), Some(unreachable.clone()));
-        assert_eq!(contact.unreachable("refused"), None);
-        assert_eq!(contact.waiting(), Some(LeaseUpdate::Waiting));
-        assert_eq!(contact.waiting(), None);
-        assert_eq!(contact.synced(), Some(LeaseUpdate::Synced));
-        assert_eq!(contact.synced(), None);
-        assert_eq!(contact.unreachable("no answer"), Some(unreachable));
+        assert_eq!(
+            contact.record_unreachable("no answer"),
+            Some(unreachable.clone())
+        );
+        assert_eq!(contact.record_unreachable("refused"), None);
+        assert_eq!(contact.record_waiting(), Some(LeaseUpdate::Waiting));
+        assert_eq!(contact.record_waiting(), None);
+        assert_eq!(contact.record_synced(), Some(LeaseUpdate::Synced));
+        assert_eq!(contact.record_synced(), None);
+        assert_eq!(contact.record_unreachable("no answer"), Some(unreachable));
     }
 
     #[test]
@@ -98,7 +101,7 @@ mod tests {
             .map(|_| contact.retry_delay(0.0).as_millis())
             .collect();
         assert_eq!(delays, [100, 200, 400, 700]);
-        contact.steady();
+        contact.reset_backoff();
         assert_eq!(contact.retry_delay(0.0), MIN_RETRY);
     }
 }

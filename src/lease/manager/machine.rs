@@ -21,8 +21,8 @@ use crate::lease::manager::relists::{RelistReason, Relists};
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, LeaseState, StepContext};
 use crate::reconcile::log_once::LogOnce;
 
-/// How often this host checks whether a rival still lives.
-const RIVAL_RECHECK: Duration = Duration::from_secs(600);
+/// How often a host without a lease lists again: a rival may be silent by then.
+const WAIT_RECHECK: Duration = Duration::from_secs(600);
 
 /// The next state, and the actions that lead there.
 type Step = (LeaseState, Vec<LeaseAction>);
@@ -63,7 +63,7 @@ impl LeaseMachine {
             LeaseState::Relisting { at } => Some(*at),
             LeaseState::Unreachable { retry_at } => Some(*retry_at),
             LeaseState::AwaitingOwner { until } => Some(*until),
-            LeaseState::Waiting { since, .. } => Some(*since + RIVAL_RECHECK),
+            LeaseState::Waiting { since, .. } => Some(*since + WAIT_RECHECK),
             LeaseState::Holding(holding) => holding.held.renewal.map(|renewal| renewal.at),
             LeaseState::Listing | LeaseState::Acquiring { .. } | LeaseState::OpeningWatch(_) => {
                 None
@@ -129,7 +129,7 @@ impl LeaseMachine {
             LeaseState::AwaitingOwner { until } if until <= context.now => {
                 self.relist(RelistReason::OwnerHadTimeToReturn, None, context)
             }
-            LeaseState::Waiting { since, .. } if since + RIVAL_RECHECK <= context.now => {
+            LeaseState::Waiting { since, .. } if since + WAIT_RECHECK <= context.now => {
                 self.relist(RelistReason::RecheckDue, Some(since), context)
             }
             LeaseState::Holding(holding) => renew_if_due(holding, context),

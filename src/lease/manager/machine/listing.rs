@@ -52,13 +52,13 @@ impl LeaseMachine {
                 self.no_lease_logged.clear();
                 let since = context.now;
                 let state = LeaseState::Holding(Holding { held, since });
-                (state, Ok(()), self.contact.synced())
+                (state, Ok(()), self.contact.record_synced())
             }
             ListOutcome::NoLease(no_lease) => {
                 let message = no_lease.message.clone();
                 let since = context.now;
                 let state = LeaseState::Waiting { no_lease, since };
-                (state, Err(message), self.contact.waiting())
+                (state, Err(message), self.contact.record_waiting())
             }
         };
         let mut actions = vec![

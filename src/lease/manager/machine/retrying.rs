@@ -43,7 +43,7 @@ impl LeaseMachine {
     ) -> Step {
         let mut actions = self.end_watch(since, context);
         let reason = crate::error::chain(error);
-        let news = self.contact.unreachable(&reason);
+        let news = self.contact.record_unreachable(&reason);
         actions.push(LeaseAction::SetEtcdReachable(Err(reason)));
         actions.extend(news.map(LeaseAction::Publish));
         let retry_at = context.now + self.contact.retry_delay(context.random);
@@ -55,7 +55,7 @@ impl LeaseMachine {
             return Vec::new();
         };
         if context.now.saturating_sub(since) > STEADY_WATCH {
-            self.contact.steady();
+            self.contact.reset_backoff();
             self.relists.steady();
         }
         vec![LeaseAction::CloseWatch]

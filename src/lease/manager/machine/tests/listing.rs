@@ -94,7 +94,7 @@ fn follows_the_others_or_waits_once_the_watch_is_open() {
         "waiting: NoFreeSubnet; lease false (no subnet is free); ignored 0; etcd true; tell waiting",
     );
     let mut synced = joined_host();
-    synced.contact.synced();
+    synced.contact.record_synced();
     check(
         synced,
         lease(),
@@ -120,7 +120,7 @@ fn retries_when_the_list_fails_and_tells_it_once() {
         "unreachable, retry in 100ms; etcd false (failed to list: no answer); tell unreachable",
     );
     let mut unreachable = new_host();
-    unreachable.contact.unreachable("no answer");
+    unreachable.contact.record_unreachable("no answer");
     unreachable.contact.retry_delay(0.0);
     check(
         unreachable,
