@@ -1,5 +1,7 @@
 use std::net::Ipv4Addr;
 
+use std::time::Duration;
+
 use super::*;
 use crate::model::addr::MacAddr;
 use crate::model::lease::OwnLease;
@@ -67,14 +69,15 @@ fn a_condition_wakes_those_who_wait_for_conditions_and_changes_the_state() {
     assert_eq!(check(lease, &expected).state, "no subnet is free");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_condition_is_woken_by_it() {
     let (writers, mut view) = status(|| SystemTime::UNIX_EPOCH);
     let before = view.readiness();
     writers
         .condition(ConditionType::LeaseHeld)
         .set_false("no subnet is free");
-    assert!(view.condition_changed().await.is_ok());
+    let woken = tokio::time::timeout(Duration::from_secs(60), view.condition_changed());
+    assert!(matches!(woken.await, Ok(Ok(()))));
     assert_ne!(view.readiness(), before);
     drop(writers);
     assert!(
