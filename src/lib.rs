@@ -13,40 +13,40 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`commands`] | one file for each subcommand |
-//! | [`cli`] | options and environment: parses and refuses |
-//! | [`daemon`] | the wiring: builds the tasks, hands out settings, signals, systemd |
-//! | [`lease`] | slice: our lease in etcd; port `Registry` |
-//! | [`underlay`] | slice: the external interface; port `Links` |
-//! | [`overlay`] | slice: device, FDB, neighbours, routes, misses; port `Kernel` |
-//! | [`rules`] | slice: the packet filter; port `RuleTable` |
-//! | [`files`] | slice: subnet.env and the options for Docker; port `Files` |
-//! | [`host`] | slice: whether this host is fit; port `HostFacts` |
-//! | [`peers`] | the one table of peers, the mass-removal guard, the snapshot |
-//! | [`conditions`] | the health of the daemon: one table of conditions, and its views |
-//! | [`reconcile`] | the loop of overlay, rules and files, and its schedule |
-//! | [`model`] | shared types: addresses, network config, lease, node id |
-//! | [`adapters`] | what touches the world; they implement the ports |
+//! | `commands` | one file for each subcommand |
+//! | `cli` | options and environment: parses and refuses |
+//! | `daemon` | the wiring: builds the tasks, hands out settings, signals, systemd |
+//! | `lease` | slice: our lease in etcd; port `Registry` |
+//! | `underlay` | slice: the external interface; port `Links` |
+//! | `overlay` | slice: device, FDB, neighbours, routes, misses; port `Kernel` |
+//! | `rules` | slice: the packet filter; port `RuleTable` |
+//! | `files` | slice: subnet.env and the options for Docker; port `Files` |
+//! | `host` | slice: whether this host is fit; port `HostFacts` |
+//! | `peers` | the one table of peers, the mass-removal guard, the snapshot |
+//! | `conditions` | the health of the daemon: one table of conditions, and its views |
+//! | `reconcile` | the loop of overlay, rules and files, and its schedule |
+//! | `model` | shared types: addresses, network config, lease, node id |
+//! | `adapters` | what touches the world; they implement the ports |
 //!
 //! Arrows run down only: `main` -> `commands` -> `daemon` -> slices -> `peers` -> `reconcile` -> `conditions` -> `model`.
 //! Adapters implement the ports; only `daemon` and `commands` name adapters. `docs/architecture.md` says more.
 
-pub mod adapters;
+mod adapters;
 #[cfg(test)]
 mod architecture;
 pub mod cli;
 pub mod commands;
-pub mod conditions;
-pub mod daemon;
-pub mod error;
-pub mod files;
-pub mod host;
+mod conditions;
+mod daemon;
+mod error;
+mod files;
+mod host;
 pub mod lease;
 pub mod model;
-pub mod overlay;
+mod overlay;
 #[cfg(test)]
 mod paused_time;
 pub mod peers;
-pub mod reconcile;
-pub mod rules;
-pub mod underlay;
+mod reconcile;
+mod rules;
+mod underlay;

@@ -126,7 +126,7 @@ impl Snapshot {
         String::from_utf8(text).expect("JSON is text")
     }
 
-    /// Reads a text that [`Snapshot::render`] made for this host and overlay.
+    /// Reads a text that `Snapshot::render` made for this host and overlay.
     ///
     /// # Errors
     /// [`SnapshotError`] says why it is not used.
