@@ -35,6 +35,8 @@ pub(crate) struct FakeRegistryState {
     pub(crate) fail_next_creation: bool,
     /// Keys that another host creates just before the lease manager does.
     pub(crate) taken_by_others: Vec<String>,
+    /// A key and a value that another host writes just before the lease manager creates a key.
+    pub(crate) written_before_creation: Option<(&'static str, String)>,
 }
 
 /// The registry. Clones share one state.

@@ -83,6 +83,11 @@ impl Registry for FakeRegistry {
     ) -> Result<WriteOutcome, RegistryError> {
         self.check_reachable("create")?;
         self.check_writable("create")?;
+        let other = self.state.borrow_mut().written_before_creation.take();
+        if let Some((name, value)) = other {
+            self.state.borrow_mut().leases.insert(8);
+            self.put(name, &value, Some(8));
+        }
         if std::mem::take(&mut self.state.borrow_mut().fail_next_creation) {
             return Err(failure("create", "permission denied"));
         }

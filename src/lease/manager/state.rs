@@ -178,6 +178,8 @@ pub(super) struct AcquireRequest {
     pub(super) config: NetworkConfig,
     pub(super) identity: Identity,
     pub(super) courtesy: Courtesy,
+    /// Whether this host has had a lease in this run.
+    pub(super) has_joined: bool,
 }
 
 /// When an event happened, and a random number for the decisions about it.

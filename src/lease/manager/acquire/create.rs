@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tracing::{debug, error, warn};
 
-use crate::lease::claim::{self, Claim, Exclusions, lease_value};
+use crate::lease::claim::{self, Claim, Exclusions, is_older_rival, lease_value};
 use crate::lease::manager::acquire::{Attempt, Setback};
 use crate::lease::manager::relists::RelistReason;
-use crate::lease::manager::state::{Acquisition, HeldLease, KeyOrigin, ValueState};
+use crate::lease::manager::state::{AcquireRequest, Acquisition, HeldLease, KeyOrigin, ValueState};
 use crate::lease::port::{LeaseId, Registry, WriteOutcome};
 use crate::model::lease::OwnLease;
 use crate::model::lease::key::key_name;
@@ -26,6 +26,7 @@ impl<R: Registry> Attempt<'_, R> {
         while exclusions.taken.len() < MAX_TRIES_PER_LIST {
             match self.create_key(&own, lease).await? {
                 WriteOutcome::Done { revision } => {
+                    self.check_for_rival_before(revision).await?;
                     return Ok(self.created(own, lease, ttl, revision));
                 }
                 WriteOutcome::Lost => {}
@@ -46,6 +47,35 @@ impl<R: Registry> Attempt<'_, R> {
         let name = key_name(own.subnet);
         let value = lease_value(own, &self.request.config, &self.request.identity);
         Ok(self.registry.create(&name, &value, lease).await?)
+    }
+
+    /// Looks for a rival that has written its key between our list and our own key, which has this revision. The watch
+    /// would show it as well, but only when this host is up already. It costs a list, but only if anything was written in
+    /// between, and only until the first lease.
+    ///
+    /// # Errors
+    /// There is such a rival, or the request has failed.
+    async fn check_for_rival_before(&self, revision: i64) -> Result<(), Setback> {
+        let AcquireRequest {
+            listing,
+            config,
+            identity,
+            has_joined,
+            ..
+        } = self.request;
+        if *has_joined || revision == listing.revision + 1 {
+            return Ok(());
+        }
+        let now = self.registry.list().await?;
+        let mut written_since = now.entries.iter();
+        // Older entries were judged by the claim.
+        let has_rival = written_since.any(|entry| {
+            entry.revision > listing.revision && is_older_rival(entry, config, identity, revision)
+        });
+        if has_rival {
+            return Err(Setback::Relist(RelistReason::RivalAppeared));
+        }
+        Ok(())
     }
 
     fn created(&self, own: OwnLease, lease: LeaseId, ttl: Duration, revision: i64) -> Acquisition {

@@ -32,6 +32,7 @@ impl LeaseMachine {
             config: config.clone(),
             identity: self.identity.clone(),
             courtesy: self.progress.courtesy(),
+            has_joined: self.progress.membership().is_some(),
         }));
         (LeaseState::Acquiring { listing, config }, actions)
     }

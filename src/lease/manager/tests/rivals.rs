@@ -107,6 +107,35 @@ fn a_host_that_yielded_returns_on_the_etcd_lease_that_it_had() {
 }
 
 #[test]
+fn does_not_join_when_a_rival_has_created_its_key_just_before() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.state.borrow_mut().written_before_creation = Some(("10.5.50.0-24", rivals()));
+        let mut rig = Rig::start(registry, None);
+        pass(9).await;
+        assert!(rig.is_quiet(), "it was never up");
+        assert!(rig.etcd().contains("in use by node b"));
+        assert_eq!(rig.registry.names(), ["10.5.50.0-24"]);
+        rig.registry.delete("10.5.50.0-24");
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+    });
+}
+
+#[test]
+fn joins_when_another_host_that_is_no_rival_was_there_just_before() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        let other = Some(("10.5.40.0-24", OTHER.to_owned()));
+        registry.state.borrow_mut().written_before_creation = other;
+        let mut rig = Rig::start(registry, None);
+        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
+        assert_eq!(rig.next().await, "leases ");
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+        assert_eq!(rig.registry.state.borrow().lists, 2);
+    });
+}
+
+#[test]
 fn waits_for_a_rival_whose_etcd_lease_etcd_does_not_know() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
