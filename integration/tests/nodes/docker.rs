@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use integration::node::BOOT;
-use integration::{Rack, SLOW, SUBNETS, eventually, messages};
+use integration::{QUICK, Rack, SLOW, SUBNETS, eventually, messages};
 
 use crate::support::{C, subnet, wait_for_ping};
 
@@ -74,5 +74,14 @@ pub fn a_new_subnet_restarts_docker_once(rack: &mut Rack) -> Result<()> {
         "Docker was started {} times",
         after - before
     );
-    rack.etcdctl(&format!("del {key}")).map(drop)
+    rack.etcdctl(&format!("del {key}"))?;
+    // The nodes remove that host a moment later, which the next test must not see.
+    let old = old.replace(".1/", ".0/");
+    rack.nodes().iter().try_for_each(|node| {
+        eventually(QUICK, format_args!("{} to remove {old}", node.name()), || {
+            let routes = node.sh("ip route show dev flannel.1")?;
+            ensure!(!routes.contains(&old), "{routes}");
+            Ok(())
+        })
+    })
 }
