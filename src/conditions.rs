@@ -3,8 +3,10 @@
 //! tasks and knows none of them.
 
 pub(crate) mod readiness;
+pub(crate) mod reason;
 pub mod report;
 pub(crate) mod status;
 pub(crate) mod table;
 
+pub(crate) use reason::{Problem, Reason};
 pub(crate) use table::{ConditionStatus, ConditionType, ConditionWriter, Conditions};

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::conditions::readiness::Readiness;
+use crate::conditions::report::ConditionReport;
 use crate::conditions::status::StatusView;
 
 /// Listens on the address, if the operator asks for one. Called before the daemon changes anything.
@@ -27,30 +29,62 @@ pub(crate) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<T
     })
 }
 
-/// Answers `/healthz` with 200 while the daemon runs, and `/readyz` with 200 when it is ready, else with 503 and the
-/// reason. Degraded counts as ready: all packets flow, and to take every node out of service because etcd is unreachable
-/// would do more harm.
+/// Answers `/healthz` with 200 while the daemon runs, and `/readyz` with 200 when it is ready, else with 503 and one reason
+/// in each line. `/readyz?verbose` shows all conditions. Degraded counts as ready: all packets flow, and to take every
+/// node out of service because etcd is unreachable would do more harm.
 ///
 /// # Errors
 /// The server failed.
 pub(crate) async fn serve(listener: TcpListener, status: StatusView) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
-        .route(
-            "/readyz",
-            get(|| async move { ready_answer(&status.readiness()) }),
-        );
+        .route("/readyz", get(ready_answer).with_state(status));
     axum::serve(listener, routes)
         .await
         .context("failed to serve /healthz and /readyz")
 }
 
-fn ready_answer(readiness: &Readiness) -> (StatusCode, String) {
-    let code = match readiness {
+async fn ready_answer(
+    State(status): State<StatusView>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
+    let readiness = status.readiness();
+    let body = if is_verbose(query.as_deref().unwrap_or_default()) {
+        verbose_text(&readiness, &status.conditions())
+    } else {
+        text(&readiness)
+    };
+    (status_code(&readiness), body)
+}
+
+/// The parameter has no value, as in the probes of Kubernetes.
+fn is_verbose(query: &str) -> bool {
+    query.split('&').any(|parameter| parameter == "verbose")
+}
+
+const fn status_code(readiness: &Readiness) -> StatusCode {
+    match readiness {
         Readiness::Ready | Readiness::Degraded(_) => StatusCode::OK,
         Readiness::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (code, format!("{readiness}\n"))
+    }
+}
+
+fn text(readiness: &Readiness) -> String {
+    match readiness {
+        Readiness::Ready | Readiness::Degraded(_) => format!("{readiness}\n"),
+        Readiness::NotReady(reasons) => {
+            reasons.iter().map(|reason| format!("{reason}\n")).collect()
+        }
+    }
+}
+
+/// Marks each condition as the probes of Kubernetes do: `[+]` for true, `[-]` for everything else.
+fn verbose_text(readiness: &Readiness, conditions: &[ConditionReport]) -> String {
+    let lines = conditions.iter().map(|condition| {
+        let mark = if condition.status == "True" { '+' } else { '-' };
+        format!("[{mark}]{condition}\n")
+    });
+    lines.chain([text(readiness)]).collect()
 }
 
 #[cfg(test)]
@@ -58,19 +92,43 @@ mod tests {
     use super::*;
 
     fn check(readiness: &Readiness, code: u16, body: &str) {
-        let answer = ready_answer(readiness);
-        assert_eq!((answer.0.as_u16(), answer.1.as_str()), (code, body));
+        assert_eq!(status_code(readiness).as_u16(), code);
+        assert_eq!(text(readiness), body);
     }
 
     #[test]
     fn degraded_is_ready_and_what_is_missing_is_the_body() {
         let reason = || "no subnet is free".to_owned();
         check(&Readiness::Ready, 200, "ready\n");
-        check(
-            &Readiness::Degraded(reason()),
-            200,
-            "degraded: no subnet is free\n",
-        );
-        check(&Readiness::NotReady(reason()), 503, "no subnet is free\n");
+        let degraded = Readiness::Degraded(reason());
+        check(&degraded, 200, "degraded: no subnet is free\n");
+        let missing = Readiness::NotReady(vec![reason(), "no space".to_owned()]);
+        check(&missing, 503, "no subnet is free\nno space\n");
+    }
+
+    #[test]
+    fn the_verbose_answer_marks_each_condition() {
+        let condition = |status: &str, reason: &str| ConditionReport {
+            kind: "HostFit".to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            since: "2026-11-27T10:00:00Z".to_owned(),
+        };
+        let conditions = [
+            condition("True", "AsExpected"),
+            condition("Unknown", "Starting"),
+        ];
+        let expected = "\
+            [+]HostFit         True     AsExpected since 2026-11-27T10:00:00Z\n\
+            [-]HostFit         Unknown  Starting since 2026-11-27T10:00:00Z\n\
+            ready\n";
+        assert_eq!(verbose_text(&Readiness::Ready, &conditions), expected);
+    }
+
+    #[test]
+    fn verbose_is_a_parameter_of_its_own() {
+        assert!(is_verbose("verbose") && is_verbose("a=b&verbose"));
+        assert!(!is_verbose("") && !is_verbose("verbosely"));
     }
 }

@@ -1,4 +1,5 @@
-//! What "ready" means, as a view of the conditions: the lease is held, and kernel, rules and files are in place. Pure.
+//! What "ready" means, as a view of the conditions: pods of this host reach pods of the others, as far as this host decides
+//! it. Pure.
 
 use std::fmt;
 
@@ -11,8 +12,8 @@ pub(crate) enum Readiness {
     /// Everything is in place, but etcd is unreachable: changes of other hosts are not seen. Packets flow, so this
     /// counts as ready.
     Degraded(String),
-    /// Something is missing.
-    NotReady(String),
+    /// Something is missing. Each sentence says one thing; there is at least one.
+    NotReady(Vec<String>),
 }
 
 impl fmt::Display for Readiness {
@@ -20,23 +21,92 @@ impl fmt::Display for Readiness {
         match self {
             Self::Ready => f.write_str("ready"),
             Self::Degraded(reason) => write!(f, "degraded: {reason}"),
-            Self::NotReady(reason) => f.write_str(reason),
+            Self::NotReady(reasons) => f.write_str(&reasons.join("; ")),
         }
     }
 }
 
+/// The conditions without which no pod talks to others, in the order in which they become true at a start.
+const NEEDED: [ConditionType; 6] = [
+    ConditionType::LeaseHeld,
+    ConditionType::KernelInSync,
+    ConditionType::PathsClear,
+    ConditionType::FilesWritten,
+    ConditionType::RulesInstalled,
+    ConditionType::HostFit,
+];
+
 /// Judges the conditions.
 pub(crate) fn readiness(conditions: &Conditions) -> Readiness {
-    let etcd = conditions.get(ConditionType::EtcdReachable).status;
-    if let Some(missing) = missing(conditions) {
+    let missing = missing(conditions);
+    if !missing.is_empty() {
         return Readiness::NotReady(missing);
     }
-    match etcd {
+    match conditions.get(ConditionType::EtcdReachable).status {
         ConditionStatus::True => Readiness::Ready,
         ConditionStatus::False | ConditionStatus::Unknown => {
             Readiness::Degraded(etcd_text(conditions))
         }
     }
+}
+
+/// Returns everything that is wrong, or else the first thing that is not known yet.
+fn missing(conditions: &Conditions) -> Vec<String> {
+    let with_status = |status| {
+        NEEDED
+            .into_iter()
+            .filter(move |kind| conditions.get(*kind).status == status)
+    };
+    let wrong = with_status(ConditionStatus::False).map(|kind| problem_text(conditions, kind));
+    let wrong: Vec<String> = wrong.collect();
+    if !wrong.is_empty() {
+        return wrong;
+    }
+    // Without a lease the manager says nothing about it, but the kernel waits for it.
+    let unknown =
+        with_status(ConditionStatus::Unknown).find(|kind| *kind != ConditionType::LeaseHeld);
+    let waiting = unknown.map(|kind| waiting_text(conditions, kind));
+    waiting.into_iter().collect()
+}
+
+fn problem_text(conditions: &Conditions, kind: ConditionType) -> String {
+    let message = &conditions.get(kind).message;
+    match kind {
+        ConditionType::LeaseHeld => lease_text(conditions),
+        ConditionType::KernelInSync => format!("the overlay is not in sync: {message}"),
+        ConditionType::FilesWritten => format!("the files are not in place: {message}"),
+        ConditionType::RulesInstalled => format!("the firewall rules are not in place: {message}"),
+        ConditionType::EtcdReachable | ConditionType::PathsClear | ConditionType::HostFit => {
+            message.clone()
+        }
+    }
+}
+
+fn lease_text(conditions: &Conditions) -> String {
+    let message = &conditions.get(ConditionType::LeaseHeld).message;
+    match conditions.get(ConditionType::EtcdReachable).status {
+        ConditionStatus::False => format!("{message}; {}", etcd_text(conditions)),
+        ConditionStatus::True | ConditionStatus::Unknown => message.clone(),
+    }
+}
+
+fn waiting_text(conditions: &Conditions, kind: ConditionType) -> String {
+    let part = match kind {
+        ConditionType::LeaseHeld | ConditionType::EtcdReachable => "a lease",
+        ConditionType::KernelInSync => {
+            return match conditions.get(ConditionType::EtcdReachable).status {
+                ConditionStatus::True => "waiting for the kernel".to_owned(),
+                ConditionStatus::False | ConditionStatus::Unknown => {
+                    format!("waiting for a lease: {}", etcd_text(conditions))
+                }
+            };
+        }
+        ConditionType::PathsClear => "the check of all routes and rules",
+        ConditionType::FilesWritten => "the files",
+        ConditionType::RulesInstalled => "the firewall rules",
+        ConditionType::HostFit => "the checks of this host",
+    };
+    format!("waiting for {part}")
 }
 
 /// Describes the state of etcd and of our lease in it: the line `etcd` of `flanneld status`.
@@ -55,53 +125,15 @@ pub(crate) fn etcd_text(conditions: &Conditions) -> String {
     }
 }
 
-fn missing(conditions: &Conditions) -> Option<String> {
-    let lease = conditions.get(ConditionType::LeaseHeld);
-    let etcd = conditions.get(ConditionType::EtcdReachable).status;
-    if lease.status == ConditionStatus::False {
-        let reason = match etcd {
-            ConditionStatus::False => format!("{}; {}", lease.message, etcd_text(conditions)),
-            ConditionStatus::True | ConditionStatus::Unknown => lease.message.clone(),
-        };
-        return Some(reason);
-    }
-    let kernel = conditions.get(ConditionType::KernelInSync);
-    match (kernel.status, etcd) {
-        (ConditionStatus::Unknown, ConditionStatus::True) => {
-            return Some("waiting for the kernel".to_owned());
-        }
-        (ConditionStatus::Unknown, _) => {
-            return Some(format!("waiting for a lease: {}", etcd_text(conditions)));
-        }
-        (ConditionStatus::False, _) => {
-            return Some(format!("the overlay is not in sync: {}", kernel.message));
-        }
-        (ConditionStatus::True, _) => {}
-    }
-    let files = missing_part(conditions, ConditionType::FilesWritten, "files");
-    files.or_else(|| missing_part(conditions, ConditionType::RulesInstalled, "firewall rules"))
-}
-
-fn missing_part(conditions: &Conditions, kind: ConditionType, name: &str) -> Option<String> {
-    let condition = conditions.get(kind);
-    match condition.status {
-        ConditionStatus::True => None,
-        ConditionStatus::Unknown => Some(format!("waiting for the {name}")),
-        ConditionStatus::False => Some(format!(
-            "the {name} are not in place: {}",
-            condition.message
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
 
     use super::*;
     use crate::conditions::ConditionType::{
-        EtcdReachable, FilesWritten, KernelInSync, LeaseHeld, RulesInstalled,
+        EtcdReachable, FilesWritten, HostFit, KernelInSync, LeaseHeld, PathsClear, RulesInstalled,
     };
+    use crate::conditions::Problem;
 
     /// A table in which the given conditions are false with a message, or true if the message is empty.
     fn check(set: &[(ConditionType, &str)], expected: &str) {
@@ -113,7 +145,7 @@ mod tests {
             } else {
                 ConditionStatus::False
             };
-            conditions.set(*kind, status, message, epoch);
+            conditions.set(*kind, status, Problem::failed(*message), epoch);
         }
         assert_eq!(readiness(&conditions).to_string(), expected, "{set:?}");
     }
@@ -135,18 +167,39 @@ mod tests {
         let with = |more: &[(ConditionType, &'static str)]| [&held[..], more].concat();
         let stale = with(&[(KernelInSync, "no route")]);
         check(&stale, "the overlay is not in sync: no route");
-        check(&with(&[(KernelInSync, "")]), "waiting for the files");
-        let no_rules = with(&[
-            (KernelInSync, ""),
-            (FilesWritten, ""),
+        let paths = "waiting for the check of all routes and rules";
+        check(&with(&[(KernelInSync, "")]), paths);
+        let clear = with(&[(KernelInSync, ""), (PathsClear, "")]);
+        check(&clear, "waiting for the files");
+        let in_place = [&clear[..], &[(FilesWritten, ""), (RulesInstalled, "")]].concat();
+        check(&in_place, "waiting for the checks of this host");
+    }
+
+    #[test]
+    fn names_everything_that_is_wrong() {
+        let wrong = [
+            (EtcdReachable, ""),
+            (HostFit, "net.ipv4.ip_forward is 0"),
             (RulesInstalled, "no nft"),
-        ]);
-        check(&no_rules, "the firewall rules are not in place: no nft");
+            (FilesWritten, "no space"),
+            (PathsClear, "a route is in front"),
+            (KernelInSync, "no route"),
+        ];
+        let expected = "the overlay is not in sync: no route; a route is in front; the files are not in place: \
+            no space; the firewall rules are not in place: no nft; net.ipv4.ip_forward is 0";
+        check(&wrong, expected);
     }
 
     #[test]
     fn is_ready_with_etcd_and_degraded_without() {
-        let place = [(KernelInSync, ""), (FilesWritten, ""), (RulesInstalled, "")];
+        let place = [
+            KernelInSync,
+            PathsClear,
+            FilesWritten,
+            RulesInstalled,
+            HostFit,
+        ];
+        let place = place.map(|kind| (kind, ""));
         let with = |more: &[(ConditionType, &'static str)]| [&place[..], more].concat();
         check(&with(&[(LeaseHeld, ""), (EtcdReachable, "")]), "ready");
         check(&place, "degraded: etcd has not answered yet");

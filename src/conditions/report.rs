@@ -13,6 +13,9 @@ pub struct Report {
     pub version: String,
     /// `ready`, `degraded: reason`, or what is missing.
     pub state: String,
+    /// All conditions, in the order in which they become true at a start.
+    #[serde(default)]
+    pub conditions: Vec<ConditionReport>,
     /// Node id of this host.
     pub node_id: String,
     /// URLs of the members of etcd.
@@ -29,6 +32,22 @@ pub struct Report {
     pub kept: usize,
     /// Keys of ignored leases, with the reason.
     pub ignored: BTreeMap<String, String>,
+}
+
+/// One condition, in the form of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConditionReport {
+    /// `LeaseHeld`, `EtcdReachable`, `KernelInSync`, `PathsClear`, `RulesInstalled`, `FilesWritten` or `HostFit`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word for programs; `AsExpected` if the condition is true.
+    pub reason: String,
+    /// What is wrong and what to do about it, or what is worth knowing.
+    pub message: String,
+    /// When the status changed last (RFC 3339, UTC).
+    pub since: String,
 }
 
 /// The lease of this host.
@@ -68,6 +87,7 @@ impl fmt::Display for Report {
             )?;
         }
         write_peers(f, self.peers, self.kept)?;
+        write_conditions(f, &self.conditions)?;
         write_ignored(f, &self.ignored)
     }
 }
@@ -82,6 +102,32 @@ fn write_peers(f: &mut fmt::Formatter<'_>, peers: usize, held: usize) -> fmt::Re
     }
     let text = format_args!("{peers}, {held} of them gone from etcd (removal held)");
     write_line(f, "peers", text)
+}
+
+fn write_conditions(f: &mut fmt::Formatter<'_>, conditions: &[ConditionReport]) -> fmt::Result {
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "conditions:")?;
+    let mut lines = conditions.iter();
+    lines.try_for_each(|condition| writeln!(f, "  {condition}"))
+}
+
+impl fmt::Display for ConditionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kind,
+            status,
+            reason,
+            message,
+            since,
+        } = self;
+        write!(f, "{kind:<15} {status:<8} {reason} since {since}")?;
+        if message.is_empty() {
+            return Ok(());
+        }
+        write!(f, ": {message}")
+    }
 }
 
 /// The keys come from other programs and may hold anything.
@@ -128,6 +174,30 @@ mod tests {
             serde_json::from_str::<Report>(&json(&report)).ok(),
             Some(report)
         );
+    }
+
+    #[test]
+    fn the_text_shows_each_condition_in_a_line() {
+        let condition = |status: &str, reason: &str, message: &str| ConditionReport {
+            kind: "PathsClear".to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+            since: "2026-11-27T10:00:00Z".to_owned(),
+        };
+        let report = Report {
+            conditions: vec![
+                condition("True", "AsExpected", ""),
+                condition("False", "OperationFailed", "no route"),
+            ],
+            ..Report::default()
+        };
+        let expected = "\
+            conditions:\n  \
+            PathsClear      True     AsExpected since 2026-11-27T10:00:00Z\n  \
+            PathsClear      False    OperationFailed since 2026-11-27T10:00:00Z: no route\n";
+        let text = report.to_string();
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

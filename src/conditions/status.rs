@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use tokio::sync::watch;
 
 use crate::conditions::readiness::{Readiness, etcd_text, readiness};
-use crate::conditions::report::{LeaseReport, Report};
+use crate::conditions::report::{ConditionReport, LeaseReport, Report};
+use crate::conditions::table::Condition;
 use crate::conditions::{ConditionType, ConditionWriter, Conditions};
 use crate::model::membership::Membership;
 
@@ -73,6 +74,14 @@ impl StatusView {
         readiness(&self.conditions.borrow())
     }
 
+    /// Returns all conditions as they are shown.
+    pub(crate) fn conditions(&self) -> Vec<ConditionReport> {
+        let conditions = self.conditions.borrow();
+        let rows = conditions.rows();
+        rows.map(|(kind, condition)| condition_report(kind, condition))
+            .collect()
+    }
+
     /// Waits until a condition changes: only conditions make up the readiness. Cancel-safe.
     ///
     /// # Errors
@@ -92,6 +101,7 @@ impl StatusView {
         let PeerSummary { peers, held } = *self.peers.borrow();
         Report {
             state: self.readiness().to_string(),
+            conditions: self.conditions(),
             contact: etcd_text(&self.conditions.borrow()),
             lease: self.membership.borrow().as_ref().map(lease_report),
             peers,
@@ -99,6 +109,16 @@ impl StatusView {
             ignored: self.ignored_leases.borrow().clone(),
             ..constant.clone()
         }
+    }
+}
+
+fn condition_report(kind: ConditionType, condition: &Condition) -> ConditionReport {
+    ConditionReport {
+        kind: kind.to_string(),
+        status: condition.status.to_string(),
+        reason: condition.reason.to_string(),
+        message: condition.message.clone(),
+        since: humantime::format_rfc3339_seconds(condition.since).to_string(),
     }
 }
 

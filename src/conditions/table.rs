@@ -1,11 +1,13 @@
 //! The table of conditions, and the handle with which a task sets one of them. The form is that of Kubernetes'
-//! conditions: each is true, false or unknown, with a message and the time since when.
+//! conditions: each is true, false or unknown, with a reason, a message and the time since when.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::SystemTime;
 
 use tokio::sync::watch;
+
+use crate::conditions::reason::{Problem, Reason};
 
 /// What a condition is about. Each is good when it is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,19 +18,25 @@ pub(crate) enum ConditionType {
     EtcdReachable,
     /// The kernel holds the device and the entries for all peers, as read back.
     KernelInSync,
+    /// No route or rule of another program is in front of the entries of the overlay.
+    PathsClear,
     /// The packet filter holds our rules, as read back.
     RulesInstalled,
     /// subnet.env and the options for Docker are written.
     FilesWritten,
+    /// The settings of this host, its firewalls and the other hosts let packets flow.
+    HostFit,
 }
 
 impl ConditionType {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::LeaseHeld,
         Self::EtcdReachable,
         Self::KernelInSync,
+        Self::PathsClear,
         Self::RulesInstalled,
         Self::FilesWritten,
+        Self::HostFit,
     ];
 }
 
@@ -46,11 +54,18 @@ pub(crate) enum ConditionStatus {
     False,
 }
 
+impl fmt::Display for ConditionStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// One row of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Condition {
     pub(crate) status: ConditionStatus,
-    /// Why it is false or unknown, for people. Empty when it is true.
+    pub(crate) reason: Reason,
+    /// Why it is false, for people. When it is true, what is worth knowing all the same; mostly empty.
     pub(crate) message: String,
     /// When `status` changed last.
     pub(crate) since: SystemTime,
@@ -67,6 +82,7 @@ impl Conditions {
     pub(crate) fn unknown(now: SystemTime) -> Self {
         let unknown = Condition {
             status: ConditionStatus::Unknown,
+            reason: Reason::Starting,
             message: String::new(),
             since: now,
         };
@@ -80,18 +96,21 @@ impl Conditions {
             .expect("the table holds every type from the start")
     }
 
+    /// Returns all rows, in the order of the types.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (ConditionType, &Condition)> {
+        self.rows.iter().map(|(kind, condition)| (*kind, condition))
+    }
+
     /// Sets one condition. Returns whether anything changed.
     pub(crate) fn set(
         &mut self,
         kind: ConditionType,
         status: ConditionStatus,
-        message: &str,
+        problem: Problem,
         now: SystemTime,
     ) -> bool {
+        let Problem { reason, message } = problem;
         let before = self.get(kind);
-        if before.status == status && before.message == message {
-            return false;
-        }
         let since = if before.status == status {
             before.since
         } else {
@@ -99,9 +118,13 @@ impl Conditions {
         };
         let condition = Condition {
             status,
-            message: message.to_owned(),
+            reason,
+            message,
             since,
         };
+        if *before == condition {
+            return false;
+        }
         self.rows.insert(kind, condition);
         true
     }
@@ -129,17 +152,23 @@ impl ConditionWriter {
     }
 
     pub(crate) fn set_true(&self) {
-        self.set(ConditionStatus::True, "");
+        self.set_true_with("");
     }
 
-    pub(crate) fn set_false(&self, message: &str) {
-        self.set(ConditionStatus::False, message);
+    /// Sets it to true and shows a message all the same: something is worth knowing that stops no packet.
+    pub(crate) fn set_true_with(&self, message: &str) {
+        let reason = Problem::new(Reason::AsExpected, message);
+        self.set(ConditionStatus::True, reason);
     }
 
-    fn set(&self, status: ConditionStatus, message: &str) {
+    pub(crate) fn set_false(&self, problem: &Problem) {
+        self.set(ConditionStatus::False, problem.clone());
+    }
+
+    fn set(&self, status: ConditionStatus, problem: Problem) {
         let now = (self.wall_time)();
         self.table
-            .send_if_modified(|table| table.set(self.kind, status, message, now));
+            .send_if_modified(|table| table.set(self.kind, status, problem, now));
     }
 }
 
@@ -166,11 +195,13 @@ mod tests {
     fn since_is_the_time_of_the_last_change_of_status() {
         let kind = ConditionType::EtcdReachable;
         let mut table = Conditions::unknown(at(0));
-        assert!(table.set(kind, ConditionStatus::False, "no answer", at(1)));
-        assert!(table.set(kind, ConditionStatus::False, "refused", at(2)));
+        let failed = |message: &str| Problem::failed(message);
+        assert!(table.set(kind, ConditionStatus::False, failed("no answer"), at(1)));
+        assert!(table.set(kind, ConditionStatus::False, failed("refused"), at(2)));
+        assert!(!table.set(kind, ConditionStatus::False, failed("refused"), at(3)));
         assert_eq!(table.get(kind).since, at(1));
         assert_eq!(table.get(kind).message, "refused");
-        assert!(table.set(kind, ConditionStatus::True, "", at(3)));
+        assert!(table.set(kind, ConditionStatus::True, failed(""), at(3)));
         assert_eq!(table.get(kind).since, at(3));
     }
 
@@ -180,10 +211,10 @@ mod tests {
             let (sender, mut views) = watch::channel(Conditions::unknown(at(0)));
             let writer = ConditionWriter::new(kind, sender, || at(1));
             for status in [ConditionStatus::False, ConditionStatus::True] {
-                writer.set(status, "");
+                writer.set(status, Problem::failed(""));
                 assert!(views.has_changed().expect("a sender"), "{kind}: {status:?}");
                 views.mark_unchanged();
-                writer.set(status, "");
+                writer.set(status, Problem::failed(""));
                 assert!(
                     !views.has_changed().expect("a sender"),
                     "{kind}: {status:?}"

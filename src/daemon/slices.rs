@@ -121,6 +121,8 @@ impl SliceStarter<'_> {
         lookups: mpsc::Sender<Ipv4Network>,
     ) {
         let heartbeat = self.start_watchdog();
+        // Nothing looks for routes and rules of others yet.
+        self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
         let slice = OverlaySlice::new(netlink, settings, updates, lookups)
             .with_heartbeat(heartbeat.clone());

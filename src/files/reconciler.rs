@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
+use crate::conditions::Problem;
 use crate::files::desired::{DesiredFile, desired};
 use crate::files::plan::{FileOp, UpToDateFiles, plan};
 use crate::files::port::Files;
@@ -97,7 +98,7 @@ impl<F: Files> Slice for FilesSlice<F> {
         }
     }
 
-    async fn plan(&mut self) -> Result<Vec<FileOp>, String> {
+    async fn plan(&mut self) -> Result<Vec<FileOp>, Problem> {
         let current = self
             .desired
             .iter()

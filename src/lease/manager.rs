@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::conditions::ConditionWriter;
+use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::lease::claim::Identity;
 use crate::lease::manager::acquire::Acquirer;
 use crate::lease::manager::machine::LeaseMachine;
@@ -159,9 +159,13 @@ impl<R: Registry> LeaseManager<R> {
             }
             LeaseAction::Publish(update) => self.publish(update).await,
             LeaseAction::SetEtcdReachable(status) => {
-                Ok(set(&self.channels.conditions.etcd, &status))
+                let etcd = &self.channels.conditions.etcd;
+                Ok(set(etcd, status, Reason::EtcdUnreachable))
             }
-            LeaseAction::SetLeaseHeld(status) => Ok(set(&self.channels.conditions.lease, &status)),
+            LeaseAction::SetLeaseHeld(status) => {
+                let lease = &self.channels.conditions.lease;
+                Ok(set(lease, status, Reason::NoLease))
+            }
             LeaseAction::ShowIgnored(reasons) => {
                 self.channels.ignored.send_replace(reasons);
                 Ok(None)
@@ -196,10 +200,14 @@ fn event<T>(answer: Result<T, RegistryError>, event: impl FnOnce(T) -> LeaseEven
     answer.map_or_else(LeaseEvent::Failed, event)
 }
 
-fn set(condition: &ConditionWriter, status: &Result<(), String>) -> Option<LeaseEvent> {
+fn set(
+    condition: &ConditionWriter,
+    status: Result<(), String>,
+    reason: Reason,
+) -> Option<LeaseEvent> {
     match status {
         Ok(()) => condition.set_true(),
-        Err(reason) => condition.set_false(reason),
+        Err(message) => condition.set_false(&Problem::new(reason, message)),
     }
     None
 }

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
+use crate::conditions::{Problem, Reason};
 use crate::error::chain;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
@@ -155,7 +156,7 @@ impl<K: Kernel> OverlaySlice<K> {
                 Effect::None
             }
             Ok(KernelEvent::ChangesLost) => Effect::Resync,
-            Err(error) => Effect::Failed(chain(&error)),
+            Err(error) => Effect::Failed(Problem::failed(chain(&error))),
         }
     }
 
@@ -175,7 +176,7 @@ impl<K: Kernel> OverlaySlice<K> {
             Ok(addresses) => addresses.into_iter().fold(Effect::None, |effect, address| {
                 stronger(effect, self.take_miss(Miss::L3(address)))
             }),
-            Err(error) => Effect::Failed(chain(&error)),
+            Err(error) => Effect::Failed(Problem::failed(chain(&error))),
         }
     }
 
@@ -188,7 +189,7 @@ impl<K: Kernel> OverlaySlice<K> {
             Ok(uses) => uses,
             Err(error) => {
                 self.neighbour_tests.postpone(now);
-                return Effect::Failed(chain(&error));
+                return Effect::Failed(Problem::failed(chain(&error)));
             }
         };
         let ops = self
@@ -330,7 +331,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         }
     }
 
-    async fn plan(&mut self) -> Result<Vec<Op>, String> {
+    async fn plan(&mut self) -> Result<Vec<Op>, Problem> {
         let Some(overlay) = self.phase.known_overlay() else {
             return Ok(Vec::new());
         };
@@ -339,11 +340,13 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
             Ok(observed) => Ok(self.plan_from(&observed)),
             Err(error) => {
+                let message = chain(&error);
                 // After a request that failed, nothing new is known about the owner of the device.
-                if let Some(owner) = error.foreign_owner() {
-                    self.step(PhaseEvent::FoundForeign(owner));
-                }
-                Err(chain(&error))
+                let Some(owner) = error.foreign_owner() else {
+                    return Err(Problem::failed(message));
+                };
+                self.step(PhaseEvent::FoundForeign(owner));
+                Err(Problem::new(Reason::ForeignDevice, message))
             }
         }
     }

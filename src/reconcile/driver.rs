@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
-use crate::conditions::ConditionWriter;
+use crate::conditions::{ConditionWriter, Problem};
 use crate::reconcile::limiter::LogDecision;
 use crate::reconcile::schedule::{Run, RunResult, Schedule, Timing};
 use crate::reconcile::slice::{Effect, Slice};
@@ -58,7 +58,7 @@ pub(crate) struct Driver<S> {
     heartbeat: Option<Heartbeat>,
     random: fn() -> f64,
     started: Instant,
-    failure: Option<String>,
+    failure: Option<Problem>,
     warned_at: Option<Instant>,
 }
 
@@ -127,9 +127,9 @@ impl<S: Slice> Driver<S> {
             Effect::None | Effect::Closed => {}
             Effect::Resync => self.schedule.event(now),
             Effect::Desired => self.schedule.desired_changed(now),
-            Effect::Failed(reason) => {
+            Effect::Failed(problem) => {
                 self.schedule.failed(now, (self.random)());
-                self.log_failure(reason);
+                self.failed(problem);
             }
         }
     }
@@ -166,11 +166,11 @@ impl<S: Slice> Driver<S> {
         self.log_repair(logged, result, &tried);
         match outcome {
             Ok(()) => self.succeeded(logged),
-            Err(reason) => self.log_failure(reason),
+            Err(problem) => self.failed(problem),
         }
     }
 
-    async fn try_reconcile(&mut self, tried: &mut Tried) -> Result<(), String> {
+    async fn try_reconcile(&mut self, tried: &mut Tried) -> Result<(), Problem> {
         let mut ops = self.slice.plan().await?;
         for _ in 0..self.slice.max_rounds() {
             let Some(first) = ops.first() else {
@@ -180,15 +180,15 @@ impl<S: Slice> Driver<S> {
             let failed = self.slice.apply(&ops).await;
             ops = self.slice.plan().await?;
             if let (false, Some(failed)) = (ops.is_empty(), failed.first()) {
-                return Err(failed.to_string());
+                return Err(Problem::failed(failed.to_string()));
             }
         }
         match ops.first() {
             None => Ok(()),
-            Some(left) => Err(format!(
+            Some(left) => Err(Problem::failed(format!(
                 "still to do after all operations succeeded: \"{}\"",
                 self.slice.command(left)
-            )),
+            ))),
         }
     }
 
@@ -225,20 +225,21 @@ impl<S: Slice> Driver<S> {
         }
     }
 
-    /// Warns when the reason is new, and not too often.
-    fn log_failure(&mut self, reason: String) {
+    /// Warns when the problem is new, and not too often.
+    fn failed(&mut self, problem: Problem) {
         let slice = self.name;
-        self.condition.set_false(&reason);
+        self.condition.set_false(&problem);
         let lately = self
             .warned_at
             .is_some_and(|at| at.elapsed() < MIN_WARNING_INTERVAL);
-        let known = self.failure.as_ref() == Some(&reason);
+        let known = self.failure.as_ref() == Some(&problem);
+        let reason = &problem.message;
         if known || lately || self.schedule.is_throttled() {
             debug!(slice, reason, "still not in sync");
         } else {
             warn!(slice, reason, "not in sync; retrying");
             self.warned_at = Some(Instant::now());
-            self.failure = Some(reason);
+            self.failure = Some(problem);
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::conditions::Problem;
+
 /// What an input means for the slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -12,7 +14,7 @@ pub(crate) enum Effect {
     /// The desired state has changed: install it at once.
     Desired,
     /// An operation outside of a run failed, for this reason.
-    Failed(String),
+    Failed(Problem),
     /// No more input can come: the loop ends.
     Closed,
 }
@@ -49,7 +51,7 @@ pub(crate) trait Slice {
     ///
     /// # Errors
     /// The reason why the state cannot be observed, or no plan can reach the desired state.
-    async fn plan(&mut self) -> Result<Vec<Self::Op>, String>;
+    async fn plan(&mut self) -> Result<Vec<Self::Op>, Problem>;
 
     /// Applies all operations in their order, whatever happens to one of them. Returns those that failed.
     async fn apply(&mut self, ops: &[Self::Op]) -> Vec<OpFailed>;

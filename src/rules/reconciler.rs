@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::conditions::Problem;
 use crate::model::addr::Vni;
 use crate::model::membership::Membership;
 use crate::reconcile::schedule::Timing;
@@ -164,8 +165,8 @@ impl<T: RuleTable, E: RuleEvents> Slice for RulesSlice<T, E> {
         }
     }
 
-    async fn plan(&mut self) -> Result<Vec<RuleOp>, String> {
-        let planned = self.try_plan().await;
+    async fn plan(&mut self) -> Result<Vec<RuleOp>, Problem> {
+        let planned = self.try_plan().await.map_err(Problem::failed);
         let is_in_sync = planned.as_ref().is_ok_and(Vec::is_empty);
         // A program that undoes a change before it is read back is met like one that does so later: its messages bring the
         // next run forward. Where the rules never were in place, the messages are echoes of our own attempts.

@@ -78,10 +78,14 @@ pub fn a_new_subnet_restarts_docker_once(rack: &mut Rack) -> Result<()> {
     // The nodes remove that host a moment later, which the next test must not see.
     let old = old.replace(".1/", ".0/");
     rack.nodes().iter().try_for_each(|node| {
-        eventually(QUICK, format_args!("{} to remove {old}", node.name()), || {
-            let routes = node.sh("ip route show dev flannel.1")?;
-            ensure!(!routes.contains(&old), "{routes}");
-            Ok(())
-        })
+        eventually(
+            QUICK,
+            format_args!("{} to remove {old}", node.name()),
+            || {
+                let routes = node.sh("ip route show dev flannel.1")?;
+                ensure!(!routes.contains(&old), "{routes}");
+                Ok(())
+            },
+        )
     })
 }

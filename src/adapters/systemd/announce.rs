@@ -76,7 +76,7 @@ mod tests {
             };
             assert_eq!(announced.update(readiness), expected);
         };
-        let missing = Readiness::NotReady("waiting for a lease".to_owned());
+        let missing = Readiness::NotReady(vec!["waiting for a lease".to_owned()]);
         let degraded = Readiness::Degraded("no answer".to_owned());
         check(&missing, Some("waiting for a lease"), None);
         check(&missing, None, None);

@@ -1,5 +1,6 @@
 //! What operations that failed, and inputs that came together, mean for the loop. Pure.
 
+use crate::conditions::Problem;
 use crate::overlay::port::OpError;
 use crate::reconcile::slice::{Effect, OpFailed};
 
@@ -16,11 +17,11 @@ impl From<OpError> for OpFailed {
 pub(super) fn failure(failed: &[OpFailed]) -> Effect {
     match failed {
         [] => Effect::None,
-        [only] => Effect::Failed(only.to_string()),
-        [first, ..] => Effect::Failed(format!(
+        [only] => Effect::Failed(Problem::failed(only.to_string())),
+        [first, ..] => Effect::Failed(Problem::failed(format!(
             "{} operations failed, the first: {first}",
             failed.len()
-        )),
+        ))),
     }
 }
 
@@ -59,15 +60,15 @@ mod tests {
         assert_eq!(failure(&[]), Effect::None);
         let one = "failed to run \"ip link set up\": No buffer space available";
         let ops = [failed("ip link set up"), failed("ip route del")];
-        assert_eq!(failure(&ops[..1]), Effect::Failed(one.to_owned()));
+        assert_eq!(failure(&ops[..1]), Effect::Failed(Problem::failed(one)));
         let two = format!("2 operations failed, the first: {one}");
-        assert_eq!(failure(&ops), Effect::Failed(two));
+        assert_eq!(failure(&ops), Effect::Failed(Problem::failed(two)));
     }
 
     #[test]
     fn of_two_effects_the_one_that_asks_for_more_counts() {
-        let first = Effect::Failed("first".to_owned());
-        let second = Effect::Failed("second".to_owned());
+        let first = Effect::Failed(Problem::failed("first"));
+        let second = Effect::Failed(Problem::failed("second"));
         assert_eq!(stronger(first.clone(), second), first);
         let rising = [
             Effect::None,

@@ -72,12 +72,12 @@ impl Slice for NumberSlice {
         effect
     }
 
-    async fn plan(&mut self) -> Result<Vec<u32>, String> {
+    async fn plan(&mut self) -> Result<Vec<u32>, Problem> {
         let mut world = self.world.borrow_mut();
         world.plans += 1;
         if world.failing_plans > 0 {
             world.failing_plans -= 1;
-            return Err("the state cannot be observed".to_owned());
+            return Err(Problem::failed("the state cannot be observed"));
         }
         let differs = world.observed != world.desired;
         Ok(differs.then_some(world.desired).into_iter().collect())
@@ -371,7 +371,7 @@ fn a_failure_outside_of_a_run_leads_to_a_run() {
     on_paused_time(async {
         let rig = Rig::in_sync().await;
         rig.slice.world.borrow_mut().observed = 9;
-        rig.slice.say(Effect::Failed("refused".to_owned()));
+        rig.slice.say(Effect::Failed(Problem::failed("refused")));
         settle().await;
         assert_eq!(rig.message(), "refused");
         pass(Duration::from_millis(200)).await;

@@ -1,0 +1,54 @@
+//! Why a condition is as it is: one word for programs and one sentence for people. It decides nothing.
+
+use std::fmt;
+
+/// The word, in the form of Kubernetes' conditions: CamelCase, stable, to be matched by programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The condition is true.
+    AsExpected,
+    /// The task has not found out yet.
+    Starting,
+    /// An operation, or a request to observe, failed. It is tried again.
+    OperationFailed,
+    /// etcd gives no answer.
+    EtcdUnreachable,
+    /// This host cannot have a lease now.
+    NoLease,
+    /// Another program owns the device with our name.
+    ForeignDevice,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a condition is false.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) reason: Reason,
+    /// What is wrong and what to do about it, for people.
+    pub(crate) message: String,
+}
+
+impl Problem {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// An operation failed, or a request to observe.
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
+        Self::new(Reason::OperationFailed, message)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
