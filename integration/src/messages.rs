@@ -155,6 +155,11 @@ pub const NUD_STALE: &str = "nud stale";
 /// The overlay is in the kernel, for the first time or again.
 pub const KERNEL_HOLDS_ALL: &str = "the kernel holds the device and the entries for all peers";
 
+// Files.
+
+/// A repair.
+pub const REPAIRED_THE_FILES: &str = "repaired a change by another program slice=\"files\"";
+
 // The packet filter.
 
 /// All rules are installed; the fields say where, and why there.
