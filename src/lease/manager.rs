@@ -23,6 +23,7 @@ use crate::peers::update::LeaseUpdate;
 mod acquire;
 mod blocker;
 mod contact;
+mod contest;
 mod etcd_lease;
 mod followed;
 mod machine;
@@ -154,6 +155,10 @@ impl<R: Registry> LeaseManager<R> {
             LeaseAction::KeepAlive(lease) => {
                 let renewed = self.registry.keep_alive(lease).await;
                 Ok(Some(event(renewed, LeaseEvent::Renewed)))
+            }
+            LeaseAction::WriteBack { read, value } => {
+                let outcome = self.registry.replace(&read, &value).await;
+                Ok(Some(LeaseEvent::WrittenBack(outcome)))
             }
             LeaseAction::LookUp(subnet) => {
                 let entry = self.look_up(subnet).await;

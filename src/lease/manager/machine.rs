@@ -2,6 +2,7 @@
 //! watch, renew and wait, and what the rest of the daemon is told. It never awaits and never reads a clock.
 
 mod acquiring;
+mod defending;
 mod holding;
 mod listing;
 mod publishing;
@@ -13,8 +14,8 @@ use std::time::Duration;
 
 use crate::lease::claim::Identity;
 use crate::lease::manager::contact::Contact;
+use crate::lease::manager::contest::Contest;
 use crate::lease::manager::followed::FollowedLeases;
-use crate::lease::manager::machine::holding::renew_if_due;
 use crate::lease::manager::machine::retrying::watched_since;
 use crate::lease::manager::network::ObservedConfig;
 use crate::lease::manager::progress::JoinProgress;
@@ -39,7 +40,10 @@ pub(super) struct LeaseMachine {
     followed: FollowedLeases,
     contact: Contact,
     relists: Relists,
+    contest: Contest,
     no_lease_logged: LogOnce,
+    /// What was found in our key last.
+    overwrite_logged: LogOnce,
 }
 
 impl LeaseMachine {
@@ -54,7 +58,9 @@ impl LeaseMachine {
             followed: FollowedLeases::default(),
             contact: Contact::new(),
             relists: Relists::new(),
+            contest: Contest::new(),
             no_lease_logged: LogOnce::default(),
+            overwrite_logged: LogOnce::default(),
         }
     }
 
@@ -65,7 +71,7 @@ impl LeaseMachine {
             LeaseState::Unreachable { retry_at } => Some(*retry_at),
             LeaseState::AwaitingOwner { until } => Some(*until),
             LeaseState::Waiting { since, .. } => Some(*since + WAIT_RECHECK),
-            LeaseState::Holding(holding) => holding.held.renewal.map(|renewal| renewal.at),
+            LeaseState::Holding(holding) => self.next_while_holding(holding),
             LeaseState::Listing | LeaseState::Acquiring { .. } | LeaseState::OpeningWatch(_) => {
                 None
             }
@@ -114,6 +120,7 @@ impl LeaseMachine {
                 | LeaseEvent::WatchOpened
                 | LeaseEvent::Changed(_)
                 | LeaseEvent::Renewed(_)
+                | LeaseEvent::WrittenBack(_)
                 | LeaseEvent::LookupRequested(_)
                 | LeaseEvent::LookedUp { .. },
             ) => (state, Vec::new()),
@@ -134,7 +141,7 @@ impl LeaseMachine {
             LeaseState::Waiting { since, .. } if since + WAIT_RECHECK <= context.now => {
                 self.relist(RelistReason::RecheckDue, Some(since), context)
             }
-            LeaseState::Holding(holding) => renew_if_due(holding, context),
+            LeaseState::Holding(holding) => self.time_while_holding(holding, context),
             LeaseState::Relisting { .. }
             | LeaseState::Unreachable { .. }
             | LeaseState::AwaitingOwner { .. }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::conditions::readiness::etcd_text;
 use crate::conditions::{ConditionType, Conditions};
+use crate::lease::claim::Identity;
 use crate::lease::fake::FakeRegistry;
 use crate::lease::manager::test_data::identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
@@ -47,11 +48,14 @@ pub(super) fn suspend(duration: Duration) {
 
 impl Rig {
     pub(super) fn start(registry: FakeRegistry, previous: Option<&str>) -> Self {
+        Self::start_as(registry, identity(previous))
+    }
+
+    pub(super) fn start_as(registry: FakeRegistry, identity: Identity) -> Self {
         let (updates_sender, updates) = mpsc::channel(8);
         let (conditions, table) = LeaseConditions::for_test();
         let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
         let (lookups_sender, lookups) = mpsc::channel(4);
-        let identity = identity(previous);
         let (public_ip, public_ip_receiver) = watch::channel(identity.public_ip);
         let settings = LeaseSettings {
             renew_margin: Duration::from_secs(3600),

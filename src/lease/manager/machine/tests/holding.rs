@@ -75,8 +75,16 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
             "relisting in 50ms; close watch".to_owned(),
         ),
         (
-            vec![put(OTHER_KEY, OTHER), put(OWN_KEY, OTHER)],
+            vec![put(OWN_KEY, UNNAMED)],
             "relisting in 50ms; close watch".to_owned(),
+        ),
+        (
+            vec![put(OTHER_KEY, OTHER), put(OWN_KEY, OTHER)],
+            format!("{goes_on}, write back in 0ms; tell 1 changes; write back over 5 on Some(7)"),
+        ),
+        (
+            vec![put(OWN_KEY, "garbage"), put(OWN_KEY, MINE)],
+            goes_on.to_owned(),
         ),
     ] {
         let event = LeaseEvent::Changed(changes);
@@ -147,6 +155,8 @@ fn delays_start_anew_after_a_watch_that_lasted() {
             LeaseState::Holding(Holding {
                 held: held(SUBNET),
                 since: NOW - seconds(lasted),
+                write_back: None,
+                refused: None,
             })
         };
         let machine = || {
