@@ -18,6 +18,7 @@ use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
 use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
 use crate::lease::status::LeaseConditions;
 use crate::model::lease::key::key_name;
+use crate::model::lease_counts::LeaseCounts;
 use crate::peers::update::LeaseUpdate;
 
 mod acquire;
@@ -69,6 +70,8 @@ pub(crate) struct LeaseChannels {
     pub(crate) conditions: LeaseConditions,
     /// Keys that are not used, with the reasons.
     pub(crate) ignored: watch::Sender<BTreeMap<String, String>>,
+    /// How many leases are used, and how many are not.
+    pub(crate) counts: watch::Sender<LeaseCounts>,
     /// Subnets that packets need and that have no known lease.
     pub(crate) lookups: mpsc::Receiver<Ipv4Network>,
     /// The address at which the other hosts reach this one. Our lease follows it.
@@ -179,6 +182,10 @@ impl<R: Registry> LeaseManager<R> {
             }
             LeaseAction::ShowIgnored(reasons) => {
                 self.channels.ignored.send_replace(reasons);
+                Ok(None)
+            }
+            LeaseAction::ShowCounts(counts) => {
+                self.channels.counts.send_replace(counts);
                 Ok(None)
             }
         }

@@ -21,6 +21,7 @@ use crate::lease::manager::network::ObservedConfig;
 use crate::lease::manager::progress::JoinProgress;
 use crate::lease::manager::relists::{RelistReason, Relists};
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, LeaseState, StepContext};
+use crate::model::lease_counts::LeaseCounts;
 use crate::reconcile::log_once::LogOnce;
 
 /// How often a host without a lease lists again: a rival may be silent by then.
@@ -38,6 +39,8 @@ pub(super) struct LeaseMachine {
     progress: JoinProgress,
     config: ObservedConfig,
     followed: FollowedLeases,
+    /// The counts that were shown last.
+    counts: LeaseCounts,
     contact: Contact,
     relists: Relists,
     contest: Contest,
@@ -56,6 +59,7 @@ impl LeaseMachine {
             progress: JoinProgress::default(),
             config: ObservedConfig::new(),
             followed: FollowedLeases::default(),
+            counts: LeaseCounts::default(),
             contact: Contact::new(),
             relists: Relists::new(),
             contest: Contest::new(),

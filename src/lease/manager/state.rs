@@ -28,6 +28,7 @@ use crate::lease::manager::relists::RelistReason;
 use crate::lease::port::{Entry, LeaseId, Listing, RegistryChange, RegistryError, WriteOutcome};
 use crate::model::lease::OwnLease;
 use crate::model::lease::value::Owner;
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::network_config::NetworkConfig;
 use crate::peers::update::LeaseUpdate;
 
@@ -201,6 +202,8 @@ pub(super) enum LeaseAction {
     SetLeaseHeld(Result<(), Problem>),
     /// Shows the keys that are not used, with the reasons.
     ShowIgnored(BTreeMap<String, String>),
+    /// Shows how many leases are used, and how many are not.
+    ShowCounts(LeaseCounts),
 }
 
 /// What an attempt to acquire a lease needs to know.

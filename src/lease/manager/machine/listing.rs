@@ -68,6 +68,7 @@ impl LeaseMachine {
             LeaseAction::ShowIgnored(self.followed.ignored()),
             LeaseAction::SetEtcdReachable(Ok(())),
         ];
+        actions.extend(self.changed_counts());
         actions.extend(news.map(LeaseAction::Publish));
         (state, actions)
     }

@@ -58,7 +58,8 @@ pub(super) fn is_request(action: &LeaseAction) -> bool {
         | LeaseAction::Publish(_)
         | LeaseAction::SetEtcdReachable(_)
         | LeaseAction::SetLeaseHeld(_)
-        | LeaseAction::ShowIgnored(_) => false,
+        | LeaseAction::ShowIgnored(_)
+        | LeaseAction::ShowCounts(_) => false,
     }
 }
 
@@ -81,6 +82,7 @@ pub(super) fn text(action: &LeaseAction) -> String {
         LeaseAction::Publish(update) => update_text(update),
         LeaseAction::SetEtcdReachable(status) => format!("etcd {}", status_text(status)),
         LeaseAction::SetLeaseHeld(status) => format!("lease {}", status_text(status)),
+        LeaseAction::ShowCounts(counts) => format!("count {}", counts.used),
         LeaseAction::ShowIgnored(reasons) => format!("ignored {}", reasons.len()),
     }
 }
@@ -100,7 +102,7 @@ fn update_text(update: &LeaseUpdate) -> String {
         LeaseUpdate::SubnetTaken(subnet) => format!("tell {subnet} taken"),
         LeaseUpdate::Joined(membership) => format!("tell joined {}", membership.own.subnet),
         LeaseUpdate::Suspect => "tell suspect".to_owned(),
-        LeaseUpdate::Leases(leases) => format!("tell {} leases", leases.len()),
+        LeaseUpdate::Leases(leases) => format!("tell {} leases", leases.usable.len()),
         LeaseUpdate::Changes(changes) => format!("tell {} changes", changes.len()),
     }
 }

@@ -54,7 +54,7 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
     for (changes, expected) in [
         (
             vec![put(OTHER_KEY, OTHER)],
-            format!("{goes_on}; tell 1 changes"),
+            format!("{goes_on}; count 1; tell 1 changes"),
         ),
         (
             vec![delete(OTHER_KEY)],
@@ -62,11 +62,11 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
         ),
         (
             vec![put(OTHER_KEY, "garbage")],
-            format!("{goes_on}; ignored 1; tell 1 changes"),
+            format!("{goes_on}; ignored 1; count 0; tell 1 changes"),
         ),
         (
             vec![put("nonsense", OTHER)],
-            format!("{goes_on}; ignored 1"),
+            format!("{goes_on}; ignored 1; count 0"),
         ),
         (vec![put(OWN_KEY, MINE)], goes_on.to_owned()),
         (vec![config("{}")], goes_on.to_owned()),
@@ -80,7 +80,9 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
         ),
         (
             vec![put(OTHER_KEY, OTHER), put(OWN_KEY, OTHER)],
-            format!("{goes_on}, write back in 0ms; tell 1 changes; write back over 5 on Some(7)"),
+            format!(
+                "{goes_on}, write back in 0ms; count 1; tell 1 changes; write back over 5 on Some(7)"
+            ),
         ),
         (
             vec![put(OWN_KEY, "garbage"), put(OWN_KEY, MINE)],
@@ -127,7 +129,7 @@ fn looks_up_subnets_of_others() {
         (looked_up(None), goes_on.to_owned()),
         (
             looked_up(Some(entry(OTHER_KEY, OTHER))),
-            format!("{goes_on}; tell 1 changes"),
+            format!("{goes_on}; count 1; tell 1 changes"),
         ),
     ] {
         check(joined_host(), holding(held(SUBNET)), event, &expected);
