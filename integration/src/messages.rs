@@ -219,6 +219,10 @@ pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program tha
 /// Another device has the port for all VNIs.
 pub const CILIUM_DIFFERS: &str = "device cilium_vxlan on UDP port 8472 differs in the kinds of packets that it receives (external)";
 
+/// What keeps packets from flowing is over.
+pub const NOTHING_KEEPS_PACKETS: &str =
+    "nothing on this host keeps packets of the overlay from flowing any more";
+
 // Certificates, users and passwords.
 
 /// What is logged when files were renewed.

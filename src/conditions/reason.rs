@@ -17,6 +17,10 @@ pub(crate) enum Reason {
     NoLease,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// A setting of the kernel keeps packets from flowing.
+    KernelSetting,
+    /// A packet filter of another program drops packets of the overlay.
+    Firewall,
 }
 
 impl fmt::Display for Reason {

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
-use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::netlink::{HostChanges, KernelSettings, Netlink, RuleChanges};
 use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::systemd;
 use crate::cli::Options;
@@ -20,6 +20,8 @@ use crate::daemon::tasks::Tasks;
 use crate::daemon::{clock, settings, wiring};
 use crate::files;
 use crate::files::reconciler::FilesSlice;
+use crate::host;
+use crate::host::reconciler::HostSlice;
 use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
 use crate::model::external_interface::ExternalInterface;
@@ -67,6 +69,7 @@ impl SliceStarter<'_> {
         self.start_overlay(netlink, peer_updates, to_manager);
         self.start_rules();
         self.start_files(reload);
+        self.start_host();
         shutdown
     }
 
@@ -176,5 +179,24 @@ impl SliceStarter<'_> {
         self.tasks.spawn("files", driver.run());
         self.tasks
             .spawn("reload signal", reload.forward(reload_sender));
+    }
+
+    fn start_host(&mut self) {
+        let ports = (KernelSettings, PacketFilter::default(), HostChanges::open());
+        let settings = settings::host(self.options, self.external);
+        let slice = HostSlice::new(
+            ports,
+            settings,
+            self.view.membership(),
+            self.view.peer_summary(),
+        );
+        let driver = Driver::new(
+            "host",
+            slice,
+            host::reconciler::TIMING,
+            self.writers.condition(ConditionType::HostFit),
+            clock::random,
+        );
+        self.tasks.spawn("host", driver.run());
     }
 }
