@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use ipnetwork::Ipv4Network;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
 use crate::adapters::etcd::Etcd;
@@ -84,13 +84,16 @@ impl SliceStarter<'_> {
             lease: self.writers.condition(ConditionType::LeaseHeld),
             etcd: self.writers.condition(ConditionType::EtcdReachable),
         };
+        let identity = wiring::identity(self.options, self.node, self.external, last_run);
+        // Nothing feeds it yet: the address is that of the start. The lease manager does not mind that the sender is gone.
+        let (_, public_ip) = watch::channel(identity.public_ip);
         let channels = LeaseChannels {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
             lookups,
+            public_ip,
         };
-        let identity = wiring::identity(self.options, self.node, self.external, last_run);
         let settings = wiring::lease_settings(self.options);
         let manager = LeaseManager::new(etcd, identity, settings, channels);
         self.tasks.spawn("lease manager", manager.run());
