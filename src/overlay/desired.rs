@@ -108,6 +108,12 @@ impl DesiredOverlay {
         Ok(observed)
     }
 
+    /// Whether the observed device carries our alias. One without any may be taken by another flanneld at this moment.
+    pub(crate) fn has(&self, observed: &OverlayState) -> bool {
+        let device = observed.device.as_ref();
+        device.is_some_and(|device| device.alias == self.own.device.alias)
+    }
+
     /// Takes over the neighbours that an earlier run has made on demand.
     pub(crate) fn adopt(&mut self, observed: &OverlayState) {
         for address in observed.entries.neighbours.keys() {

@@ -24,6 +24,8 @@ pub(crate) struct FakeKernelState {
     pub(crate) neighbour_uses: Vec<NeighbourUse>,
     /// Operations from now on, counted down, after which one fails.
     pub(crate) fail_after: Option<usize>,
+    /// A device that another program makes just before we do.
+    pub(crate) made_meanwhile: Option<Device>,
     pub(crate) applied: usize,
     pub(crate) observed: usize,
     pub(crate) observing_takes: Duration,
@@ -65,6 +67,12 @@ impl FakeKernelState {
                 return Err(io::Error::from_raw_os_error(nix::libc::ENOBUFS));
             }
             *left -= 1;
+        }
+        if op.creates_device()
+            && let Some(device) = self.made_meanwhile.take()
+        {
+            self.state.device = Some(device);
+            return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
         }
         self.applied += 1;
         apply(&mut self.state, op)

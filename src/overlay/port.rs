@@ -84,7 +84,8 @@ pub enum KernelError {
     },
     /// The device with our name is of another kind: flanneld deletes no device that it did not make.
     #[error(
-        "device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI"
+        "device \"{name}\" exists and is a {kind}, not a vxlan; remove it with \"ip link del {name}\" \
+         or choose another VNI"
     )]
     NotVxlan {
         /// Name of the device.
@@ -95,7 +96,7 @@ pub enum KernelError {
     /// Another instance of flanneld on this host has the device.
     #[error(
         "device \"{device}\" belongs to \"{owner}\"; give each network on a host a VNI of its own, \
-         or remove the device if that instance is gone"
+         or remove the device with \"ip link del {device}\" if that instance is gone"
     )]
     OtherOwner {
         /// Name of the device.

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ipnetwork::Ipv4Network;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
 use crate::conditions::{Problem, Reason};
 use crate::error::chain;
+use crate::model::device_ownership::DeviceOwnership;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
@@ -63,11 +64,20 @@ pub(crate) enum OverlayInput {
     Closed,
 }
 
+/// Where the slice writes what others need to know.
+#[derive(Debug)]
+pub(crate) struct OverlayOutputs {
+    /// Takes the subnets whose leases etcd should be asked for.
+    pub(crate) lease_requests: mpsc::Sender<Ipv4Network>,
+    pub(crate) ownership: watch::Sender<DeviceOwnership>,
+}
+
 pub(crate) struct OverlaySlice<K> {
     kernel: K,
     settings: OverlaySettings,
     updates: mpsc::Receiver<PeerUpdate>,
     lease_requests: LeaseRequests,
+    ownership: watch::Sender<DeviceOwnership>,
     heartbeat: Option<Heartbeat>,
     started: Instant,
     phase: Phase,
@@ -78,19 +88,19 @@ pub(crate) struct OverlaySlice<K> {
 }
 
 impl<K: Kernel> OverlaySlice<K> {
-    /// `lease_requests` takes the subnets whose leases etcd should be asked for.
     pub(crate) fn new(
         kernel: K,
         settings: OverlaySettings,
         updates: mpsc::Receiver<PeerUpdate>,
-        lease_requests: mpsc::Sender<Ipv4Network>,
+        outputs: OverlayOutputs,
     ) -> Self {
         let neighbour_tests = NeighbourTests::new(settings.on_demand_idle, Duration::ZERO);
         Self {
             kernel,
             settings,
             updates,
-            lease_requests: LeaseRequests::new(lease_requests),
+            lease_requests: LeaseRequests::new(outputs.lease_requests),
+            ownership: outputs.ownership,
             heartbeat: None,
             started: Instant::now(),
             phase: Phase::default(),
@@ -250,7 +260,14 @@ impl<K: Kernel> OverlaySlice<K> {
     async fn apply_in_chunks(&mut self, ops: &[Op]) -> (Vec<OpFailed>, Effect) {
         let mut failed = Vec::new();
         let mut effect = Effect::None;
-        for chunk in ops.chunks(OPS_PER_CHUNK) {
+        // What follows the creation of the device stands on it. If another flanneld was quicker, the device is not ours.
+        let created = ops.iter().position(Op::creates_device);
+        let (create, rest) = ops.split_at(created.map_or(0, |place| place + 1));
+        failed.append(&mut self.apply_now(create));
+        if !failed.is_empty() {
+            return (failed, effect);
+        }
+        for chunk in rest.chunks(OPS_PER_CHUNK) {
             if let Some(heartbeat) = &self.heartbeat {
                 heartbeat.beat();
             }
@@ -288,6 +305,12 @@ impl<K: Kernel> OverlaySlice<K> {
         effect
     }
 
+    /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
+    fn set_ownership(&self, ownership: DeviceOwnership) {
+        self.ownership
+            .send_if_modified(|known| std::mem::replace(known, ownership) != ownership);
+    }
+
     /// Notes whose device was observed, and plans if it is ours.
     fn plan_from(&mut self, observed: &OverlayState) -> Vec<Op> {
         if let Phase::ForeignDevice { owner, .. } = &self.phase {
@@ -299,7 +322,11 @@ impl<K: Kernel> OverlaySlice<K> {
             return Vec::new();
         };
         log_replaced_device(overlay, observed);
-        plan(&overlay.state(), observed)
+        let ops = plan(&overlay.state(), observed);
+        if overlay.has(observed) {
+            self.set_ownership(DeviceOwnership::Ours);
+        }
+        ops
     }
 }
 
@@ -346,6 +373,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
                     return Err(Problem::failed(message));
                 };
                 self.step(PhaseEvent::FoundForeign(owner));
+                self.set_ownership(DeviceOwnership::Foreign);
                 Err(Problem::new(Reason::ForeignDevice, message))
             }
         }

@@ -162,7 +162,7 @@ fn does_not_take_the_device_of_another_instance() {
         refused("flanneld /red").as_deref(),
         Some(
             "device \"flannel.1\" belongs to \"flanneld /red\"; give each network on a host a VNI of its own, \
-             or remove the device if that instance is gone"
+             or remove the device with \"ip link del flannel.1\" if that instance is gone"
         )
     );
     assert_eq!(refused("flanneld /blue"), None);

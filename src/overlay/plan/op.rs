@@ -42,6 +42,10 @@ pub(crate) enum Op {
 }
 
 impl Op {
+    pub(crate) const fn creates_device(&self) -> bool {
+        matches!(self, Self::CreateDevice(_))
+    }
+
     /// Whether it removes something: then it succeeds too if that is gone already.
     pub(crate) fn removes(&self) -> bool {
         match self {

@@ -24,6 +24,7 @@ struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
+    owner: watch::Receiver<DeviceOwnership>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -37,7 +38,13 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (sender, lease_requests) = mpsc::channel(4);
-        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, sender)
+        let ownership = watch::Sender::new(DeviceOwnership::Unknown);
+        let owner = ownership.subscribe();
+        let outputs = OverlayOutputs {
+            lease_requests: sender,
+            ownership,
+        };
+        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, outputs)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
         tokio::task::spawn_local(driver.with_heartbeat(heartbeat).run());
@@ -45,6 +52,7 @@ impl Rig {
             kernel,
             updates,
             lease_requests,
+            owner,
             conditions,
         }
     }
