@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     NoLease,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// A route or a rule of another program is in front of ours.
+    Shadowed,
 }
 
 impl fmt::Display for Reason {

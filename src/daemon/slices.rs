@@ -68,6 +68,7 @@ impl SliceStarter<'_> {
         let outputs = OverlayOutputs {
             lease_requests: to_manager,
             ownership: watch::Sender::new(DeviceOwnership::Unknown),
+            paths_clear: self.writers.condition(ConditionType::PathsClear),
         };
         self.start_overlay(netlink, peer_updates, outputs);
         self.start_rules();
@@ -126,8 +127,6 @@ impl SliceStarter<'_> {
         outputs: OverlayOutputs,
     ) {
         let heartbeat = self.start_watchdog();
-        // Nothing looks for routes and rules of others yet.
-        self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
         let slice = OverlaySlice::new(netlink, settings, updates, outputs)
             .with_heartbeat(heartbeat.clone());

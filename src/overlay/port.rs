@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::MacAddr;
+use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
 use crate::overlay::state::{NextHop, OverlayState, RouteKey};
 
@@ -30,6 +31,10 @@ pub(crate) enum KernelChange {
     /// `None` also for a neighbour that is not permanent.
     Neighbour(Ipv4Addr, Option<MacAddr>),
     Route(RouteKey, Option<NextHop>),
+    /// A route of another program to this destination, in the table with this number, appeared, changed or disappeared.
+    ForeignRoute(u32, Ipv4Network),
+    /// A rule appeared or disappeared.
+    Rules,
 }
 
 /// What the kernel reports by itself.
@@ -117,11 +122,21 @@ impl KernelError {
     }
 }
 
+/// What one look at the kernel shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Observed {
+    /// What is ours.
+    pub(crate) overlay: OverlayState,
+    /// What others have, and what may be in front of it.
+    pub(crate) foreign: ForeignPaths,
+}
+
 /// The part of the kernel that carries one overlay.
 pub(crate) trait Kernel {
     /// Returns what the kernel holds of this overlay: the device, its addresses and settings, its permanent FDB entries
     /// and neighbours, and the routes to destinations inside `network` that use the device or are blackhole routes with
-    /// our protocol number. Routes to other destinations belong to other programs: they are left out.
+    /// our protocol number. Routes to other destinations belong to other programs: they are left out of this. Besides, all
+    /// routes and rules of others that may touch `network`.
     ///
     /// # Errors
     /// The kernel refuses or does not answer a request, or the device is not a vxlan device.
@@ -129,7 +144,19 @@ pub(crate) trait Kernel {
         &mut self,
         device: &str,
         network: Ipv4Network,
-    ) -> Result<OverlayState, KernelError>;
+    ) -> Result<Observed, KernelError>;
+
+    /// Asks where the kernel would send a packet: `ip route get`.
+    ///
+    /// # Errors
+    /// The kernel does not answer the request.
+    async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError>;
+
+    /// Returns the names of all vxlan devices with this alias.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer the request.
+    async fn devices_with_alias(&mut self, alias: &str) -> Result<Vec<String>, KernelError>;
 
     /// Applies all operations in their order, whatever happens to one of them. Returns those that failed.
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError>;

@@ -4,6 +4,7 @@
 
 mod effects;
 mod lease_requests;
+mod path_watch;
 
 use std::time::Duration;
 
@@ -13,18 +14,21 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
-use crate::conditions::{Problem, Reason};
+use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::error::chain;
 use crate::model::device_ownership::DeviceOwnership;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
 use crate::overlay::on_demand::NeighbourTests;
+use crate::overlay::paths::ForeignPaths;
+use crate::overlay::paths::takeover::{self, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan};
-use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss, Observed};
 use crate::overlay::reconciler::effects::{failure, stronger};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
+use crate::overlay::reconciler::path_watch::PathWatch;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
 use crate::overlay::state::OverlayState;
 use crate::peers::update::PeerUpdate;
@@ -70,6 +74,8 @@ pub(crate) struct OverlayOutputs {
     /// Takes the subnets whose leases etcd should be asked for.
     pub(crate) lease_requests: mpsc::Sender<Ipv4Network>,
     pub(crate) ownership: watch::Sender<DeviceOwnership>,
+    /// Whether packets to the peers take our routes.
+    pub(crate) paths_clear: ConditionWriter,
 }
 
 pub(crate) struct OverlaySlice<K> {
@@ -78,6 +84,7 @@ pub(crate) struct OverlaySlice<K> {
     updates: mpsc::Receiver<PeerUpdate>,
     lease_requests: LeaseRequests,
     ownership: watch::Sender<DeviceOwnership>,
+    paths: PathWatch,
     heartbeat: Option<Heartbeat>,
     started: Instant,
     phase: Phase,
@@ -85,6 +92,8 @@ pub(crate) struct OverlaySlice<K> {
     unresolved: UnresolvedAddresses,
     find_unresolved_at: Option<Instant>,
     logged_conflicts: LoggedConflicts,
+    /// Whether no device of an earlier VNI is left.
+    old_devices_removed: bool,
 }
 
 impl<K: Kernel> OverlaySlice<K> {
@@ -101,6 +110,7 @@ impl<K: Kernel> OverlaySlice<K> {
             updates,
             lease_requests: LeaseRequests::new(outputs.lease_requests),
             ownership: outputs.ownership,
+            paths: PathWatch::new(outputs.paths_clear),
             heartbeat: None,
             started: Instant::now(),
             phase: Phase::default(),
@@ -108,6 +118,7 @@ impl<K: Kernel> OverlaySlice<K> {
             unresolved: UnresolvedAddresses::default(),
             find_unresolved_at: None,
             logged_conflicts: LoggedConflicts::default(),
+            old_devices_removed: false,
         }
     }
 
@@ -305,6 +316,33 @@ impl<K: Kernel> OverlaySlice<K> {
         effect
     }
 
+    async fn judge_paths(&mut self, foreign: &ForeignPaths) {
+        if let Some(overlay) = self.phase.known_overlay() {
+            self.paths.judge(&mut self.kernel, overlay, foreign).await;
+        }
+    }
+
+    /// Returns the removal of the devices that this daemon had before the VNI changed: they go once, and only when the new
+    /// one carries everything. A device without an alias may be Go flannel's of another network: it stays.
+    async fn remove_old_devices(&mut self) -> Result<Vec<Op>, Problem> {
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Ok(Vec::new());
+        };
+        if self.old_devices_removed {
+            return Ok(Vec::new());
+        }
+        let ours = &overlay.device().name;
+        let marked = self.kernel.devices_with_alias(&self.settings.alias).await;
+        let marked = marked.map_err(|error| Problem::failed(chain(&error)))?;
+        let old = marked.into_iter().filter(|name| name != ours);
+        let ops: Vec<Op> = old.map(Op::DeleteOldDevice).collect();
+        self.old_devices_removed = ops.is_empty();
+        for op in &ops {
+            info!("removing a device of an earlier VNI: {}", op.command(ours));
+        }
+        Ok(ops)
+    }
+
     /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
     fn set_ownership(&self, ownership: DeviceOwnership) {
         self.ownership
@@ -312,7 +350,11 @@ impl<K: Kernel> OverlaySlice<K> {
     }
 
     /// Notes whose device was observed, and plans if it is ours.
-    fn plan_from(&mut self, observed: &OverlayState) -> Vec<Op> {
+    fn plan_from(&mut self, observed: &Observed) -> Vec<Op> {
+        let Observed {
+            overlay: observed,
+            foreign,
+        } = observed;
         if let Phase::ForeignDevice { owner, .. } = &self.phase {
             info!(owner, "the conflicting device is gone; creating ours");
         }
@@ -322,7 +364,12 @@ impl<K: Kernel> OverlaySlice<K> {
             return Vec::new();
         };
         log_replaced_device(overlay, observed);
-        let ops = plan(&overlay.state(), observed);
+        let mut ops = plan(&overlay.state(), observed);
+        let occupied = takeover::occupied(overlay, &foreign.routes);
+        ops.retain(|op| !matches!(op, Op::PutRoute(key, _) if occupied.contains(key)));
+        // Ours are there first: no packet is lost between.
+        let left_by_go = left_by_go(overlay, &foreign.routes).cloned();
+        ops.extend(left_by_go.map(Op::DelForeignRoute));
         if overlay.has(observed) {
             self.set_ownership(DeviceOwnership::Ours);
         }
@@ -365,7 +412,14 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let (device, network) = (&overlay.device().name, overlay.network());
         let observed = self.kernel.observe(device, network).await;
         match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
-            Ok(observed) => Ok(self.plan_from(&observed)),
+            Ok(observed) => {
+                let mut ops = self.plan_from(&observed);
+                if ops.is_empty() {
+                    self.judge_paths(&observed.foreign).await;
+                    ops = self.remove_old_devices().await?;
+                }
+                Ok(ops)
+            }
             Err(error) => {
                 let message = chain(&error);
                 // After a request that failed, nothing new is known about the owner of the device.
@@ -383,6 +437,11 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
     async fn apply(&mut self, ops: &[Op]) -> Vec<OpFailed> {
         let (failed, _) = self.apply_in_chunks(ops).await;
         failed
+    }
+
+    /// The second plan removes the devices of an earlier VNI: the new one has to stand first.
+    fn max_rounds(&self) -> usize {
+        2
     }
 
     fn command(&self, op: &Op) -> String {

@@ -155,6 +155,10 @@ fn does_not_take_the_device_of_another_instance() {
         if let Some(device) = &mut observed.device {
             device.alias = alias.to_owned();
         }
+        let observed = Observed {
+            overlay: observed,
+            ..Observed::default()
+        };
         let refused = ours.refuse_foreign(observed).err();
         refused.map(|error| error.to_string())
     };
@@ -167,7 +171,7 @@ fn does_not_take_the_device_of_another_instance() {
     );
     assert_eq!(refused("flanneld /blue"), None);
     assert_eq!(refused(""), None);
-    assert!(ours.refuse_foreign(OverlayState::default()).is_ok());
+    assert!(ours.refuse_foreign(Observed::default()).is_ok());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::reconcile::driver::Driver;
 mod foreign;
 mod misses;
 mod on_demand;
+mod paths;
 
 const AUDIT: Duration = Duration::from_secs(60);
 
@@ -25,6 +26,8 @@ struct Rig {
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
     owner: watch::Receiver<DeviceOwnership>,
+    /// The table with `PathsClear`.
+    paths: watch::Receiver<Conditions>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -38,11 +41,13 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (sender, lease_requests) = mpsc::channel(4);
+        let (paths_clear, paths) = ConditionWriter::for_test(ConditionType::PathsClear);
         let ownership = watch::Sender::new(DeviceOwnership::Unknown);
         let owner = ownership.subscribe();
         let outputs = OverlayOutputs {
             lease_requests: sender,
             ownership,
+            paths_clear,
         };
         let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, outputs)
             .with_heartbeat(heartbeat.clone());
@@ -53,6 +58,7 @@ impl Rig {
             updates,
             lease_requests,
             owner,
+            paths,
             conditions,
         }
     }
