@@ -31,6 +31,7 @@ mod observe;
 mod requests;
 mod sysctl;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::adapters::netlink::requests::failed;
 use crate::overlay::paths::{PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
 use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, Observed, OpError};
+use crate::overlay::state::Sysctl;
 
 /// Time between two errors of a socket that is broken: such a socket reports its error at once,
 /// each time.
@@ -95,6 +97,10 @@ impl Kernel for Netlink {
         network: Ipv4Network,
     ) -> Result<Observed, KernelError> {
         self.observe_overlay(device, network).await
+    }
+
+    fn sysctls(&self, device: &str) -> BTreeMap<Sysctl, i32> {
+        observe::read_sysctls(device)
     }
 
     async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError> {

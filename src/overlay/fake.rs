@@ -24,6 +24,7 @@ pub(crate) struct FakeKernelState {
     /// Answers to questions by destination; others go through the device.
     pub(crate) answers: BTreeMap<Ipv4Addr, PathAnswer>,
     pub(crate) lookups: usize,
+    pub(crate) sysctls_read: usize,
     /// Name and alias of further vxlan devices.
     pub(crate) other_devices: Vec<(String, String)>,
     pub(crate) devices_listed: usize,
@@ -102,7 +103,12 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
     let device = state.device.as_mut();
     match op.clone() {
         Op::CreateDevice(device) => {
-            let sysctls = [(Sysctl::AppSolicit, 0), (Sysctl::AcceptRa, 1)].into();
+            let sysctls = [
+                (Sysctl::AppSolicit, 0),
+                (Sysctl::AcceptRa, 1),
+                (Sysctl::Forwarding, 1),
+            ];
+            let sysctls = sysctls.into();
             let device = Some(Device {
                 alias: String::new(),
                 ..device
@@ -207,6 +213,12 @@ impl Kernel for FakeKernel {
             overlay: observe(&kernel.state, network),
             foreign: kernel.foreign.clone(),
         })
+    }
+
+    fn sysctls(&self, _device: &str) -> BTreeMap<Sysctl, i32> {
+        let mut kernel = self.shared.borrow_mut();
+        kernel.sysctls_read += 1;
+        kernel.state.sysctls.clone()
     }
 
     async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError> {

@@ -1,6 +1,7 @@
 //! The port to the kernel: what the overlay needs of it, what it reports, and how it fails. `adapters::netlink` implements
 //! it, and `fake` does for tests.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ipnetwork::Ipv4Network;
 use crate::model::addr::MacAddr;
 use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
-use crate::overlay::state::{NextHop, OverlayState, RouteKey};
+use crate::overlay::state::{NextHop, OverlayState, RouteKey, Sysctl};
 
 /// An address that the kernel needs and does not know; it asks user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +146,10 @@ pub(crate) trait Kernel {
         device: &str,
         network: Ipv4Network,
     ) -> Result<Observed, KernelError>;
+
+    /// Returns the settings of the device, as far as this kernel has them and they count on this host. It is asked each
+    /// second: the kernel announces no change of them.
+    fn sysctls(&self, device: &str) -> BTreeMap<Sysctl, i32>;
 
     /// Asks where the kernel would send a packet: `ip route get`.
     ///

@@ -30,7 +30,7 @@ use crate::overlay::reconciler::effects::{failure, stronger};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
 use crate::overlay::reconciler::path_watch::PathWatch;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
-use crate::overlay::state::OverlayState;
+use crate::overlay::state::{OverlayState, Sysctl};
 use crate::peers::update::PeerUpdate;
 use crate::reconcile::driver::Heartbeat;
 use crate::reconcile::schedule::Timing;
@@ -54,6 +54,9 @@ const EVENTS_PER_CHUNK: usize = 512;
 /// Time from a loss of misses to the search for packets that still wait.
 const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
 
+/// Time between two looks at the settings of the device, of which the kernel announces no change.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the slice waits for.
 #[derive(Debug)]
 pub(crate) enum OverlayInput {
@@ -62,6 +65,8 @@ pub(crate) enum OverlayInput {
     Kernel(Result<KernelEvent, KernelError>),
     /// Neighbours made on demand have to be tested for use, or their test ends.
     TestNeighbours,
+    /// The settings of the device have to be looked at.
+    CheckSettings,
     /// Misses were lost: packets wait without a question.
     FindUnresolved,
     /// No update can come any more: the daemon stops.
@@ -91,6 +96,7 @@ pub(crate) struct OverlaySlice<K> {
     neighbour_tests: NeighbourTests,
     unresolved: UnresolvedAddresses,
     find_unresolved_at: Option<Instant>,
+    check_settings_at: Instant,
     logged_conflicts: LoggedConflicts,
     /// Whether no device of an earlier VNI is left.
     old_devices_removed: bool,
@@ -117,6 +123,7 @@ impl<K: Kernel> OverlaySlice<K> {
             neighbour_tests,
             unresolved: UnresolvedAddresses::default(),
             find_unresolved_at: None,
+            check_settings_at: Instant::now() + SETTINGS_INTERVAL,
             logged_conflicts: LoggedConflicts::default(),
             old_devices_removed: false,
         }
@@ -198,6 +205,21 @@ impl<K: Kernel> OverlaySlice<K> {
                 stronger(effect, self.take_miss(Miss::L3(address)))
             }),
             Err(error) => Effect::Failed(Problem::failed(chain(&error))),
+        }
+    }
+
+    /// Asks for a run if another program changed a setting of the device.
+    fn check_settings(&mut self) -> Effect {
+        self.check_settings_at = Instant::now() + SETTINGS_INTERVAL;
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Effect::None;
+        };
+        let settings = self.kernel.sysctls(&overlay.device().name);
+        let is_right = |(sysctl, value): (&Sysctl, &i32)| *value == sysctl.desired();
+        if settings.iter().all(is_right) {
+            Effect::None
+        } else {
+            Effect::Resync
         }
     }
 
@@ -386,12 +408,14 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let device = device.map(|overlay| overlay.device().name.as_str());
         let test_at = self.neighbour_test_at();
         let find_at = self.find_unresolved_at;
+        let managing = matches!(self.phase, Phase::Managing { .. });
         // Each arm is cancel-safe: a message stays in its queue, a time is a time.
         tokio::select! {
             update = self.updates.recv() => update.map_or(OverlayInput::Closed, OverlayInput::Update),
             event = self.kernel.event(device.unwrap_or_default()), if device.is_some() => OverlayInput::Kernel(event),
             () = sleep_until(test_at.unwrap_or(self.started)), if test_at.is_some() => OverlayInput::TestNeighbours,
             () = sleep_until(find_at.unwrap_or(self.started)), if find_at.is_some() => OverlayInput::FindUnresolved,
+            () = sleep_until(self.check_settings_at), if managing => OverlayInput::CheckSettings,
         }
     }
 
@@ -401,6 +425,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
             OverlayInput::Kernel(event) => self.take_event(event),
             OverlayInput::TestNeighbours => self.test_neighbours().await,
             OverlayInput::FindUnresolved => self.find_unresolved().await,
+            OverlayInput::CheckSettings => self.check_settings(),
             OverlayInput::Closed => Effect::Closed,
         }
     }

@@ -46,10 +46,7 @@ impl Netlink {
             });
         };
         self.device = Some(link.index);
-        let sysctls = Sysctl::ALL
-            .into_iter()
-            .filter_map(|setting| Some((setting, sysctl::read(&setting.path(device))?)));
-        let sysctls = sysctls.collect();
+        let sysctls = read_sysctls(device);
         let addresses = self.addresses(link.index).await?;
         let (fdb, neighbours) = self.fdb_and_neighbours(link.index).await?;
         let (routes, foreign) = self.routes(link.index, network).await?;
@@ -201,6 +198,17 @@ async fn collect<M, T, C: Default + Extend<T>>(
 ) -> Result<C, KernelError> {
     let found = dump.try_filter_map(|message| ready(Ok(read(&message))));
     answer(operation, found.try_collect()).await
+}
+
+/// Reads the settings of a device. On a host that forwards nothing, its own forwarding means
+/// nothing: whether the host should, is not decided here.
+pub(super) fn read_sysctls(device: &str) -> BTreeMap<Sysctl, i32> {
+    let counts = |setting: &Sysctl| {
+        *setting != Sysctl::Forwarding || sysctl::read("net/ipv4/ip_forward") == Some(1)
+    };
+    let settings = Sysctl::ALL.into_iter().filter(counts);
+    let read = |setting: Sysctl| Some((setting, sysctl::read(&setting.path(device))?));
+    settings.filter_map(read).collect()
 }
 
 /// The names of interfaces, each asked for once: thousands of routes may lead through one.

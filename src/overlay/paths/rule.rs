@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::model::addr::covers;
 use crate::overlay::paths::Sender;
 use crate::overlay::paths::route::{LOCAL_TABLE, MAIN_TABLE};
 
@@ -84,8 +85,14 @@ pub(crate) struct SearchOrder {
     pub(crate) reaches_main: bool,
 }
 
-/// Returns the order in which packets of `sender` search. `shortest` is the prefix length of the shortest route of ours.
-pub(crate) fn search_order(rules: &[Rule], sender: &Sender, shortest: u8) -> SearchOrder {
+/// Returns the order in which packets of `sender` to `network` search. `shortest` is the prefix length of the shortest
+/// route of ours.
+pub(crate) fn search_order(
+    rules: &[Rule],
+    sender: &Sender,
+    network: Ipv4Network,
+    shortest: u8,
+) -> SearchOrder {
     let mut order = SearchOrder::default();
     if rules.is_empty() {
         let local = StepKind::Table(LOCAL_TABLE, None);
@@ -127,7 +134,7 @@ pub(crate) fn search_order(rules: &[Rule], sender: &Sender, shortest: u8) -> Sea
             }
             RuleAction::Lookup(MAIN_TABLE) => {
                 let keeps_ours = rule.suppress.is_none_or(|length| length < shortest);
-                if to == everything() && keeps_ours {
+                if covers(to, network) && keeps_ours {
                     order.reaches_main = true;
                     return order;
                 }

@@ -80,7 +80,7 @@ pub(crate) fn find(overlay: &DesiredOverlay, foreign: &ForeignPaths) -> Suspects
         search.main_table(sender);
     }
     for sender in &senders {
-        let order = rule::search_order(&foreign.rules, sender, shortest);
+        let order = rule::search_order(&foreign.rules, sender, overlay.network(), shortest);
         for step in &order.before_main {
             search.step(sender, step);
         }

@@ -339,3 +339,37 @@ fn the_heart_beats_between_the_chunks_of_a_large_change() {
         assert!(counted >= 3, "{counted} beats for 600 operations");
     });
 }
+
+#[test]
+fn a_setting_of_the_device_is_put_right_within_a_second_though_no_event_tells() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let observed = rig.kernel.shared.borrow().observed;
+        pass(Duration::from_secs(30)).await;
+        assert!(rig.kernel.shared.borrow().sysctls_read >= 29);
+        assert_eq!(
+            rig.kernel.shared.borrow().observed,
+            observed,
+            "nothing changed: no run"
+        );
+        for sysctl in Sysctl::ALL {
+            let wrong = sysctl.desired() + 1;
+            rig.kernel
+                .shared
+                .borrow_mut()
+                .state
+                .sysctls
+                .insert(sysctl, wrong);
+            pass(Duration::from_millis(1030)).await;
+            let now = rig
+                .kernel
+                .shared
+                .borrow()
+                .state
+                .sysctls
+                .get(&sysctl)
+                .copied();
+            assert_eq!(now, Some(sysctl.desired()));
+        }
+    });
+}
