@@ -23,6 +23,12 @@ pub const KEEPS_ITS_LEASES_IN_ETCD: &str = "keeps its leases in etcd";
 /// The device belongs to the daemon of another prefix.
 pub const DEVICE_OF_THE_FIRST_INSTANCE: &str = "belongs to \\\"flanneld /coreos.com/network\\\"";
 
+/// What the daemon says of a device of another daemon, in case that one is gone.
+pub const REMOVE_THE_DEVICE: &str = "ip link del flannel.1";
+/// A device of the daemon's own, from the time before `VNI` changed.
+pub const REMOVING_AN_OLD_DEVICE: &str =
+    "removing a device of an earlier VNI: ip link del flannel.1";
+
 // The network config.
 
 /// There is no network config, or it was deleted.

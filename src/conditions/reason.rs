@@ -29,6 +29,8 @@ pub(crate) enum Reason {
     KernelSetting,
     /// A packet filter of another program drops packets of the overlay.
     Firewall,
+    /// A route or a rule of another program is in front of ours.
+    Shadowed,
 }
 
 impl fmt::Display for Reason {

@@ -24,10 +24,11 @@ use crate::host;
 use crate::host::reconciler::HostSlice;
 use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
+use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::node_id::NodeId;
 use crate::overlay;
-use crate::overlay::reconciler::OverlaySlice;
+use crate::overlay::reconciler::{OverlayOutputs, OverlaySlice};
 use crate::peers::snapshot::Snapshot;
 use crate::peers::task::{PeerChannels, PeerTask};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
@@ -66,7 +67,12 @@ impl SliceStarter<'_> {
         let (to_manager, lookups) = mpsc::channel(LOOKUP_QUEUE);
         self.start_lease_manager(etcd, last_run.as_ref(), to_peers, lookups);
         let shutdown = self.start_peers(last_run, lease_updates, to_overlay);
-        self.start_overlay(netlink, peer_updates, to_manager);
+        let outputs = OverlayOutputs {
+            lease_requests: to_manager,
+            ownership: watch::Sender::new(DeviceOwnership::Unknown),
+            paths_clear: self.writers.condition(ConditionType::PathsClear),
+        };
+        self.start_overlay(netlink, peer_updates, outputs);
         self.start_rules();
         self.start_files(reload);
         self.start_host();
@@ -124,13 +130,11 @@ impl SliceStarter<'_> {
         &mut self,
         netlink: Netlink,
         updates: mpsc::Receiver<PeerUpdate>,
-        lookups: mpsc::Sender<Ipv4Network>,
+        outputs: OverlayOutputs,
     ) {
         let heartbeat = self.start_watchdog();
-        // Nothing looks for routes and rules of others yet.
-        self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
-        let slice = OverlaySlice::new(netlink, settings, updates, lookups)
+        let slice = OverlaySlice::new(netlink, settings, updates, outputs)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new(
             "overlay",
