@@ -365,7 +365,7 @@ impl<K: Kernel> OverlaySlice<K> {
         Ok(ops)
     }
 
-    /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
+    /// Wakes those who wait for it only if it changed.
     fn set_ownership(&self, ownership: DeviceOwnership) {
         self.ownership
             .send_if_modified(|known| std::mem::replace(known, ownership) != ownership);
@@ -394,7 +394,10 @@ impl<K: Kernel> OverlaySlice<K> {
         ops.extend(left_by_go.map(Op::DelForeignRoute));
         if overlay.has(observed) {
             self.set_ownership(DeviceOwnership::Ours);
+        } else if *self.ownership.borrow() != DeviceOwnership::Ours {
+            self.set_ownership(DeviceOwnership::Free);
         }
+        // A device of ours that is gone is made again: nobody else has it.
         ops
     }
 }
