@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     NoFreeSubnet,
     /// Another live host uses the node id or the PublicIP of this one.
     Rival,
+    /// Somebody keeps writing over the key of our lease.
+    Contested,
     /// etcd does not hold the current PublicIP of this host yet.
     PublicIpNotPublished,
     /// Another program owns the device with our name.

@@ -100,6 +100,7 @@ impl SliceStarter<'_> {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
+            counts: self.writers.lease_counts.clone(),
             lookups,
             public_ip,
         };
@@ -120,6 +121,7 @@ impl SliceStarter<'_> {
             overlay,
             membership: self.writers.membership.clone(),
             summary: self.writers.peers.clone(),
+            last_known: self.writers.last_known.clone(),
             shutdown,
         };
         let settings = wiring::peer_settings(self.options, self.node, self.external);
