@@ -161,6 +161,11 @@ pub const NUD_STALE: &str = "nud stale";
 /// The overlay is in the kernel, for the first time or again.
 pub const KERNEL_HOLDS_ALL: &str = "the kernel holds the device and the entries for all peers";
 
+// Files.
+
+/// A repair.
+pub const REPAIRED_THE_FILES: &str = "repaired a change by another program slice=\"files\"";
+
 // The packet filter.
 
 /// All rules are installed; the fields say where, and why there.
@@ -219,6 +224,10 @@ pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.
 pub const CILIUM_DIFFERS: &str = "device cilium_vxlan on UDP port 8472 differs in the kinds of packets that it receives (external)";
+
+/// What keeps packets from flowing is over.
+pub const NOTHING_KEEPS_PACKETS: &str =
+    "nothing on this host keeps packets of the overlay from flowing any more";
 
 // Certificates, users and passwords.
 

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "this is the adapter for files")]
 
 mod disk;
+mod folder_watch;
 mod snapshot_file;
 
 use std::fs;

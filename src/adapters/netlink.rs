@@ -8,7 +8,7 @@
 //! | `requests` | limits how long an answer may take |
 //! | `apply`, `bulk` | change the kernel, many requests in one system call |
 //! | `ethtool`, `sysctl` | read and change what rtnetlink cannot |
-//! | `misses`, `monitor`, `nftables`, `listen` | receive what the kernel announces |
+//! | `misses`, `monitor`, `nftables`, `host_events`, `listen` | receive what the kernel announces |
 //! | `encode`, `decode`, `message` | turn operations into bytes, and bytes into our types; pure |
 //!
 //! Questions, changes and each kind of event have separate sockets: a flood of events fills the
@@ -19,6 +19,7 @@ mod bulk;
 mod decode;
 mod encode;
 mod ethtool;
+mod host_events;
 mod host_facts;
 mod interfaces;
 mod links;
@@ -41,6 +42,8 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use crate::adapters::netlink::bulk::Bulk;
 use crate::adapters::netlink::ethtool::Ethtool;
+pub(crate) use crate::adapters::netlink::host_events::HostChanges;
+pub(crate) use crate::adapters::netlink::host_facts::KernelSettings;
 use crate::adapters::netlink::misses::Misses;
 use crate::adapters::netlink::monitor::Monitor;
 pub(crate) use crate::adapters::netlink::nftables::RuleChanges;

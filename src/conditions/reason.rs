@@ -13,10 +13,22 @@ pub(crate) enum Reason {
     OperationFailed,
     /// etcd gives no answer.
     EtcdUnreachable,
-    /// This host cannot have a lease now.
-    NoLease,
+    /// etcd holds no network config.
+    NoConfig,
+    /// The network config in etcd cannot be used.
+    InvalidConfig,
+    /// All subnets that the network config allows are taken.
+    NoFreeSubnet,
+    /// Another live host uses the node id or the PublicIP of this one.
+    Rival,
+    /// etcd does not hold the current PublicIP of this host yet.
+    PublicIpNotPublished,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// A setting of the kernel keeps packets from flowing.
+    KernelSetting,
+    /// A packet filter of another program drops packets of the overlay.
+    Firewall,
     /// A route or a rule of another program is in front of ours.
     Shadowed,
 }

@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
-use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::netlink::{HostChanges, KernelSettings, Netlink, RuleChanges};
 use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::systemd;
 use crate::cli::Options;
@@ -20,6 +20,8 @@ use crate::daemon::tasks::Tasks;
 use crate::daemon::{clock, settings, wiring};
 use crate::files;
 use crate::files::reconciler::FilesSlice;
+use crate::host;
+use crate::host::reconciler::HostSlice;
 use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
 use crate::model::device_ownership::DeviceOwnership;
@@ -73,6 +75,7 @@ impl SliceStarter<'_> {
         self.start_overlay(netlink, peer_updates, outputs);
         self.start_rules();
         self.start_files(reload);
+        self.start_host();
         shutdown
     }
 
@@ -87,13 +90,16 @@ impl SliceStarter<'_> {
             lease: self.writers.condition(ConditionType::LeaseHeld),
             etcd: self.writers.condition(ConditionType::EtcdReachable),
         };
+        let identity = wiring::identity(self.options, self.node, self.external, last_run);
+        // Nothing feeds it yet: the address is that of the start. The lease manager does not mind that the sender is gone.
+        let (_, public_ip) = watch::channel(identity.public_ip);
         let channels = LeaseChannels {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
             lookups,
+            public_ip,
         };
-        let identity = wiring::identity(self.options, self.node, self.external, last_run);
         let settings = wiring::lease_settings(self.options);
         let manager = LeaseManager::new(etcd, identity, settings, channels);
         self.tasks.spawn("lease manager", manager.run());
@@ -180,5 +186,24 @@ impl SliceStarter<'_> {
         self.tasks.spawn("files", driver.run());
         self.tasks
             .spawn("reload signal", reload.forward(reload_sender));
+    }
+
+    fn start_host(&mut self) {
+        let ports = (KernelSettings, PacketFilter::default(), HostChanges::open());
+        let settings = settings::host(self.options, self.external);
+        let slice = HostSlice::new(
+            ports,
+            settings,
+            self.view.membership(),
+            self.view.peer_summary(),
+        );
+        let driver = Driver::new(
+            "host",
+            slice,
+            host::reconciler::TIMING,
+            self.writers.condition(ConditionType::HostFit),
+            clock::random,
+        );
+        self.tasks.spawn("host", driver.run());
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn identity(
         node: node.clone(),
         prefix: options.etcd.prefix.clone(),
         public_ip: options.public_ip.unwrap_or(external.address),
+        earlier_public_ips: Vec::new(),
         previous: previous_lease(subnet_env.as_deref(), external, last_run),
     }
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use tokio::sync::Notify;
+
 use crate::files::port::Files;
 
 #[derive(Debug, Default)]
@@ -14,12 +16,27 @@ pub(crate) struct FakeDisk {
     pub(crate) writes: Vec<PathBuf>,
     /// Writes from now on that fail.
     pub(crate) failing_writes: usize,
+    /// Whether the disk reports no changes.
+    pub(crate) is_blind: bool,
 }
 
 /// Clones share one disk.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakeFiles {
     pub(crate) disk: Rc<RefCell<FakeDisk>>,
+    change: Rc<Notify>,
+}
+
+impl FakeFiles {
+    /// Another program changes a file, or removes it.
+    pub(crate) fn change(&self, path: &Path, text: Option<&str>) {
+        let texts = &mut self.disk.borrow_mut().texts;
+        match text {
+            Some(text) => _ = texts.insert(path.to_owned(), text.to_owned()),
+            None => _ = texts.remove(path),
+        }
+        self.change.notify_one();
+    }
 }
 
 impl Files for FakeFiles {
@@ -35,6 +52,15 @@ impl Files for FakeFiles {
         }
         disk.texts.insert(path.to_owned(), text.to_owned());
         disk.writes.push(path.to_owned());
+        self.change.notify_one();
+        Ok(())
+    }
+
+    async fn changed(&mut self, _paths: &[PathBuf]) -> Result<(), String> {
+        if self.disk.borrow().is_blind {
+            return Err("too many open files".to_owned());
+        }
+        self.change.notified().await;
         Ok(())
     }
 }

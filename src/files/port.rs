@@ -1,6 +1,6 @@
 //! The port to the disk: what the slice needs of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The files of this host.
 pub(crate) trait Files {
@@ -12,4 +12,10 @@ pub(crate) trait Files {
     /// # Errors
     /// What was tried, on which file, and what came back.
     fn replace(&mut self, path: &Path, text: &str) -> Result<(), String>;
+
+    /// Waits until one of the files may have been changed, by us or by another program. Cancel-safe.
+    ///
+    /// # Errors
+    /// The disk reports no changes.
+    async fn changed(&mut self, paths: &[PathBuf]) -> Result<(), String>;
 }

@@ -1,5 +1,7 @@
-//! Keeps the files as the lease of this host demands: when the lease changes, and again when SIGHUP asks for it.
+//! Keeps the files as the lease of this host demands: when the lease changes, when another program changes a file, and when
+//! SIGHUP asks for it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -14,11 +16,12 @@ use crate::model::membership::Membership;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
-/// The disk has no events for us yet, so nothing is debounced, and nothing is audited.
+/// A program that writes a file in place makes several changes. The audit finds what inotify cannot report: its folder was
+/// made again, or no watch was free.
 pub(crate) const TIMING: Timing = Timing {
-    debounce: Duration::ZERO,
-    max_debounce: Duration::ZERO,
-    audit: None,
+    debounce: Duration::from_millis(10),
+    max_debounce: Duration::from_millis(50),
+    audit: Some(Duration::from_secs(60)),
     min_backoff: Duration::from_millis(200),
     max_backoff: Duration::from_secs(30),
     max_backoff_once_in_sync: Duration::from_secs(30),
@@ -26,12 +29,16 @@ pub(crate) const TIMING: Timing = Timing {
 };
 
 /// What the slice waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FilesInput {
     /// The lease of this host changed.
     Membership,
     /// SIGHUP.
     Reload,
+    /// A file may have been changed.
+    Changed,
+    /// The disk reports no changes.
+    NotWatched(String),
     /// The lease cannot change any more: the daemon stops.
     Closed,
 }
@@ -42,6 +49,8 @@ pub(crate) struct FilesSlice<F> {
     membership: watch::Receiver<Option<Membership>>,
     reload: mpsc::Receiver<()>,
     desired: Vec<DesiredFile>,
+    paths: Vec<PathBuf>,
+    is_watched: bool,
 }
 
 impl<F: Files> FilesSlice<F> {
@@ -57,6 +66,8 @@ impl<F: Files> FilesSlice<F> {
             membership,
             reload,
             desired: Vec::new(),
+            paths: Vec::new(),
+            is_watched: true,
         }
     }
 
@@ -67,6 +78,7 @@ impl<F: Files> FilesSlice<F> {
         };
         warn_of_large_mtu(membership, &self.settings);
         self.desired = desired(membership, &self.settings).into();
+        self.paths = self.desired.iter().map(|file| file.path.clone()).collect();
         Effect::Desired
     }
 }
@@ -76,13 +88,16 @@ impl<F: Files> Slice for FilesSlice<F> {
     type Op = FileOp;
 
     async fn next(&mut self) -> FilesInput {
-        // Both arms are cancel-safe: a change and a message stay until they are taken.
+        // Each arm is cancel-safe: a change and a message stay until they are taken.
         tokio::select! {
             changed = self.membership.changed() => match changed {
                 Ok(()) => FilesInput::Membership,
                 Err(_) => FilesInput::Closed,
             },
             Some(()) = self.reload.recv() => FilesInput::Reload,
+            changed = self.files.changed(&self.paths), if self.is_watched && !self.paths.is_empty() => {
+                changed.map_or_else(FilesInput::NotWatched, |()| FilesInput::Changed)
+            }
         }
     }
 
@@ -93,6 +108,15 @@ impl<F: Files> Slice for FilesSlice<F> {
             FilesInput::Reload => {
                 info!("SIGHUP: checking the files again");
                 Effect::Resync
+            }
+            FilesInput::Changed => Effect::Resync,
+            FilesInput::NotWatched(reason) => {
+                warn!(
+                    reason,
+                    "changes of the files are found by the audit, once a minute"
+                );
+                self.is_watched = false;
+                Effect::None
             }
             FilesInput::Closed => Effect::Closed,
         }

@@ -24,6 +24,10 @@ use crate::model::network_config::NetworkConfig;
 use crate::model::node_id::NodeId;
 use crate::model::previous_lease::PreviousLease;
 
+/// Addresses of this run that are remembered. Only those count that may have been written to etcd while it did not
+/// answer.
+const MAX_EARLIER_PUBLIC_IPS: usize = 16;
+
 /// Who this host is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -32,10 +36,26 @@ pub(crate) struct Identity {
     pub(crate) prefix: String,
     /// The address at which the other hosts reach this one.
     pub(crate) public_ip: Ipv4Addr,
+    /// Addresses that this host had before in this run: etcd may still hold one of them.
+    pub(crate) earlier_public_ips: Vec<Ipv4Addr>,
     pub(crate) previous: PreviousLease,
 }
 
 impl Identity {
+    /// Takes a new PublicIP, and remembers the old one.
+    pub(crate) fn readdress(&mut self, public_ip: Ipv4Addr) {
+        let before = std::mem::replace(&mut self.public_ip, public_ip);
+        let earlier = &mut self.earlier_public_ips;
+        earlier.retain(|ip| *ip != before && *ip != public_ip);
+        earlier.insert(0, before);
+        earlier.truncate(MAX_EARLIER_PUBLIC_IPS);
+    }
+
+    /// Whether this very machine had the address before.
+    fn had(&self, public_ip: Ipv4Addr) -> bool {
+        self.previous.public_ip == Some(public_ip) || self.earlier_public_ips.contains(&public_ip)
+    }
+
     /// Returns the MAC address for our device: the previous one, since the peers know it, else the one derived from the
     /// node id.
     fn vtep_mac(&self, vni: Vni) -> MacAddr {
@@ -90,10 +110,20 @@ pub(crate) fn claim(
         (Some((_, entry)), Some(rival)) if rival.entry.revision < entry.revision => {
             Claim::Rival(rival)
         }
+        // We have come to an address at which the rival was already.
+        (Some((_, entry)), Some(rival)) if is_moving_to(identity, entry, &rival) => {
+            Claim::Rival(rival)
+        }
         (Some((subnet, entry)), _) => adopt(subnet, entry, config, identity),
         (None, Some(rival)) => Claim::Rival(rival),
         (None, None) => create(listing, config, identity, exclusions, random),
     }
+}
+
+/// Whether our entry still has an earlier PublicIP, and the rival has the one that we want to publish.
+fn is_moving_to(identity: &Identity, own: &Entry, rival: &Rival) -> bool {
+    let published = owner_of(&own.value).map(|owner| owner.public_ip);
+    rival.owner.public_ip == identity.public_ip && published != Some(identity.public_ip)
 }
 
 fn create(

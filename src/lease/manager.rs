@@ -3,13 +3,14 @@
 //! returns the answers as events. It decides nothing, and touches neither kernel nor files.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::conditions::{ConditionWriter, Problem, Reason};
+use crate::conditions::{ConditionWriter, Problem};
 use crate::lease::claim::Identity;
 use crate::lease::manager::acquire::Acquirer;
 use crate::lease::manager::machine::LeaseMachine;
@@ -69,6 +70,8 @@ pub(crate) struct LeaseChannels {
     pub(crate) ignored: watch::Sender<BTreeMap<String, String>>,
     /// Subnets that packets need and that have no known lease.
     pub(crate) lookups: mpsc::Receiver<Ipv4Network>,
+    /// The address at which the other hosts reach this one. Our lease follows it.
+    pub(crate) public_ip: watch::Receiver<Ipv4Addr>,
 }
 
 /// The task.
@@ -85,12 +88,14 @@ pub(crate) struct LeaseManager<R: Registry> {
 struct UpdatesClosed;
 
 impl<R: Registry> LeaseManager<R> {
+    /// The PublicIP in `identity` may be older than the one in `channels`, which counts.
     pub(crate) fn new(
         registry: R,
-        identity: Identity,
+        mut identity: Identity,
         settings: LeaseSettings,
-        channels: LeaseChannels,
+        mut channels: LeaseChannels,
     ) -> Self {
+        identity.public_ip = *channels.public_ip.borrow_and_update();
         Self {
             registry,
             settings,
@@ -120,6 +125,7 @@ impl<R: Registry> LeaseManager<R> {
             Some(subnet) = self.channels.lookups.recv(), if self.machine.answers_lookups() => {
                 Ok(LeaseEvent::LookupRequested(subnet))
             }
+            ip = next_public_ip(&mut self.channels.public_ip) => Ok(LeaseEvent::PublicIpChanged(ip)),
             () = sleep(wait) => Ok(LeaseEvent::Time),
             () = self.channels.updates.closed() => Err(UpdatesClosed),
         }
@@ -160,11 +166,11 @@ impl<R: Registry> LeaseManager<R> {
             LeaseAction::Publish(update) => self.publish(update).await,
             LeaseAction::SetEtcdReachable(status) => {
                 let etcd = &self.channels.conditions.etcd;
-                Ok(set(etcd, status, Reason::EtcdUnreachable))
+                Ok(set(etcd, &status))
             }
             LeaseAction::SetLeaseHeld(status) => {
                 let lease = &self.channels.conditions.lease;
-                Ok(set(lease, status, Reason::NoLease))
+                Ok(set(lease, &status))
             }
             LeaseAction::ShowIgnored(reasons) => {
                 self.channels.ignored.send_replace(reasons);
@@ -200,16 +206,20 @@ fn event<T>(answer: Result<T, RegistryError>, event: impl FnOnce(T) -> LeaseEven
     answer.map_or_else(LeaseEvent::Failed, event)
 }
 
-fn set(
-    condition: &ConditionWriter,
-    status: Result<(), String>,
-    reason: Reason,
-) -> Option<LeaseEvent> {
+fn set(condition: &ConditionWriter, status: &Result<(), Problem>) -> Option<LeaseEvent> {
     match status {
         Ok(()) => condition.set_true(),
-        Err(message) => condition.set_false(&Problem::new(reason, message)),
+        Err(problem) => condition.set_false(problem),
     }
     None
+}
+
+/// Waits for another PublicIP; for ever, if nobody can send one any more. Cancel-safe.
+async fn next_public_ip(public_ip: &mut watch::Receiver<Ipv4Addr>) -> Ipv4Addr {
+    match public_ip.changed().await {
+        Ok(()) => *public_ip.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 async fn next_changes<W: RegistryWatch>(

@@ -65,7 +65,7 @@ fn a_condition_wakes_those_who_wait_for_conditions_and_changes_the_state() {
     }
     let lease = |writers: &StatusWriters| {
         let lease = writers.condition(ConditionType::LeaseHeld);
-        lease.set_false(&Problem::new(Reason::NoLease, "no subnet is free"));
+        lease.set_false(&Problem::new(Reason::NoFreeSubnet, "no subnet is free"));
     };
     assert_eq!(check(lease, &expected).state, "no subnet is free");
 }
@@ -76,7 +76,7 @@ async fn whoever_waits_for_a_condition_is_woken_by_it() {
     let before = view.readiness();
     writers
         .condition(ConditionType::LeaseHeld)
-        .set_false(&Problem::new(Reason::NoLease, "no subnet is free"));
+        .set_false(&Problem::new(Reason::NoFreeSubnet, "no subnet is free"));
     let woken = tokio::time::timeout(Duration::from_secs(60), view.condition_changed());
     assert!(matches!(woken.await, Ok(Ok(()))));
     assert_ne!(view.readiness(), before);

@@ -110,3 +110,31 @@ fn sighup_writes_what_differs_and_nothing_else() {
         assert_eq!(rig.writes().last(), Some(&path));
     });
 }
+
+#[test]
+fn what_another_program_does_to_a_file_is_undone_at_once() {
+    on_paused_time(async {
+        let rig = Rig::start();
+        rig.join().await;
+        let path = Path::new(SUBNET_ENV);
+        let desired = rig.files.disk.borrow().texts[path].clone();
+        for text in [None, Some(""), Some("FLANNEL_SUBNET=10.5.7.1/24\n")] {
+            rig.files.change(path, text);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(rig.files.disk.borrow().texts[path], desired, "{text:?}");
+        }
+        assert_eq!(rig.writes().len(), 5, "nothing else was written");
+    });
+}
+
+#[test]
+fn a_disk_that_reports_nothing_is_audited() {
+    on_paused_time(async {
+        let rig = Rig::start();
+        rig.files.disk.borrow_mut().is_blind = true;
+        rig.join().await;
+        rig.files.change(Path::new(SUBNET_ENV), None);
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(rig.writes().len(), 3);
+    });
+}

@@ -33,7 +33,7 @@ pub(super) fn ownership(identity: &Identity, owner: &Owner, dead: bool) -> Owner
     match (is_named(identity, owner), same_address) {
         (true, true) => Ownership::Ours,
         // This very machine, before its address changed.
-        (true, false) if identity.previous.public_ip == Some(owner.public_ip) => Ownership::Ours,
+        (true, false) if identity.had(owner.public_ip) => Ownership::Ours,
         (true, false) if dead => Ownership::Ours,
         (true, false) => Ownership::Rival(SharedIdentity::NodeId),
         // Go flannel writes no node id and knows its leases by their PublicIP alone.
@@ -89,12 +89,13 @@ mod tests {
     use crate::model::node_id::NodeId;
     use crate::model::previous_lease::PreviousLease;
 
-    /// Node a at 10.99.0.2, which was at 10.99.0.77 before.
+    /// Node a at 10.99.0.2, which was at 10.99.0.77 in the last run, and at 10.99.0.66 in this one.
     fn identity() -> Identity {
         Identity {
             node: NodeId::named("a"),
             prefix: "/test".to_owned(),
             public_ip: Ipv4Addr::new(10, 99, 0, 2),
+            earlier_public_ips: vec![Ipv4Addr::new(10, 99, 0, 66)],
             previous: PreviousLease {
                 public_ip: Some(Ipv4Addr::new(10, 99, 0, 77)),
                 ..PreviousLease::default()
@@ -110,11 +111,13 @@ mod tests {
         for (node, host, alive, dead) in [
             (Some("a"), 2, Ours, Ours),
             (Some("a"), 77, Ours, Ours),
+            (Some("a"), 66, Ours, Ours),
             (Some("a"), 3, node_id, Ours),
             (Some("b"), 2, public_ip, Ours),
             (None, 2, Ours, Ours),
             (Some("b"), 3, OtherHost, OtherHost),
             (None, 77, OtherHost, OtherHost),
+            (None, 66, OtherHost, OtherHost),
         ] {
             let owner = Owner {
                 public_ip: Ipv4Addr::new(10, 99, 0, host),

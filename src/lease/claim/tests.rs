@@ -38,6 +38,7 @@ fn identity() -> Identity {
         node: NodeId::named("a"),
         prefix: "/test".to_owned(),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
+        earlier_public_ips: Vec::new(),
         previous: PreviousLease {
             vtep_mac: MINE.parse().ok(),
             ..PreviousLease::default()

@@ -2,6 +2,7 @@
 
 use ipnetwork::Ipv4Network;
 
+use crate::conditions::{Problem, Reason};
 use crate::lease::claim::{self, Identity, Rival, RivalMessage};
 use crate::lease::port::{Listing, RegistryChange};
 use crate::model::network_config::NetworkConfig;
@@ -9,8 +10,10 @@ use crate::model::network_config::NetworkConfig;
 /// What keeps this host from a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Blocker {
-    /// etcd holds no network config that can be used.
+    /// etcd holds no network config.
     NoConfig,
+    /// etcd holds a network config that cannot be used.
+    InvalidConfig,
     /// The key of a rival.
     Rival {
         key: String,
@@ -32,6 +35,27 @@ impl NoLease {
             blocker: Blocker::NoConfig,
             message: "waiting for a network config in etcd that can be used".to_owned(),
         }
+    }
+
+    /// `error` says what is wrong with it.
+    pub(super) fn invalid_config(error: &str) -> Self {
+        Self {
+            blocker: Blocker::InvalidConfig,
+            message: format!(
+                "waiting for a network config in etcd that can be used; the present one cannot: {error}"
+            ),
+        }
+    }
+
+    /// Why the condition `LeaseHeld` is false.
+    pub(super) fn problem(&self) -> Problem {
+        let reason = match self.blocker {
+            Blocker::NoConfig => Reason::NoConfig,
+            Blocker::InvalidConfig => Reason::InvalidConfig,
+            Blocker::Rival { .. } => Reason::Rival,
+            Blocker::NoFreeSubnet => Reason::NoFreeSubnet,
+        };
+        Problem::new(reason, self.message.as_str())
     }
 
     pub(super) fn rival(rival: &Rival, identity: &Identity) -> Self {
@@ -63,8 +87,11 @@ impl NoLease {
     /// Whether a change may end the wait. `joined`: this host already had a lease in this run. A new network config is then used only after a restart, so it cannot end the wait.
     pub(super) fn may_end_with(&self, change: &RegistryChange, joined: bool) -> bool {
         match (&self.blocker, change) {
-            (Blocker::NoConfig, RegistryChange::Config(_)) => true,
-            (Blocker::NoConfig, RegistryChange::Put(_) | RegistryChange::Delete(_)) => false,
+            (Blocker::NoConfig | Blocker::InvalidConfig, RegistryChange::Config(_)) => true,
+            (
+                Blocker::NoConfig | Blocker::InvalidConfig,
+                RegistryChange::Put(_) | RegistryChange::Delete(_),
+            ) => false,
             (_, RegistryChange::Config(_)) => !joined,
             // A deleted key may have freed a subnet, or may have been the rival's.
             (_, RegistryChange::Delete(_)) => true,
@@ -100,6 +127,8 @@ mod tests {
             (Blocker::NoConfig, false, &config, true),
             (Blocker::NoConfig, false, &delete, false),
             (Blocker::NoConfig, false, &rivals, false),
+            (Blocker::InvalidConfig, false, &config, true),
+            (Blocker::InvalidConfig, false, &delete, false),
             (Blocker::NoFreeSubnet, false, &config, true),
             (Blocker::NoFreeSubnet, true, &config, false),
             (Blocker::NoFreeSubnet, true, &delete, true),

@@ -5,6 +5,7 @@ mod acquiring;
 mod holding;
 mod listing;
 mod publishing;
+mod readdressing;
 mod retrying;
 mod waiting;
 
@@ -87,6 +88,7 @@ impl LeaseMachine {
     fn step(&mut self, state: LeaseState, event: LeaseEvent, context: StepContext) -> Step {
         match (state, event) {
             (state, LeaseEvent::Time) => self.time(state, context),
+            (state, LeaseEvent::PublicIpChanged(ip)) => self.public_ip_changed(state, ip, context),
             (LeaseState::Acquiring { listing, .. }, LeaseEvent::Failed(error)) => {
                 self.failed_to_acquire(&error, &listing, context)
             }

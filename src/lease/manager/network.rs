@@ -18,6 +18,8 @@ enum LastValue {
 pub(super) struct ObservedConfig {
     last: LastValue,
     usable: Option<NetworkConfig>,
+    /// Why the value cannot be used, if there is one.
+    error: Option<String>,
 }
 
 type ConfigResult = Result<network_config::Parsed, network_config::error::ConfigError>;
@@ -27,6 +29,7 @@ impl ObservedConfig {
         Self {
             last: LastValue::NotRead,
             usable: None,
+            error: None,
         }
     }
 
@@ -48,9 +51,19 @@ impl ObservedConfig {
             return Some(in_use.clone());
         }
         if is_new {
-            self.usable = judge(value.map(network_config::parse));
+            let parsed = value.map(network_config::parse);
+            self.error = match &parsed {
+                Some(Err(error)) => Some(error.to_string()),
+                Some(Ok(_)) | None => None,
+            };
+            self.usable = judge(parsed);
         }
         self.usable.clone()
+    }
+
+    /// Returns why the value that was read last cannot be used, if there is one.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
     }
 }
 

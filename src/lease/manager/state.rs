@@ -14,11 +14,13 @@
 //! a new list. What the rest of the daemon knows meanwhile is in `progress`.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
+use crate::conditions::Problem;
 use crate::lease::claim::Identity;
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::progress::Courtesy;
@@ -125,7 +127,7 @@ pub(super) enum KeyOrigin {
     Recreated,
 }
 
-/// What happened. All but `LookupRequested`, `Changed` and `Time` are answers to an action.
+/// What happened. All but `Time`, `Changed`, `PublicIpChanged` and `LookupRequested` are answers to an action.
 #[derive(Debug)]
 pub(super) enum LeaseEvent {
     /// A time has come, or may have come.
@@ -135,6 +137,8 @@ pub(super) enum LeaseEvent {
     WatchOpened,
     /// The watch has brought changes.
     Changed(Vec<RegistryChange>),
+    /// The other hosts reach this one at this address now.
+    PublicIpChanged(Ipv4Addr),
     /// A packet needs a subnet that has no known lease.
     LookupRequested(Ipv4Network),
     /// The key of a subnet was looked up; `None` if it does not exist, or if etcd did not answer in time.
@@ -164,9 +168,9 @@ pub(super) enum LeaseAction {
     /// Tells the peer table.
     Publish(LeaseUpdate),
     /// Sets the condition `EtcdReachable`: true, or false with a reason.
-    SetEtcdReachable(Result<(), String>),
+    SetEtcdReachable(Result<(), Problem>),
     /// Sets the condition `LeaseHeld`: true, or false with a reason.
-    SetLeaseHeld(Result<(), String>),
+    SetLeaseHeld(Result<(), Problem>),
     /// Shows the keys that are not used, with the reasons.
     ShowIgnored(BTreeMap<String, String>),
 }

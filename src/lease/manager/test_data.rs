@@ -52,6 +52,7 @@ pub(super) fn identity(previous: Option<&str>) -> Identity {
         node: NodeId::named("a"),
         prefix: "/test".to_owned(),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
+        earlier_public_ips: Vec::new(),
         previous: PreviousLease {
             subnet: previous.map(|text| text.parse().expect("a subnet in a test")),
             vtep_mac: Some(MAC),

@@ -56,6 +56,7 @@ impl LeaseMachine {
             let previous = &mut self.identity.previous;
             previous.subnet = Some(membership.own.subnet);
             previous.vtep_mac = Some(membership.own.vtep_mac);
+            previous.public_ip = Some(membership.own.public_ip);
             actions.push(LeaseAction::Publish(LeaseUpdate::Joined(membership)));
         } else if origin == KeyOrigin::Recreated {
             info!(subnet = %held.own.subnet, "lease created again");

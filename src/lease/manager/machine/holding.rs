@@ -30,6 +30,7 @@ impl LeaseMachine {
                 self.looked_up(holding, subnet, entry, context)
             }
             LeaseEvent::Time
+            | LeaseEvent::PublicIpChanged(_)
             | LeaseEvent::Failed(_)
             | LeaseEvent::Listed(_)
             | LeaseEvent::Acquired(_)

@@ -17,7 +17,10 @@ impl LeaseMachine {
         let in_use = self.progress.membership();
         let in_use = in_use.map(|membership| &membership.config);
         let Some(config) = self.config.read(listing.config.as_deref(), in_use) else {
-            let no_lease = NoLease::no_config();
+            let no_lease = match self.config.error() {
+                Some(error) => NoLease::invalid_config(error),
+                None => NoLease::no_config(),
+            };
             // `ObservedConfig` has logged what is wrong with it.
             self.no_lease_logged.is_new(&no_lease.message);
             actions.push(open_watch(&listing));
@@ -56,10 +59,10 @@ impl LeaseMachine {
                 (state, Ok(()), self.contact.record_synced())
             }
             ListOutcome::NoLease(no_lease) => {
-                let message = no_lease.message.clone();
+                let problem = no_lease.problem();
                 let since = context.now;
                 let state = LeaseState::Waiting { no_lease, since };
-                (state, Err(message), self.contact.record_waiting())
+                (state, Err(problem), self.contact.record_waiting())
             }
         };
         let mut actions = vec![

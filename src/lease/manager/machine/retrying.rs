@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use crate::conditions::{Problem, Reason};
 use crate::lease::manager::machine::{LeaseMachine, Step};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{LeaseAction, LeaseState, StepContext};
@@ -44,7 +45,8 @@ impl LeaseMachine {
         let mut actions = self.end_watch(since, context);
         let reason = crate::error::chain(error);
         let news = self.contact.record_unreachable(&reason);
-        actions.push(LeaseAction::SetEtcdReachable(Err(reason)));
+        let problem = Problem::new(Reason::EtcdUnreachable, reason);
+        actions.push(LeaseAction::SetEtcdReachable(Err(problem)));
         actions.extend(news.map(LeaseAction::Publish));
         let retry_at = context.now + self.contact.retry_delay(context.random);
         (LeaseState::Unreachable { retry_at }, actions)

@@ -3,18 +3,20 @@
 pub(super) use crate::paused_time::on_paused_time;
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::conditions::Conditions;
 use crate::conditions::readiness::etcd_text;
+use crate::conditions::{ConditionType, Conditions};
 use crate::lease::fake::FakeRegistry;
 use crate::lease::manager::test_data::identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
 use crate::lease::status::LeaseConditions;
+use crate::model::membership::Membership;
 use crate::peers::update::LeaseUpdate;
 
 pub(super) struct Rig {
@@ -23,7 +25,11 @@ pub(super) struct Rig {
     pub(super) lookups: mpsc::Sender<Ipv4Network>,
     conditions: watch::Receiver<Conditions>,
     pub(super) ignored: watch::Receiver<BTreeMap<String, String>>,
+    pub(super) public_ip: watch::Sender<Ipv4Addr>,
 }
+
+/// The PublicIP at the start.
+const FIRST_PUBLIC_IP: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
 thread_local! {
     /// The start of Tokio's clock, and for how long the machine has been suspended since.
@@ -45,6 +51,8 @@ impl Rig {
         let (conditions, table) = LeaseConditions::for_test();
         let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
         let (lookups_sender, lookups) = mpsc::channel(4);
+        let identity = identity(previous);
+        let (public_ip, public_ip_receiver) = watch::channel(identity.public_ip);
         let settings = LeaseSettings {
             renew_margin: Duration::from_secs(3600),
             random: || 0.0,
@@ -55,8 +63,9 @@ impl Rig {
             conditions,
             ignored: ignored_sender,
             lookups,
+            public_ip: public_ip_receiver,
         };
-        let manager = LeaseManager::new(registry.clone(), identity(previous), settings, channels);
+        let manager = LeaseManager::new(registry.clone(), identity, settings, channels);
         tokio::task::spawn_local(manager.run());
         Self {
             registry,
@@ -64,6 +73,7 @@ impl Rig {
             lookups: lookups_sender,
             conditions: table,
             ignored,
+            public_ip,
         }
     }
 
@@ -86,6 +96,17 @@ impl Rig {
             .all(|update| describe(&update).is_none())
     }
 
+    /// Returns the condition `LeaseHeld`: its reason, and its message if it is not true.
+    pub(super) fn lease_held(&self) -> String {
+        let conditions = self.conditions.borrow();
+        let lease = conditions.get(ConditionType::LeaseHeld);
+        if lease.message.is_empty() {
+            lease.reason.to_string()
+        } else {
+            format!("{}: {}", lease.reason, lease.message)
+        }
+    }
+
     /// Returns the line `etcd` of `flanneld status`.
     pub(super) fn etcd(&self) -> String {
         etcd_text(&self.conditions.borrow())
@@ -103,7 +124,12 @@ pub(super) async fn joined(registry: FakeRegistry) -> Rig {
 /// Returns an update about leases as text; `None` for one about the state of etcd.
 fn describe(update: &LeaseUpdate) -> Option<String> {
     match update {
-        LeaseUpdate::Joined(membership) => Some(format!("joined {}", membership.own.subnet)),
+        LeaseUpdate::Joined(Membership { own, .. }) if own.public_ip == FIRST_PUBLIC_IP => {
+            Some(format!("joined {}", own.subnet))
+        }
+        LeaseUpdate::Joined(Membership { own, .. }) => {
+            Some(format!("joined {} at {}", own.subnet, own.public_ip))
+        }
         LeaseUpdate::Suspect => Some("suspect".to_owned()),
         LeaseUpdate::Leases(leases) => {
             let all = leases.iter().map(|lease| (lease.subnet, true));

@@ -1,6 +1,7 @@
 //! States and actions as text.
 
 use super::*;
+use crate::conditions::Problem;
 use crate::lease::manager::state::ListOutcome;
 use crate::peers::update::LeaseUpdate;
 
@@ -69,10 +70,10 @@ pub(super) fn text(action: &LeaseAction) -> String {
     }
 }
 
-fn status_text(status: &Result<(), String>) -> String {
+fn status_text(status: &Result<(), Problem>) -> String {
     match status {
         Ok(()) => "true".to_owned(),
-        Err(reason) => format!("false ({reason})"),
+        Err(problem) => format!("false ({problem})"),
     }
 }
 

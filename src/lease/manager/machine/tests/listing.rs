@@ -38,7 +38,7 @@ fn looks_for_a_lease_with_a_network_config_and_waits_for_one_without() {
         (
             new_host(),
             listing(Some("{}"), vec![]),
-            "opening watch: NoConfig; watch from 6",
+            "opening watch: InvalidConfig; watch from 6",
         ),
         (
             new_host(),
