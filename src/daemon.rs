@@ -3,6 +3,7 @@
 
 mod clock;
 mod etcd_access;
+mod gate;
 pub(crate) mod settings;
 mod signals;
 mod slices;
@@ -21,7 +22,6 @@ use crate::adapters::netlink::{self, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
-use crate::conditions::ConditionType;
 use crate::conditions::status::{StatusView, status};
 pub(crate) use crate::daemon::clock::random;
 use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
@@ -77,9 +77,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         }
         error = tasks.failed() => return Err(error),
     };
-    let port_use = preflight::check_host(&netlink, &external).await;
-    // What the checks find is only logged yet.
-    writers.condition(ConditionType::HostFit).set_true();
+    let port_use = preflight::port_use(&netlink).await;
     let check_network = preflight::check_network(port_use, view.membership());
     tasks.spawn_one_shot("preflight checks", check_network);
 

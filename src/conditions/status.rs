@@ -116,6 +116,11 @@ impl StatusView {
         self.membership.clone()
     }
 
+    /// Returns a handle that wakes when the number of peers changes.
+    pub(crate) fn peer_summary(&self) -> watch::Receiver<PeerSummary> {
+        self.peers.clone()
+    }
+
     /// Returns the keys that are not used, with the reasons.
     fn ignored(&self) -> BTreeMap<String, String> {
         let mut ignored = self.ignored_leases.borrow().clone();

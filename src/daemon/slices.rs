@@ -9,7 +9,7 @@ use tracing::debug;
 
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
-use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::netlink::{HostChanges, KernelSettings, Netlink, RuleChanges};
 use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::systemd;
 use crate::cli::Options;
@@ -17,15 +17,19 @@ use crate::conditions::ConditionType;
 use crate::conditions::status::{StatusView, StatusWriters};
 use crate::daemon::signals::ReloadSignal;
 use crate::daemon::tasks::Tasks;
-use crate::daemon::{clock, settings, wiring};
+use crate::daemon::{clock, gate, settings, wiring};
 use crate::files;
 use crate::files::reconciler::FilesSlice;
+use crate::host;
+use crate::host::reconciler::HostSlice;
 use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
+use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
+use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 use crate::overlay;
-use crate::overlay::reconciler::OverlaySlice;
+use crate::overlay::reconciler::{OverlayOutputs, OverlaySlice};
 use crate::peers::snapshot::Snapshot;
 use crate::peers::task::{PeerChannels, PeerTask};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
@@ -64,9 +68,17 @@ impl SliceStarter<'_> {
         let (to_manager, lookups) = mpsc::channel(LOOKUP_QUEUE);
         self.start_lease_manager(etcd, last_run.as_ref(), to_peers, lookups);
         let shutdown = self.start_peers(last_run, lease_updates, to_overlay);
-        self.start_overlay(netlink, peer_updates, to_manager);
-        self.start_rules();
-        self.start_files(reload);
+        let ownership = watch::Sender::new(DeviceOwnership::Unknown);
+        let membership = self.start_gate(ownership.subscribe());
+        let outputs = OverlayOutputs {
+            lease_requests: to_manager,
+            ownership,
+            paths_clear: self.writers.condition(ConditionType::PathsClear),
+        };
+        self.start_overlay(netlink, peer_updates, outputs);
+        self.start_rules(membership.clone());
+        self.start_files(membership, reload);
+        self.start_host();
         shutdown
     }
 
@@ -123,13 +135,11 @@ impl SliceStarter<'_> {
         &mut self,
         netlink: Netlink,
         updates: mpsc::Receiver<PeerUpdate>,
-        lookups: mpsc::Sender<Ipv4Network>,
+        outputs: OverlayOutputs,
     ) {
         let heartbeat = self.start_watchdog();
-        // Nothing looks for routes and rules of others yet.
-        self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
-        let slice = OverlaySlice::new(netlink, settings, updates, lookups)
+        let slice = OverlaySlice::new(netlink, settings, updates, outputs)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new(
             "overlay",
@@ -149,13 +159,23 @@ impl SliceStarter<'_> {
         Some(Heartbeat::new(heartbeats, interval))
     }
 
-    fn start_rules(&mut self) {
+    /// Returns the lease of this host as rules and files see it.
+    fn start_gate(
+        &mut self,
+        ownership: watch::Receiver<DeviceOwnership>,
+    ) -> watch::Receiver<Option<Membership>> {
+        let (to, membership) = watch::channel(None);
+        let pass_on = gate::pass_on(self.view.membership(), ownership, to);
+        self.tasks.spawn("gate", pass_on);
+        membership
+    }
+
+    fn start_rules(&mut self, membership: watch::Receiver<Option<Membership>>) {
         let settings = settings::rules(self.options, self.external);
         let timing = rules::reconciler::timing(&settings);
         let changes = RuleChanges::open().inspect_err(
             |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
         );
-        let membership = self.view.membership();
         let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership);
         let driver = Driver::new(
             "rules",
@@ -167,10 +187,14 @@ impl SliceStarter<'_> {
         self.tasks.spawn("rules", driver.run());
     }
 
-    fn start_files(&mut self, reload: ReloadSignal) {
+    fn start_files(
+        &mut self,
+        membership: watch::Receiver<Option<Membership>>,
+        reload: ReloadSignal,
+    ) {
         let (reload_sender, reloads) = mpsc::channel(1);
         let settings = settings::files(self.options, self.external);
-        let slice = FilesSlice::new(Disk::default(), settings, self.view.membership(), reloads);
+        let slice = FilesSlice::new(Disk::default(), settings, membership, reloads);
         let driver = Driver::new(
             "files",
             slice,
@@ -181,5 +205,24 @@ impl SliceStarter<'_> {
         self.tasks.spawn("files", driver.run());
         self.tasks
             .spawn("reload signal", reload.forward(reload_sender));
+    }
+
+    fn start_host(&mut self) {
+        let ports = (KernelSettings, PacketFilter::default(), HostChanges::open());
+        let settings = settings::host(self.options, self.external);
+        let slice = HostSlice::new(
+            ports,
+            settings,
+            self.view.membership(),
+            self.view.peer_summary(),
+        );
+        let driver = Driver::new(
+            "host",
+            slice,
+            host::reconciler::TIMING,
+            self.writers.condition(ConditionType::HostFit),
+            clock::random,
+        );
+        self.tasks.spawn("host", driver.run());
     }
 }

@@ -82,7 +82,9 @@ impl<'a> Execution<'a> {
             | Op::TestNeighbour(..)
             | Op::DelNeighbour(_)
             | Op::PutRoute(..)
-            | Op::DelRoute(..) => self.unsent.push(op),
+            | Op::DelRoute(..)
+            | Op::DelForeignRoute(_)
+            | Op::DeleteOldDevice(_) => self.unsent.push(op),
         }
     }
 
@@ -132,10 +134,24 @@ fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
         let parent = index_of(&spec.parent).ok_or(no_device)?;
         return Ok(encode::request(op, 0, parent));
     }
+    if let Some(other) = other_interface(op) {
+        // What is on an interface that is gone is gone too.
+        let other = other.map_or(Some(0), index_of);
+        return Ok(other.and_then(|other| encode::request(op, 0, other)));
+    }
     match index {
         Some(index) => Ok(encode::request(op, index, 0)),
         None if op.removes() => Ok(None),
         None => Err(no_device),
+    }
+}
+
+/// Returns the interface of an operation that is not about our device: `Some(None)` if it needs none.
+fn other_interface(op: &Op) -> Option<Option<&str>> {
+    match op {
+        Op::DelForeignRoute(route) => Some(route.device.as_deref()),
+        Op::DeleteOldDevice(name) => Some(Some(name)),
+        _ => None,
     }
 }
 

@@ -49,8 +49,9 @@ impl Request {
 }
 
 /// Returns the request for an operation on the device with the index `device`, or `None` for an
-/// operation that does not use rtnetlink. `parent` is the index of the interface through which a
-/// new device sends; others do not need it.
+/// operation that does not use rtnetlink. `parent` is the index of another interface, if the
+/// operation has one: the one through which a new device sends, the one of a foreign route, or the
+/// old device.
 pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
     Some(match op {
         Op::CreateDevice(spec) => Request::create(Message::NewLink(link::vxlan(spec, parent))),
@@ -80,6 +81,10 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::DelRoute(key, hop) => {
             Request::change(Message::DelRoute(route::existing(device, key, *hop)))
         }
+        Op::DelForeignRoute(foreign) => {
+            Request::change(Message::DelRoute(route::foreign(foreign, parent)))
+        }
+        Op::DeleteOldDevice(_) => Request::change(Message::DelLink(link::link(parent))),
     })
 }
 

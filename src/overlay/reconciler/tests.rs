@@ -10,12 +10,12 @@ use crate::model::addr::MacAddr;
 use crate::model::lease::Lease;
 use crate::overlay::desired::tests::{membership, settings};
 use crate::overlay::fake::FakeKernel;
-use crate::overlay::port::KernelChange;
 use crate::reconcile::driver::Driver;
 
 mod foreign;
 mod misses;
 mod on_demand;
+mod paths;
 
 const AUDIT: Duration = Duration::from_secs(60);
 
@@ -24,6 +24,9 @@ struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
+    owner: watch::Receiver<DeviceOwnership>,
+    /// The table with `PathsClear`.
+    paths: watch::Receiver<Conditions>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -37,7 +40,15 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (sender, lease_requests) = mpsc::channel(4);
-        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, sender)
+        let (paths_clear, paths) = ConditionWriter::for_test(ConditionType::PathsClear);
+        let ownership = watch::Sender::new(DeviceOwnership::Unknown);
+        let owner = ownership.subscribe();
+        let outputs = OverlayOutputs {
+            lease_requests: sender,
+            ownership,
+            paths_clear,
+        };
+        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, outputs)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
         tokio::task::spawn_local(driver.with_heartbeat(heartbeat).run());
@@ -45,6 +56,8 @@ impl Rig {
             kernel,
             updates,
             lease_requests,
+            owner,
+            paths,
             conditions,
         }
     }
@@ -323,5 +336,57 @@ fn the_heart_beats_between_the_chunks_of_a_large_change() {
             beats.mark_unchanged();
         }
         assert!(counted >= 3, "{counted} beats for 600 operations");
+    });
+}
+
+#[test]
+fn a_setting_of_the_device_is_put_right_within_a_second_though_no_event_tells() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let observed = rig.kernel.shared.borrow().observed;
+        pass(Duration::from_secs(30)).await;
+        assert!(rig.kernel.shared.borrow().sysctls_read >= 29);
+        assert_eq!(
+            rig.kernel.shared.borrow().observed,
+            observed,
+            "nothing changed: no run"
+        );
+        for sysctl in Sysctl::ALL {
+            let wrong = sysctl.desired() + 1;
+            rig.kernel
+                .shared
+                .borrow_mut()
+                .state
+                .sysctls
+                .insert(sysctl, wrong);
+            pass(Duration::from_millis(1030)).await;
+            let now = rig
+                .kernel
+                .shared
+                .borrow()
+                .state
+                .sysctls
+                .get(&sysctl)
+                .copied();
+            assert_eq!(now, Some(sysctl.desired()));
+        }
+    });
+}
+
+#[test]
+fn a_setting_whose_change_the_kernel_announces_is_put_right_at_once() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let settings = |kernel: &FakeKernel| kernel.shared.borrow().state.sysctls.clone();
+        rig.kernel
+            .shared
+            .borrow_mut()
+            .state
+            .sysctls
+            .insert(Sysctl::Forwarding, 0);
+        rig.kernel
+            .report(KernelEvent::Changed(KernelChange::Settings));
+        pass(Duration::from_millis(30)).await;
+        assert_eq!(settings(&rig.kernel).get(&Sysctl::Forwarding), Some(&1));
     });
 }
