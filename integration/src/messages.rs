@@ -127,6 +127,8 @@ pub const LONGER_THAN_4096_BYTES: &str = "longer than 4096 bytes";
 pub const BACKEND_IS_UDP: &str = "backend is \"udp\"";
 /// The subnet overlaps that of this host.
 pub const OVERLAPS_OUR_OWN: &str = "overlaps our own";
+/// The value is damaged, and its host may live.
+pub const KEPT_AS_LAST_KNOWN: &str = "its peer is kept as last known until 2";
 
 // Removals that are held.
 

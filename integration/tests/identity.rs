@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually,
-    in_lab, messages,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, SNAPSHOT, eventually, in_lab,
+    messages,
 };
 
 fn node_id(lab: &Lab, lease: &Lease) -> Result<String> {
