@@ -25,6 +25,8 @@ pub(crate) enum Reason {
     PublicIpNotPublished,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// No interface fits to carry the overlay, or the one that does is down.
+    NoExternalInterface,
 }
 
 impl fmt::Display for Reason {

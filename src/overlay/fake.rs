@@ -27,6 +27,8 @@ pub(crate) struct FakeKernelState {
     pub(crate) applied: usize,
     pub(crate) observed: usize,
     pub(crate) observing_takes: Duration,
+    /// Whether it is too old to change the parent of a device.
+    pub(crate) parent_is_fixed: bool,
 }
 
 /// Clones share one kernel.
@@ -67,6 +69,9 @@ impl FakeKernelState {
             *left -= 1;
         }
         self.applied += 1;
+        if self.parent_is_fixed && matches!(op, Op::SetParent(_)) {
+            return Err(io::Error::from_raw_os_error(nix::libc::EOPNOTSUPP));
+        }
         apply(&mut self.state, op)
     }
 }
@@ -92,6 +97,9 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
             };
         }
         Op::DeleteDevice => *state = OverlayState::default(),
+        Op::SetParent(parent) => device
+            .into_iter()
+            .for_each(|d| d.parent.clone_from(&parent)),
         Op::SetLocal(ip) => device.into_iter().for_each(|d| d.local = ip),
         Op::SetMac(mac) => {
             device.into_iter().for_each(|d| d.mac = mac);

@@ -3,31 +3,35 @@
 //! decided by the loop that drives it.
 
 mod effects;
+mod external;
 mod lease_requests;
 
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use ipnetwork::Ipv4Network;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
 use crate::conditions::{Problem, Reason};
 use crate::error::chain;
+use crate::model::underlay::Underlay;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
 use crate::overlay::on_demand::NeighbourTests;
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
-use crate::overlay::plan::{Op, plan};
+use crate::overlay::plan::{Op, plan, plan_anew};
 use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss};
 use crate::overlay::reconciler::effects::{failure, stronger};
+use crate::overlay::reconciler::external::{FollowedUnderlay, ParentChange};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
 use crate::overlay::state::OverlayState;
 use crate::peers::update::PeerUpdate;
 use crate::reconcile::driver::Heartbeat;
+use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
@@ -54,6 +58,8 @@ const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
 pub(crate) enum OverlayInput {
     /// The lease of this host, or peers, changed.
     Update(PeerUpdate),
+    /// The external interface is another one, or has changed.
+    Underlay,
     Kernel(Result<KernelEvent, KernelError>),
     /// Neighbours made on demand have to be tested for use, or their test ends.
     TestNeighbours,
@@ -66,6 +72,8 @@ pub(crate) enum OverlayInput {
 pub(crate) struct OverlaySlice<K> {
     kernel: K,
     settings: OverlaySettings,
+    underlay: FollowedUnderlay,
+    parent_change: ParentChange,
     updates: mpsc::Receiver<PeerUpdate>,
     lease_requests: LeaseRequests,
     heartbeat: Option<Heartbeat>,
@@ -89,6 +97,8 @@ impl<K: Kernel> OverlaySlice<K> {
         Self {
             kernel,
             settings,
+            underlay: FollowedUnderlay::new(Followed::nothing()),
+            parent_change: ParentChange::default(),
             updates,
             lease_requests: LeaseRequests::new(lease_requests),
             heartbeat: None,
@@ -99,6 +109,13 @@ impl<K: Kernel> OverlaySlice<K> {
             find_unresolved_at: None,
             logged_conflicts: LoggedConflicts::default(),
         }
+    }
+
+    /// Makes the slice follow the external interface.
+    #[must_use]
+    pub(crate) fn following(mut self, underlay: watch::Receiver<Underlay>) -> Self {
+        self.underlay = FollowedUnderlay::new(Followed::new(underlay));
+        self
     }
 
     /// Makes the slice beat between the chunks of a large plan.
@@ -131,6 +148,7 @@ impl<K: Kernel> OverlaySlice<K> {
             let next = match action {
                 Action::Apply(ops) => self.apply_outside_of_run(&ops).await,
                 Action::WarnOfConflicts(_)
+                | Action::TryNow(_)
                 | Action::Run
                 | Action::Resync
                 | Action::RequestLease(_)
@@ -139,6 +157,16 @@ impl<K: Kernel> OverlaySlice<K> {
             effect = stronger(effect, next);
         }
         effect
+    }
+
+    /// The run that follows also finds out whether the overlay can work, and sets the condition.
+    fn take_underlay(&mut self) -> Effect {
+        let Some(external) = self.underlay.take() else {
+            return Effect::None;
+        };
+        self.settings.external = external;
+        let actions = self.step(PhaseEvent::ExternalChanged);
+        self.act_all(actions)
     }
 
     fn take_event(&mut self, event: Result<KernelEvent, KernelError>) -> Effect {
@@ -212,6 +240,10 @@ impl<K: Kernel> OverlaySlice<K> {
                 Effect::None
             }
             Action::Apply(ops) => failure(&self.apply_now(&ops)),
+            Action::TryNow(ops) => {
+                self.apply_now(&ops);
+                Effect::None
+            }
             Action::Run => Effect::Desired,
             Action::Resync => Effect::Resync,
             Action::RequestLease(subnet) => {
@@ -270,6 +302,7 @@ impl<K: Kernel> OverlaySlice<K> {
             debug!("{}", op.command(device));
         }
         let errors = self.kernel.apply(device, ops);
+        self.parent_change.note(device, ops, &errors);
         errors.into_iter().map(OpFailed::from).collect()
     }
 
@@ -298,6 +331,15 @@ impl<K: Kernel> OverlaySlice<K> {
         let Some(overlay) = self.phase.managed_overlay_mut() else {
             return Vec::new();
         };
+        let observed_device = observed.device.as_ref();
+        if self.parent_change.failed(overlay.device(), observed_device) {
+            warn!(
+                device = overlay.device().name,
+                dev = overlay.device().parent,
+                "replacing the device: this kernel cannot change its dev in place"
+            );
+            return plan_anew(&overlay.state());
+        }
         log_replaced_device(overlay, observed);
         plan(&overlay.state(), observed)
     }
@@ -314,6 +356,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let find_at = self.find_unresolved_at;
         // Each arm is cancel-safe: a message stays in its queue, a time is a time.
         tokio::select! {
+            () = self.underlay.changed() => OverlayInput::Underlay,
             update = self.updates.recv() => update.map_or(OverlayInput::Closed, OverlayInput::Update),
             event = self.kernel.event(device.unwrap_or_default()), if device.is_some() => OverlayInput::Kernel(event),
             () = sleep_until(test_at.unwrap_or(self.started)), if test_at.is_some() => OverlayInput::TestNeighbours,
@@ -324,6 +367,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
     async fn handle(&mut self, input: OverlayInput) -> Effect {
         match input {
             OverlayInput::Update(update) => self.take_update(update).await,
+            OverlayInput::Underlay => self.take_underlay(),
             OverlayInput::Kernel(event) => self.take_event(event),
             OverlayInput::TestNeighbours => self.test_neighbours().await,
             OverlayInput::FindUnresolved => self.find_unresolved().await,
@@ -338,7 +382,15 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let (device, network) = (&overlay.device().name, overlay.network());
         let observed = self.kernel.observe(device, network).await;
         match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
-            Ok(observed) => Ok(self.plan_from(&observed)),
+            Ok(observed) => {
+                let exists = observed.device.is_some();
+                let ops = self.plan_from(&observed);
+                // Without an external interface what exists is kept in order, and nothing can be made.
+                match self.underlay.problem() {
+                    Some(problem) if ops.is_empty() || !exists => Err(problem),
+                    Some(_) | None => Ok(ops),
+                }
+            }
             Err(error) => {
                 let message = chain(&error);
                 // After a request that failed, nothing new is known about the owner of the device.
