@@ -34,7 +34,13 @@ fn endpoints(disk: &Disk) -> Endpoints {
         now: || SystemTime::UNIX_EPOCH,
         random: || 0.0,
     };
-    Endpoints::new(with_password("old"), source, "/net/")
+    let (_, path) = tokio::sync::watch::channel(0);
+    Endpoints::new(
+        with_password("old"),
+        source,
+        "/net/",
+        NetworkPath::new(path),
+    )
 }
 
 fn access(endpoints: &Endpoints) -> EtcdAccess {
