@@ -2,6 +2,7 @@
 //! and files follow the lease. It decides nothing about any of them.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,12 +25,14 @@ use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::node_id::NodeId;
+use crate::model::underlay::Underlay;
 use crate::overlay;
 use crate::overlay::reconciler::OverlaySlice;
 use crate::peers::snapshot::Snapshot;
 use crate::peers::task::{PeerChannels, PeerTask};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
 use crate::reconcile::driver::{Driver, Heartbeat};
+use crate::reconcile::followed::Followed;
 use crate::rules;
 use crate::rules::reconciler::RulesSlice;
 
@@ -45,7 +48,12 @@ pub(super) struct SliceStarter<'a> {
     pub(super) tasks: &'a mut Tasks,
     pub(super) options: &'a Options,
     pub(super) node: &'a NodeId,
+    /// The external interface at the start.
     pub(super) external: &'a ExternalInterface,
+    /// The external interface from then on.
+    pub(super) underlay: &'a watch::Receiver<Underlay>,
+    /// The address that is published.
+    pub(super) public_ip: &'a watch::Receiver<Ipv4Addr>,
     pub(super) writers: &'a StatusWriters,
     pub(super) view: &'a StatusView,
 }
@@ -83,13 +91,12 @@ impl SliceStarter<'_> {
         };
         let identity = wiring::identity(self.options, self.node, self.external, last_run);
         // Nothing feeds it yet: the address is that of the start. The lease manager does not mind that the sender is gone.
-        let (_, public_ip) = watch::channel(identity.public_ip);
         let channels = LeaseChannels {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
             lookups,
-            public_ip,
+            public_ip: self.public_ip.clone(),
         };
         let settings = wiring::lease_settings(self.options);
         let manager = LeaseManager::new(etcd, identity, settings, channels);
@@ -108,6 +115,7 @@ impl SliceStarter<'_> {
             overlay,
             membership: self.writers.membership.clone(),
             summary: self.writers.peers.clone(),
+            underlay: Followed::new(self.underlay.clone()),
             shutdown,
         };
         let settings = wiring::peer_settings(self.options, self.node, self.external);
@@ -128,6 +136,7 @@ impl SliceStarter<'_> {
         self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
         let slice = OverlaySlice::new(netlink, settings, updates, lookups)
+            .following(self.underlay.clone())
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new(
             "overlay",
@@ -154,7 +163,8 @@ impl SliceStarter<'_> {
             |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
         );
         let membership = self.view.membership();
-        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership);
+        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership)
+            .following(self.underlay.clone());
         let driver = Driver::new(
             "rules",
             slice,
@@ -168,7 +178,8 @@ impl SliceStarter<'_> {
     fn start_files(&mut self, reload: ReloadSignal) {
         let (reload_sender, reloads) = mpsc::channel(1);
         let settings = settings::files(self.options, self.external);
-        let slice = FilesSlice::new(Disk::default(), settings, self.view.membership(), reloads);
+        let slice = FilesSlice::new(Disk::default(), settings, self.view.membership(), reloads)
+            .following(self.underlay.clone());
         let driver = Driver::new(
             "files",
             slice,

@@ -68,15 +68,40 @@ mod tests {
         let via = |interface, source| MemberRoute::Via(route(interface, source));
         let mut path = EtcdPath::default();
         for (step, addresses, member, expected) in [
-            ("the first", &["10.0.0.1"][..], via("eth0", "10.0.0.1"), true),
+            (
+                "the first",
+                &["10.0.0.1"][..],
+                via("eth0", "10.0.0.1"),
+                true,
+            ),
             ("nothing", &["10.0.0.1"], via("eth0", "10.0.0.1"), false),
             ("the link goes down", &["10.0.0.1"], none(), false),
-            ("and comes back", &["10.0.0.1"], via("eth0", "10.0.0.1"), false),
-            ("another address", &["10.0.0.1", "10.0.0.2"], via("eth0", "10.0.0.2"), true),
+            (
+                "and comes back",
+                &["10.0.0.1"],
+                via("eth0", "10.0.0.1"),
+                false,
+            ),
+            (
+                "another address",
+                &["10.0.0.1", "10.0.0.2"],
+                via("eth0", "10.0.0.2"),
+                true,
+            ),
             ("all addresses go", &[], none(), true),
             ("they stay away", &[], none(), false),
-            ("one comes back", &["10.0.0.2"], via("eth0", "10.0.0.2"), true),
-            ("another interface", &["10.0.0.2"], via("eth1", "10.1.0.2"), true),
+            (
+                "one comes back",
+                &["10.0.0.2"],
+                via("eth0", "10.0.0.2"),
+                true,
+            ),
+            (
+                "another interface",
+                &["10.0.0.2"],
+                via("eth1", "10.1.0.2"),
+                true,
+            ),
         ] {
             let changed = path.update(&observed(addresses, member));
             assert_eq!(changed, expected, "{step}");

@@ -18,6 +18,13 @@ use crate::underlay::settings::UnderlaySettings;
 /// An address that no host has (RFC 5737): the route to it is the default route.
 const NO_HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// What the slices follow.
+pub(crate) struct FollowedValues {
+    pub(crate) underlay: watch::Sender<Underlay>,
+    /// The address that other hosts send to; `None` if the operator names it.
+    pub(crate) public_ip: Option<watch::Sender<Ipv4Addr>>,
+}
+
 /// Follows the external interface of one host.
 pub(crate) struct UnderlayFollower<L, R> {
     links: L,
@@ -63,15 +70,12 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
     }
 
     /// Tells the slices each change, until all of them have ended.
-    pub(crate) async fn run(mut self, to: watch::Sender<Underlay>) {
+    pub(crate) async fn run(mut self, to: FollowedValues) {
         loop {
             // Cancel-safe: nothing else happens when the daemon stops.
             tokio::select! {
-                underlay = self.next() => {
-                    log_change(&to.borrow(), &underlay);
-                    to.send_replace(underlay);
-                }
-                () = to.closed() => return,
+                underlay = self.next() => tell(&to, underlay),
+                () = to.underlay.closed() => return,
             }
         }
     }
@@ -110,7 +114,10 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             };
             actions = self.machine.handle(event, self.started.elapsed());
         }
-        actions.into_iter().filter_map(|action| self.act(action)).last()
+        actions
+            .into_iter()
+            .filter_map(|action| self.act(action))
+            .last()
     }
 
     fn act(&mut self, action: UnderlayAction) -> Option<Underlay> {
@@ -120,7 +127,9 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             UnderlayAction::RenewEtcdConnections => self.etcd_path.send_modify(|path| *path += 1),
             UnderlayAction::LogWaiting(reason) => self.log_waiting(&reason),
             UnderlayAction::LogLastRun => {
-                warn!("the route to etcd is unknown; taking the external interface of the last run");
+                warn!(
+                    "the route to etcd is unknown; taking the external interface of the last run"
+                );
             }
             UnderlayAction::Look => {}
         }
@@ -170,6 +179,15 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
         } else {
             debug!(reason, "still no external interface");
         }
+    }
+}
+
+fn tell(to: &FollowedValues, underlay: Underlay) {
+    log_change(&to.underlay.borrow(), &underlay);
+    let address = underlay.external.address;
+    to.underlay.send_replace(underlay);
+    if let Some(public_ip) = &to.public_ip {
+        public_ip.send_if_modified(|before| std::mem::replace(before, address) != address);
     }
 }
 

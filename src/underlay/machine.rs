@@ -201,7 +201,8 @@ impl UnderlayMachine {
             self.held = None;
             return None;
         }
-        if !may_be_an_instant(published, &wanted, observation) || self.is_held_enough(&wanted, now) {
+        if !may_be_an_instant(published, &wanted, observation) || self.is_held_enough(&wanted, now)
+        {
             self.held = None;
             let chosen = chosen.or_else(|| self.current.take())?;
             return Some(self.publish(wanted, chosen));

@@ -33,6 +33,7 @@ impl Rig {
             overlay: to_overlay,
             membership,
             summary: summary_sender,
+            underlay: Followed::nothing(),
             shutdown: on_shutdown,
         };
         let settings = PeerSettings {

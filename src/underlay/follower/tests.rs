@@ -87,7 +87,11 @@ async fn waits_until_the_name_of_etcd_resolves() {
 #[tokio::test(start_paused = true)]
 async fn a_route_that_comes_up_is_noticed_by_event() {
     let links = links();
-    links.host.borrow_mut().names.insert("etcd.example".to_owned(), ETCD);
+    links
+        .host
+        .borrow_mut()
+        .names
+        .insert("etcd.example".to_owned(), ETCD);
     let started = Instant::now();
     let boot = async {
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -131,7 +135,10 @@ async fn a_kernel_that_does_not_answer_is_asked_again() {
 async fn takes_the_interface_of_the_last_run_after_five_seconds() {
     let links = links();
     let started = Instant::now();
-    assert_eq!(first(&links, of_last_run("eth0"), 60).await.as_deref(), Some("eth0"));
+    assert_eq!(
+        first(&links, of_last_run("eth0"), 60).await.as_deref(),
+        Some("eth0")
+    );
     assert_eq!(started.elapsed(), ETCD_ROUTE_TIMEOUT);
 }
 
@@ -159,7 +166,10 @@ async fn following(links: &FakeLinks) -> (watch::Receiver<Underlay>, watch::Rece
     } = rig(links, settings());
     let underlay = follower.first().await;
     let (sender, receiver) = watch::channel(underlay);
-    tokio::task::spawn_local(follower.run(sender));
+    tokio::task::spawn_local(follower.run(FollowedValues {
+        underlay: sender,
+        public_ip: None,
+    }));
     // The report of the route that was there before the start.
     tokio::time::sleep(Duration::from_secs(1)).await;
     etcd_path.mark_unchanged();
@@ -181,7 +191,10 @@ async fn a_new_address_is_told_by_event_and_connections_to_etcd_are_renewed_befo
             host.routes.insert(ETCD, route("eth0", "10.0.0.2"));
         });
         assert!(underlay.changed().await.is_ok());
-        assert_eq!(underlay.borrow().external.address, Ipv4Addr::new(10, 0, 0, 2));
+        assert_eq!(
+            underlay.borrow().external.address,
+            Ipv4Addr::new(10, 0, 0, 2)
+        );
         assert_eq!(started.elapsed(), Duration::from_millis(20));
         assert!(etcd_path.has_changed().is_ok_and(|changed| changed));
     })

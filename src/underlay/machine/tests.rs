@@ -77,8 +77,15 @@ fn text(action: UnderlayAction) -> Option<String> {
         return None;
     };
     let external = underlay.external;
-    let ok = format!("{} {} mtu {}", external.name, external.address, external.mtu);
-    Some(underlay.problem.map_or(ok.clone(), |problem| format!("{ok}: {problem}")))
+    let ok = format!(
+        "{} {} mtu {}",
+        external.name, external.address, external.mtu
+    );
+    Some(
+        underlay
+            .problem
+            .map_or(ok.clone(), |problem| format!("{ok}: {problem}")),
+    )
 }
 
 #[test]
@@ -96,7 +103,10 @@ fn a_new_address_is_taken_at_once_when_the_old_one_is_gone() {
     for ifaces in [&["eth0"][..], &[]] {
         let mut rig = Rig::new(ifaces);
         *rig.eth0() = interface(2, "eth0", &["10.0.0.1", "10.0.0.2"]);
-        assert!(rig.changed(1000).is_empty(), "the old one stays while it exists");
+        assert!(
+            rig.changed(1000).is_empty(),
+            "the old one stays while it exists"
+        );
         *rig.eth0() = interface(2, "eth0", &["10.0.0.2"]);
         rig.route_etcd(Some(("eth0", "10.0.0.2")));
         assert_eq!(rig.changed(20), ["eth0 10.0.0.2 mtu 1500"], "{ifaces:?}");
@@ -134,7 +144,10 @@ fn while_nothing_fits_the_last_interface_stays_and_the_reason_is_told() {
     rig.eth0().addresses.clear();
     let problem = "no external interface: no interface with an IPv4 address matches --iface=eth0; \
                    there are: eth0 (no IPv4), eth1 (10.1.0.1)";
-    assert_eq!(rig.changed(1000), [format!("eth0 10.0.0.1 mtu 1500: {problem}")]);
+    assert_eq!(
+        rig.changed(1000),
+        [format!("eth0 10.0.0.1 mtu 1500: {problem}")]
+    );
     assert!(rig.changed(1000).is_empty());
     *rig.eth0() = interface(2, "eth0", &["10.0.0.1"]);
     assert_eq!(rig.changed(20), ["eth0 10.0.0.1 mtu 1500"]);
@@ -147,7 +160,10 @@ fn an_interface_that_is_down_is_kept_and_named() {
         rig.eth0().up = false;
         rig.route_etcd(None);
         let problem = "the external interface \"eth0\" is down: ip link set eth0 up";
-        assert_eq!(rig.changed(1000), [format!("eth0 10.0.0.1 mtu 1500: {problem}")]);
+        assert_eq!(
+            rig.changed(1000),
+            [format!("eth0 10.0.0.1 mtu 1500: {problem}")]
+        );
         rig.eth0().up = true;
         assert_eq!(rig.changed(20), ["eth0 10.0.0.1 mtu 1500"]);
         // A flap that is over when it is looked at again is none.
@@ -169,7 +185,10 @@ fn a_new_name_and_a_new_index_are_told() {
     let mut rig = Rig::new(&["eth0"]);
     rig.eth0().name = "lan0".to_owned();
     let told = rig.changed(1000);
-    assert!(told[0].starts_with("lan0 10.0.0.1 mtu 1500: no external interface"), "{told:?}");
+    assert!(
+        told[0].starts_with("lan0 10.0.0.1 mtu 1500: no external interface"),
+        "{told:?}"
+    );
 }
 
 #[test]
