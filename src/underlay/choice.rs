@@ -128,6 +128,8 @@ pub(crate) fn choose(
         .find_map(|iface| by_name_or_address(iface, interfaces, current))
         .or_else(|| patterns.find_map(|pattern| by_pattern(pattern, interfaces, current)))
         .or_else(|| by_route(observed.can_reach.as_ref(), interfaces))
+        // A route that is away for a moment is no reason to give up an interface that works.
+        .or_else(|| selectors.can_reach.and_then(|_| kept(interfaces, current)))
         .ok_or_else(|| no_match(describe_selectors(selectors), interfaces))
 }
 

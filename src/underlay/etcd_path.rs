@@ -9,8 +9,8 @@ use crate::underlay::choice::{MemberRoute, Observation, RouteLookup};
 /// The routes to the members of etcd as they were last.
 #[derive(Debug, Default)]
 pub(crate) struct EtcdPath {
-    /// By the URL of the member.
-    routes: BTreeMap<String, RouteLookup>,
+    /// By the URL of the member; `None` while packets cannot leave. A member that is missing was never seen.
+    routes: BTreeMap<String, Option<RouteLookup>>,
 }
 
 impl EtcdPath {
@@ -32,20 +32,20 @@ impl EtcdPath {
         addresses: &BTreeSet<Ipv4Addr>,
     ) -> bool {
         let before = self.routes.get(url);
-        match route {
-            MemberRoute::Via(now) if before == Some(now) => false,
-            MemberRoute::Via(now) => {
-                self.routes.insert(url.to_owned(), now.clone());
-                true
-            }
-            MemberRoute::OnThisHost | MemberRoute::None(_) | MemberRoute::Unknown(_) => {
-                let dead = before.is_some_and(|before| !addresses.contains(&before.source));
-                if dead {
-                    self.routes.remove(url);
-                }
-                dead
-            }
-        }
+        let now = match (route, before) {
+            (MemberRoute::Via(now), _) => Some(now.clone()),
+            (MemberRoute::OnThisHost | MemberRoute::Unknown(_), None) => return false,
+            (MemberRoute::None(_), None) => None,
+            (
+                MemberRoute::OnThisHost | MemberRoute::None(_) | MemberRoute::Unknown(_),
+                Some(before),
+            ) => before
+                .clone()
+                .filter(|before| addresses.contains(&before.source)),
+        };
+        let changed = before.is_some_and(|before| *before != now);
+        self.routes.insert(url.to_owned(), now);
+        changed
     }
 }
 
@@ -68,12 +68,8 @@ mod tests {
         let via = |interface, source| MemberRoute::Via(route(interface, source));
         let mut path = EtcdPath::default();
         for (step, addresses, member, expected) in [
-            (
-                "the first",
-                &["10.0.0.1"][..],
-                via("eth0", "10.0.0.1"),
-                true,
-            ),
+            ("no address yet", &[][..], none(), false),
+            ("the first", &["10.0.0.1"], via("eth0", "10.0.0.1"), true),
             ("nothing", &["10.0.0.1"], via("eth0", "10.0.0.1"), false),
             ("the link goes down", &["10.0.0.1"], none(), false),
             (
@@ -106,5 +102,10 @@ mod tests {
             let changed = path.update(&observed(addresses, member));
             assert_eq!(changed, expected, "{step}");
         }
+        // Nothing was sent over a way that was not known yet.
+        let mut late = EtcdPath::default();
+        let unknown = MemberRoute::Unknown("no such name".to_owned());
+        assert!(!late.update(&observed(&["10.0.0.1"], unknown)));
+        assert!(!late.update(&observed(&["10.0.0.1"], via("eth0", "10.0.0.1"))));
     }
 }

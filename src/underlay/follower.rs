@@ -30,6 +30,8 @@ pub(crate) struct UnderlayFollower<L, R> {
     links: L,
     members: EtcdMembers<R>,
     can_reach: Option<Ipv4Addr>,
+    /// Whether the way to etcd says which interface it is.
+    needs_names: bool,
     machine: UnderlayMachine,
     /// Counts the times that connections to etcd had to be made anew.
     etcd_path: watch::Sender<u64>,
@@ -49,6 +51,7 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             links,
             members: EtcdMembers::new(resolver, settings.etcd),
             can_reach: settings.selectors.can_reach,
+            needs_names: settings.selectors.name_none(),
             machine: UnderlayMachine::new(settings.selectors, settings.last_interface),
             etcd_path,
             failures: LogOnce::default(),
@@ -58,8 +61,8 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
 
     /// Waits until an interface fits, and logs each reason why none does once.
     pub(crate) async fn first(&mut self) -> Underlay {
-        // A look without the names would only say that they are unknown yet.
-        if !self.members.are_known() {
+        // A look without the names would only say that they are unknown yet. An interface that is named needs none.
+        if self.needs_names && !self.members.are_known() {
             self.members.changed().await;
         }
         let underlay = self.next().await;

@@ -21,7 +21,7 @@ use crate::underlay::settings::Selectors;
 /// From a change to the look.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 /// How long another interface, or none, must stay right before it is taken.
-pub(super) const HOLD: Duration = Duration::from_millis(100);
+pub(super) const HOLD: Duration = Duration::from_millis(50);
 /// A look waits for this many times the duration of the last one, so that changes without end, such as those of a routing
 /// daemon, take only a part of the CPU time.
 const REST: u32 = 9;

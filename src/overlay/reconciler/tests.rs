@@ -13,6 +13,7 @@ use crate::overlay::fake::FakeKernel;
 use crate::overlay::port::KernelChange;
 use crate::reconcile::driver::Driver;
 
+mod external;
 mod foreign;
 mod misses;
 mod on_demand;
@@ -24,6 +25,7 @@ struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
+    underlay: watch::Sender<Underlay>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -37,7 +39,13 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (sender, lease_requests) = mpsc::channel(4);
+        let (underlay, followed) = watch::channel(Underlay {
+            external: settings(mode).external,
+            index: 2,
+            problem: None,
+        });
         let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, sender)
+            .following(followed)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
         tokio::task::spawn_local(driver.with_heartbeat(heartbeat).run());
@@ -45,6 +53,7 @@ impl Rig {
             kernel,
             updates,
             lease_requests,
+            underlay,
             conditions,
         }
     }
@@ -64,6 +73,12 @@ impl Rig {
     async fn join(&self, leases: Vec<Lease>) {
         self.send(PeerUpdate::Joined(membership())).await;
         self.send(PeerUpdate::Peers(leases)).await;
+    }
+
+    /// Changes the external interface.
+    async fn change_underlay(&self, change: impl FnOnce(&mut Underlay)) {
+        self.underlay.send_modify(change);
+        self.settle().await;
     }
 
     async fn send(&self, update: PeerUpdate) {

@@ -96,6 +96,18 @@ fn then_takes_the_route_to_the_address_that_must_be_reached() {
         ..observed()
     };
     check(&selectors, &observed, None, "eth1 192.168.50.12");
+    let without = Observation {
+        can_reach: None,
+        ..observed
+    };
+    check(
+        &selectors,
+        &without,
+        None,
+        "matches --iface=eth9 --iface-can-reach=192.168.50.1",
+    );
+    let before = current(3, "192.168.50.12");
+    check(&selectors, &without, Some(&before), "eth1 192.168.50.12");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn a_gap_between_two_addresses_moves_nothing() {
         let mut rig = Rig::new(ifaces);
         rig.eth0().addresses.clear();
         rig.route_etcd(Some(("eth1", "10.1.0.1")));
-        assert!(rig.changed(90).is_empty(), "{ifaces:?}");
+        assert!(rig.changed(60).is_empty(), "{ifaces:?}");
         *rig.eth0() = interface(2, "eth0", &["10.0.0.2"]);
         rig.route_etcd(Some(("eth0", "10.0.0.2")));
         assert_eq!(rig.changed(1000), ["eth0 10.0.0.2 mtu 1500"], "{ifaces:?}");
@@ -130,7 +130,7 @@ fn a_gap_between_two_addresses_moves_nothing() {
 fn another_interface_takes_over_when_it_stays_so() {
     let mut rig = Rig::new(&[]);
     rig.route_etcd(Some(("eth1", "10.1.0.1")));
-    assert!(rig.changed(119).is_empty());
+    assert!(rig.changed(69).is_empty());
     assert_eq!(rig.run(1), ["eth1 10.1.0.1 mtu 1500"]);
     // Nothing is left to wait for on an interface that is gone.
     rig.host.interfaces.pop();
@@ -168,7 +168,7 @@ fn an_interface_that_is_down_is_kept_and_named() {
         assert_eq!(rig.changed(20), ["eth0 10.0.0.1 mtu 1500"]);
         // A flap that is over when it is looked at again is none.
         rig.eth0().up = false;
-        assert!(rig.changed(90).is_empty());
+        assert!(rig.changed(60).is_empty());
         rig.eth0().up = true;
         assert!(rig.changed(1000).is_empty());
     }
@@ -196,7 +196,7 @@ fn the_source_address_of_the_route_to_etcd_is_followed_when_it_stays_so() {
     let mut rig = Rig::new(&[]);
     *rig.eth0() = interface(2, "eth0", &["10.0.0.1", "10.0.0.2"]);
     rig.route_etcd(Some(("eth0", "10.0.0.2")));
-    assert!(rig.changed(119).is_empty());
+    assert!(rig.changed(69).is_empty());
     assert_eq!(rig.run(1), ["eth0 10.0.0.2 mtu 1500"]);
 }
 
