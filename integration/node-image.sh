@@ -13,7 +13,8 @@ readonly SUITE=bookworm
 # What every node boots with.
 readonly BASE=systemd,systemd-sysv,dbus,udev,kmod,iproute2,iputils-ping,procps,iptables,nftables,adduser,bash-completion
 # What an operator installs, and what our package recommends or its documentation speaks of.
-readonly SOFTWARE=(docker.io containernetworking-plugins network-manager etcd-server etcd-client busybox-static)
+readonly SOFTWARE=(docker.io containernetworking-plugins network-manager etcd-server etcd-client busybox-static
+    firewalld ufw)
 
 cache=${FLANNELD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flanneld-lab}
 root=$cache/node-$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
@@ -61,7 +62,7 @@ finish() {
     : >"$new/etc/machine-id"
     rm -f "$new/etc/hostname"
     systemctl --root="$new" --quiet disable docker.service docker.socket containerd.service etcd.service \
-        NetworkManager.service nftables.service apt-daily.timer apt-daily-upgrade.timer
+        NetworkManager.service nftables.service firewalld.service ufw.service apt-daily.timer apt-daily-upgrade.timer
     systemctl --root="$new" --quiet enable systemd-networkd.service
     systemctl --root="$new" --quiet mask getty.target console-getty.service
 }

@@ -22,7 +22,6 @@ use crate::adapters::netlink::{self, HostLinks, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
-use crate::conditions::ConditionType;
 use crate::conditions::status::{StatusView, status};
 pub(crate) use crate::daemon::clock::random;
 use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
@@ -89,9 +88,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         underlay: underlay_sender,
         public_ip: options.public_ip.is_none().then_some(public_ip_sender),
     });
-    let port_use = preflight::check_host(&netlink, &external).await;
-    // What the checks find is only logged yet.
-    writers.condition(ConditionType::HostFit).set_true();
+    let port_use = preflight::port_use(&netlink).await;
     let check_network = preflight::check_network(port_use, view.membership());
     tasks.spawn_one_shot("preflight checks", check_network);
 

@@ -1,10 +1,17 @@
-//! Slice: the preflight checks, which warn once at the start about what keeps this host from carrying the overlay.
+//! Slice: whether this host is fit to carry the overlay. It changes nothing; what is wrong becomes the condition `HostFit`.
 //!
-//! `sysctls`, `vxlan_conflicts` and `udp_sockets` judge and are pure, `port` is what the slice needs of the kernel, and
-//! `preflight` runs the checks. It changes nothing, and the daemon starts whatever the checks find.
+//! `sysctls`, `neighbour_table`, `firewall`, `vxlan_conflicts` and `udp_sockets` judge and are pure; `port` is what the slice
+//! needs of the kernel and of the packet filters; `reconciler` looks at the start, at each event and once a minute;
+//! `preflight` warns once, at the start, about what is in the way of our device.
 
+#[cfg(test)]
+pub(crate) mod fake;
+pub(crate) mod firewall;
+pub(crate) mod neighbour_table;
 pub(crate) mod port;
 pub(crate) mod preflight;
+pub(crate) mod reconciler;
+pub(crate) mod settings;
 pub mod sysctls;
 pub(crate) mod udp_sockets;
 pub mod vxlan_conflicts;

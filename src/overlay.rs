@@ -12,6 +12,7 @@
 //! | `desired` | what should be: our device, and the entries for the peers |
 //! | `peer_entries` | the peers, and the entries that each of them needs |
 //! | `conflicts` | leases that claim the same, in words |
+//! | `paths` | the routes and rules of other programs that are in front of ours |
 //! | `misses` | the answers to the kernel's questions |
 //! | `on_demand` | which neighbours of `--peers=on-demand` are still used |
 //! | `plan` | the operations that lead from the observed to the desired state |
@@ -27,6 +28,7 @@ pub(crate) mod desired;
 pub(crate) mod fake;
 pub(crate) mod misses;
 pub(crate) mod on_demand;
+pub(crate) mod paths;
 pub(crate) mod peer_entries;
 pub(crate) mod phase;
 pub(crate) mod plan;

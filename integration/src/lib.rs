@@ -31,6 +31,7 @@
 
 mod cgroups;
 pub mod command;
+pub mod conditions;
 pub mod containers;
 pub mod etcd;
 pub mod evidence;
@@ -59,6 +60,7 @@ pub mod underlay;
 pub mod wait;
 
 pub use command::Finished;
+pub use conditions::Condition;
 pub use etcd::{Etcd, EtcdOptions, KeyValue, Tls, endpoints};
 pub use flanneld::{Flanneld, FlanneldCommand, flanneld_binary, tool};
 pub use host::{Host, SNAPSHOT, SUBNET_ENV};

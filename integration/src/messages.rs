@@ -23,6 +23,12 @@ pub const KEEPS_ITS_LEASES_IN_ETCD: &str = "keeps its leases in etcd";
 /// The device belongs to the daemon of another prefix.
 pub const DEVICE_OF_THE_FIRST_INSTANCE: &str = "belongs to \\\"flanneld /coreos.com/network\\\"";
 
+/// What the daemon says of a device of another daemon, in case that one is gone.
+pub const REMOVE_THE_DEVICE: &str = "ip link del flannel.1";
+/// A device of the daemon's own, from the time before `VNI` changed.
+pub const REMOVING_AN_OLD_DEVICE: &str =
+    "removing a device of an earlier VNI: ip link del flannel.1";
+
 // The network config.
 
 /// There is no network config, or it was deleted.
@@ -218,6 +224,10 @@ pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.
 pub const CILIUM_DIFFERS: &str = "device cilium_vxlan on UDP port 8472 differs in the kinds of packets that it receives (external)";
+
+/// What keeps packets from flowing is over.
+pub const NOTHING_KEEPS_PACKETS: &str =
+    "nothing on this host keeps packets of the overlay from flowing any more";
 
 // Certificates, users and passwords.
 

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::conditions::report::{Report, json};
@@ -24,7 +25,7 @@ pub(crate) async fn bind(
     path: &Path,
     make: fn(&Path) -> io::Result<UnixListener>,
 ) -> anyhow::Result<Option<UnixListener>> {
-    if UnixStream::connect(path).await.is_ok() {
+    if answers(path).await {
         let path = path.display();
         anyhow::bail!(
             "another flanneld answers on \"{path}\"; stop it, or choose another --subnet-file for this one"
@@ -36,6 +37,20 @@ pub(crate) async fn bind(
             warn!(path = %path.display(), %error, "no control socket; `flanneld status` will not work");
             Ok(None)
         }
+    }
+}
+
+/// Whether a daemon answers on the socket. One that was killed may leave the socket open for a moment: a tool that it was
+/// about to start holds it until the tool runs. That one closes it without an answer; a daemon that stands still does not.
+async fn answers(path: &Path) -> bool {
+    let Ok(mut stream) = UnixStream::connect(path).await else {
+        return false;
+    };
+    let mut start = [0; 1];
+    match timeout(ANSWER_TIMEOUT, stream.read(&mut start)).await {
+        Ok(Ok(bytes)) => bytes > 0,
+        Ok(Err(_)) => false,
+        Err(_) => true,
     }
 }
 
@@ -56,7 +71,7 @@ pub(crate) async fn serve(
 }
 
 async fn answer(mut stream: UnixStream, text: &str) {
-    let written = tokio::time::timeout(ANSWER_TIMEOUT, stream.write_all(text.as_bytes()));
+    let written = timeout(ANSWER_TIMEOUT, stream.write_all(text.as_bytes()));
     match written.await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "failed to answer `flanneld status`"),
@@ -67,8 +82,6 @@ async fn answer(mut stream: UnixStream, text: &str) {
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;
-
-    use tokio::io::AsyncReadExt as _;
 
     use super::*;
     use crate::adapters::file_system::bind_socket;
@@ -108,5 +121,18 @@ mod tests {
         let path = home.path().join("flanneld.sock");
         drop(bind(&path, bind_socket).await);
         assert!(matches!(bind(&path, bind_socket).await, Ok(Some(_))));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_closed_without_an_answer_is_taken_over() {
+        let home = tempfile::tempdir().expect("a directory for a test");
+        let path = home.path().join("flanneld.sock");
+        let dying = bind_socket(&path).expect("a directory that can be written");
+        let close = async {
+            let accepted = dying.accept().await;
+            drop((accepted, dying));
+        };
+        let (bound, ()) = tokio::join!(bind(&path, bind_socket), close);
+        assert!(matches!(bound, Ok(Some(_))));
     }
 }

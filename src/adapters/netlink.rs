@@ -9,7 +9,7 @@
 //! | `apply`, `bulk` | change the kernel, many requests in one system call |
 //! | `ethtool`, `sysctl` | read and change what rtnetlink cannot |
 //! | `links` | the port of the underlay: questions about interfaces and routes, and their changes |
-//! | `misses`, `monitor`, `nftables`, `listen` | receive what the kernel announces |
+//! | `misses`, `monitor`, `nftables`, `host_events`, `listen` | receive what the kernel announces |
 //! | `encode`, `decode`, `message` | turn operations into bytes, and bytes into our types; pure |
 //!
 //! Questions, changes and each kind of event have separate sockets: a flood of events fills the
@@ -20,6 +20,7 @@ mod bulk;
 mod decode;
 mod encode;
 mod ethtool;
+mod host_events;
 mod host_facts;
 mod interfaces;
 mod links;
@@ -32,6 +33,7 @@ mod observe;
 mod requests;
 mod sysctl;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -41,14 +43,17 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use crate::adapters::netlink::bulk::Bulk;
 use crate::adapters::netlink::ethtool::Ethtool;
+pub(crate) use crate::adapters::netlink::host_events::HostChanges;
+pub(crate) use crate::adapters::netlink::host_facts::KernelSettings;
 pub(crate) use crate::adapters::netlink::links::HostLinks;
 use crate::adapters::netlink::misses::Misses;
 use crate::adapters::netlink::monitor::Monitor;
 pub(crate) use crate::adapters::netlink::nftables::RuleChanges;
 use crate::adapters::netlink::requests::failed;
+use crate::overlay::paths::{PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
-use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, OpError};
-use crate::overlay::state::OverlayState;
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, Observed, OpError};
+use crate::overlay::state::Sysctl;
 
 /// Time between two errors of a socket that is broken: such a socket reports its error at once,
 /// each time.
@@ -95,8 +100,22 @@ impl Kernel for Netlink {
         &mut self,
         device: &str,
         network: Ipv4Network,
-    ) -> Result<OverlayState, KernelError> {
+    ) -> Result<Observed, KernelError> {
         self.observe_overlay(device, network).await
+    }
+
+    fn sysctls(&self, device: &str) -> BTreeMap<Sysctl, i32> {
+        observe::read_sysctls(device)
+    }
+
+    async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError> {
+        self.look_up_path(query).await
+    }
+
+    async fn devices_with_alias(&mut self, alias: &str) -> Result<Vec<String>, KernelError> {
+        let devices = self.vxlans().await?.into_iter();
+        let marked = devices.filter(|device| device.alias == alias);
+        Ok(marked.map(|device| device.name).collect())
     }
 
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError> {

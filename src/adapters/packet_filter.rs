@@ -1,6 +1,7 @@
 //! Adapter: reads and writes the packet filter through `nft`, `iptables-save` and `iptables-restore`. Decides nothing:
-//! which rules, and in which tool, is up to the slice `rules`.
+//! which rules, and in which tool, is up to the slice `rules`; what the rules of others mean, to the slice `host`.
 
+mod firewalls;
 mod process;
 mod remove;
 

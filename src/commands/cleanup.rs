@@ -94,7 +94,7 @@ async fn remove_device(
     // Without the network no route can be told from those of others, and only the device goes.
     let routes = match network {
         Some(network) => match netlink.observe(&name, network).await {
-            Ok(observed) => observed.entries.routes,
+            Ok(observed) => observed.overlay.entries.routes,
             Err(error) => return report.failures.push(error.into()),
         },
         None => BTreeMap::new(),

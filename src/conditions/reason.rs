@@ -27,6 +27,12 @@ pub(crate) enum Reason {
     ForeignDevice,
     /// No interface fits to carry the overlay, or the one that does is down.
     NoExternalInterface,
+    /// A setting of the kernel keeps packets from flowing.
+    KernelSetting,
+    /// A packet filter of another program drops packets of the overlay.
+    Firewall,
+    /// A route or a rule of another program is in front of ours.
+    Shadowed,
 }
 
 impl fmt::Display for Reason {

@@ -96,6 +96,11 @@ impl StatusView {
         self.membership.clone()
     }
 
+    /// Returns a handle that wakes when the number of peers changes.
+    pub(crate) fn peer_summary(&self) -> watch::Receiver<PeerSummary> {
+        self.peers.clone()
+    }
+
     /// Returns all that `flanneld status` shows. `constant` holds the parts that never change.
     pub(crate) fn report(&self, constant: &Report) -> Report {
         let PeerSummary { peers, held } = *self.peers.borrow();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::{FirewallOption, Options, PeersOption, host_of};
 use crate::files::settings::FilesSettings;
 use crate::files::subnet_env;
+use crate::host::settings::HostSettings;
 use crate::model::external_interface::ExternalInterface;
 use crate::overlay::settings::PeerMode;
 use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings};
@@ -77,6 +78,16 @@ pub(crate) fn files(options: &Options, external: &ExternalInterface) -> FilesSet
 }
 
 /// Returns the alias that marks the vxlan device as one of the daemon with this prefix.
+pub(crate) fn host(options: &Options, external: &ExternalInterface) -> HostSettings {
+    let rules = rules(options, external);
+    HostSettings {
+        external: external.name.clone(),
+        local: external.address,
+        accepts_forward: rules.forward,
+        has_rules: rules.forward || rules.ip_masq,
+    }
+}
+
 pub(crate) fn device_alias(prefix: &str) -> String {
     format!("{ALIAS_PREFIX}{prefix}")
 }

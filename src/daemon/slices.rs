@@ -10,7 +10,7 @@ use tracing::debug;
 
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
-use crate::adapters::netlink::{Netlink, RuleChanges};
+use crate::adapters::netlink::{HostChanges, KernelSettings, Netlink, RuleChanges};
 use crate::adapters::packet_filter::PacketFilter;
 use crate::adapters::systemd;
 use crate::cli::Options;
@@ -21,13 +21,16 @@ use crate::daemon::tasks::Tasks;
 use crate::daemon::{clock, settings, wiring};
 use crate::files;
 use crate::files::reconciler::FilesSlice;
+use crate::host;
+use crate::host::reconciler::HostSlice;
 use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
+use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::node_id::NodeId;
 use crate::model::underlay::Underlay;
 use crate::overlay;
-use crate::overlay::reconciler::OverlaySlice;
+use crate::overlay::reconciler::{OverlayOutputs, OverlaySlice};
 use crate::peers::snapshot::Snapshot;
 use crate::peers::task::{PeerChannels, PeerTask};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
@@ -72,9 +75,15 @@ impl SliceStarter<'_> {
         let (to_manager, lookups) = mpsc::channel(LOOKUP_QUEUE);
         self.start_lease_manager(etcd, last_run.as_ref(), to_peers, lookups);
         let shutdown = self.start_peers(last_run, lease_updates, to_overlay);
-        self.start_overlay(netlink, peer_updates, to_manager);
+        let outputs = OverlayOutputs {
+            lease_requests: to_manager,
+            ownership: watch::Sender::new(DeviceOwnership::Unknown),
+            paths_clear: self.writers.condition(ConditionType::PathsClear),
+        };
+        self.start_overlay(netlink, peer_updates, outputs);
         self.start_rules();
         self.start_files(reload);
+        self.start_host();
         shutdown
     }
 
@@ -129,13 +138,11 @@ impl SliceStarter<'_> {
         &mut self,
         netlink: Netlink,
         updates: mpsc::Receiver<PeerUpdate>,
-        lookups: mpsc::Sender<Ipv4Network>,
+        outputs: OverlayOutputs,
     ) {
         let heartbeat = self.start_watchdog();
-        // Nothing looks for routes and rules of others yet.
-        self.writers.condition(ConditionType::PathsClear).set_true();
         let settings = settings::overlay(self.options, self.external);
-        let slice = OverlaySlice::new(netlink, settings, updates, lookups)
+        let slice = OverlaySlice::new(netlink, settings, updates, outputs)
             .following(self.underlay.clone())
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new(
@@ -190,5 +197,24 @@ impl SliceStarter<'_> {
         self.tasks.spawn("files", driver.run());
         self.tasks
             .spawn("reload signal", reload.forward(reload_sender));
+    }
+
+    fn start_host(&mut self) {
+        let ports = (KernelSettings, PacketFilter::default(), HostChanges::open());
+        let settings = settings::host(self.options, self.external);
+        let slice = HostSlice::new(
+            ports,
+            settings,
+            self.view.membership(),
+            self.view.peer_summary(),
+        );
+        let driver = Driver::new(
+            "host",
+            slice,
+            host::reconciler::TIMING,
+            self.writers.condition(ConditionType::HostFit),
+            clock::random,
+        );
+        self.tasks.spawn("host", driver.run());
     }
 }

@@ -4,14 +4,11 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::host::port::HostFacts;
-use crate::host::sysctls;
 use crate::host::vxlan_conflicts::{self, NeededDevice, PortUse};
-use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 
-/// Checks the kernel settings. Returns the ports in use as they are before the daemon creates its device.
-pub(crate) async fn check_host(facts: impl HostFacts, external: &ExternalInterface) -> PortUse {
-    warn_all(&sysctls::warnings(&facts.sysctls(&external.name)));
+/// Returns the ports in use as they are before the daemon creates its device.
+pub(crate) async fn port_use(facts: impl HostFacts) -> PortUse {
     facts.port_use().await.unwrap_or_else(|reason| {
         debug!(
             reason,
@@ -50,38 +47,21 @@ fn warn_all(warnings: &[String]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::sysctls::HostSysctls;
     use crate::peers::table::tests::membership;
 
     /// A host of which only the ports in use are known, or not even these.
     struct FakeHostFacts(Result<PortUse, String>);
 
     impl HostFacts for FakeHostFacts {
-        fn sysctls(&self, external: &str) -> HostSysctls {
-            HostSysctls {
-                external: external.to_owned(),
-                ..HostSysctls::default()
-            }
-        }
-
         async fn port_use(&self) -> Result<PortUse, String> {
             self.0.clone()
-        }
-    }
-
-    fn external() -> ExternalInterface {
-        ExternalInterface {
-            name: "eth0".to_owned(),
-            mac: None,
-            address: std::net::Ipv4Addr::new(10, 99, 0, 200),
-            mtu: 1500,
         }
     }
 
     #[tokio::test]
     async fn ports_that_cannot_be_read_are_no_conflict() {
         let facts = FakeHostFacts(Err("failed to list interfaces".to_owned()));
-        assert_eq!(check_host(facts, &external()).await, PortUse::default());
+        assert_eq!(port_use(facts).await, PortUse::default());
     }
 
     #[tokio::test]
@@ -91,7 +71,7 @@ mod tests {
             ..PortUse::default()
         };
         let facts = FakeHostFacts(Ok(port_use));
-        let port_use = check_host(facts, &external()).await;
+        let port_use = super::port_use(facts).await;
         let (sender, mut receiver) = watch::channel(None);
         let join = async { sender.send_replace(Some(membership())) };
         let (warnings, _) = tokio::join!(conflicts(&port_use, &mut receiver), join);

@@ -1,5 +1,7 @@
-//! Kernel settings of this host that would break the overlay: what is wrong, what it breaks, what to type. It sets
+//! Kernel settings of this host that break the overlay, or may: what is wrong, what it breaks, what to type. It sets
 //! nothing. Pure: an adapter reads the values.
+
+use crate::conditions::{Problem, Reason};
 
 /// The kernel settings that matter. A setting that this kernel does not have is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,22 +20,19 @@ pub struct HostSysctls {
     pub bridge_nf: Option<i32>,
 }
 
-/// Returns a sentence for each setting that breaks something.
-pub(crate) fn warnings(sysctls: &HostSysctls) -> Vec<String> {
-    let checks = [
-        check_forwarding(sysctls),
-        check_reverse_path(sysctls),
-        check_bridge_netfilter(sysctls),
-    ];
-    checks.into_iter().flatten().collect()
+/// Returns the problem, if a setting keeps packets from flowing for certain.
+pub(crate) fn problem(sysctls: &HostSysctls) -> Option<Problem> {
+    (sysctls.ip_forward == Some(0)).then(|| {
+        let message = "net.ipv4.ip_forward is 0: this host forwards no packets between pods and other hosts; \
+            sysctl -w net.ipv4.ip_forward=1";
+        Problem::new(Reason::KernelSetting, message)
+    })
 }
 
-fn check_forwarding(sysctls: &HostSysctls) -> Option<String> {
-    (sysctls.ip_forward == Some(0)).then(|| {
-        "net.ipv4.ip_forward is 0: this host forwards no packets between pods and other hosts; \
-         sysctl -w net.ipv4.ip_forward=1"
-            .to_owned()
-    })
+/// Returns a sentence for each setting that breaks something on some hosts.
+pub(crate) fn warnings(sysctls: &HostSysctls) -> Vec<String> {
+    let checks = [check_reverse_path(sysctls), check_bridge_netfilter(sysctls)];
+    checks.into_iter().flatten().collect()
 }
 
 /// 1 is strict: the kernel drops a packet unless the answer to it would leave by the interface on which it came.
@@ -101,13 +100,13 @@ mod tests {
             bridge_nf: Some(1),
         };
         check(&good, &[]);
-        check(
-            &HostSysctls {
-                ip_forward: Some(0),
-                ..good.clone()
-            },
-            &["net.ipv4.ip_forward is 0"],
-        );
+        assert_eq!(problem(&good), None);
+        let off = HostSysctls {
+            ip_forward: Some(0),
+            ..good.clone()
+        };
+        let problem = problem(&off).expect("no packet is forwarded");
+        assert!(problem.message.starts_with("net.ipv4.ip_forward is 0"));
         check(
             &HostSysctls {
                 bridge_nf: None,

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::addr::covers;
+use crate::model::addr::{covers, overlap};
 use crate::model::lease::Lease;
 use crate::model::membership::Membership;
+use crate::overlay::paths::route::MAIN_TABLE;
 use crate::overlay::peer_entries::{ChangedPeers, PeerEntries};
 use crate::overlay::plan::{Op, change_device, plan_entries};
-use crate::overlay::port::{KernelChange, KernelError};
+use crate::overlay::port::{KernelChange, KernelError, Observed};
 use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings, PeerMode};
 use crate::overlay::state::{Device, NextHop, OverlayState, PROTOCOL, RouteKey, Sysctl};
 use crate::peers::update::PeerChange;
@@ -31,6 +32,7 @@ pub(crate) struct DesiredOverlay {
 struct OwnState {
     device: Device,
     address: Ipv4Network,
+    subnet: Ipv4Network,
     tx_checksum: Option<bool>,
     routes: Vec<(RouteKey, NextHop)>,
 }
@@ -73,6 +75,18 @@ impl DesiredOverlay {
         self.subnet_len
     }
 
+    /// Returns the subnet of the pods of this host.
+    pub(crate) const fn own_subnet(&self) -> Ipv4Network {
+        self.own.subnet
+    }
+
+    /// Returns the route that covers all peers, in the mode that has one.
+    pub(crate) fn network_route(&self) -> Option<RouteKey> {
+        let mut routes = self.own.routes.iter();
+        let found = routes.find(|(_, hop)| *hop == NextHop::Link);
+        found.map(|(key, _)| *key)
+    }
+
     pub(crate) const fn device(&self) -> &Device {
         &self.own.device
     }
@@ -104,11 +118,12 @@ impl DesiredOverlay {
     ///
     /// # Errors
     /// The alias of the device says that it belongs to another flanneld.
-    pub(crate) fn refuse_foreign(
-        &self,
-        observed: OverlayState,
-    ) -> Result<OverlayState, KernelError> {
-        let alias = observed.device.as_ref().map_or("", |device| &device.alias);
+    pub(crate) fn refuse_foreign(&self, observed: Observed) -> Result<Observed, KernelError> {
+        let alias = observed
+            .overlay
+            .device
+            .as_ref()
+            .map_or("", |device| &device.alias);
         if alias.starts_with(ALIAS_PREFIX) && alias != self.own.device.alias {
             return Err(KernelError::OtherOwner {
                 device: self.own.device.name.clone(),
@@ -116,6 +131,12 @@ impl DesiredOverlay {
             });
         }
         Ok(observed)
+    }
+
+    /// Whether the observed device carries our alias. One without any may be taken by another flanneld at this moment.
+    pub(crate) fn has(&self, observed: &OverlayState) -> bool {
+        let device = observed.device.as_ref();
+        device.is_some_and(|device| device.alias == self.own.device.alias)
     }
 
     /// Takes over the neighbours that an earlier run has made on demand.
@@ -188,7 +209,19 @@ impl DesiredOverlay {
             KernelChange::Route(key, hop) => {
                 covers(self.network, key.destination) && self.route(key) != *hop
             }
+            KernelChange::ForeignRoute(table, to) => self.may_be_hidden_by(*table, *to),
+            KernelChange::Rules => true,
         }
+    }
+
+    /// Whether a route of another program may be in front of ours. In the main table only longer ones are, and nothing is in
+    /// front of the bridge of our own pods that is not about it.
+    fn may_be_hidden_by(&self, table: u32, to: Ipv4Network) -> bool {
+        let concerns = match table {
+            MAIN_TABLE => covers(self.network, to),
+            _ => overlap(self.network, to),
+        };
+        concerns && (to == self.own.subnet || !covers(self.own.subnet, to))
     }
 
     fn route(&self, key: &RouteKey) -> Option<NextHop> {
@@ -216,6 +249,7 @@ impl OwnState {
         Self {
             device,
             address: Ipv4Network::from(own.vtep()),
+            subnet: own.subnet,
             tx_checksum: settings.tx_checksum_in_software.then_some(false),
             routes: own_routes(membership, settings),
         }

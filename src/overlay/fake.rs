@@ -1,7 +1,7 @@
 //! A kernel in memory for tests: it keeps an [`OverlayState`], fails when told to, and prints itself in the syntax of `ip`.
 
 use std::cell::{RefCell, RefMut};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
@@ -11,19 +11,30 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::covers;
+use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
-use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, OpError};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, Observed, OpError};
 use crate::overlay::state::{Device, Entries, NextHop, OverlayState, Sysctl};
 
 /// What a test sees of the kernel, and with what it makes it fail.
 #[derive(Debug, Default)]
 pub(crate) struct FakeKernelState {
     pub(crate) state: OverlayState,
+    pub(crate) foreign: ForeignPaths,
+    /// Answers to questions by destination; others go through the device.
+    pub(crate) answers: BTreeMap<Ipv4Addr, PathAnswer>,
+    pub(crate) lookups: usize,
+    pub(crate) sysctls_read: usize,
+    /// Name and alias of further vxlan devices.
+    pub(crate) other_devices: Vec<(String, String)>,
+    pub(crate) devices_listed: usize,
     pub(crate) events: VecDeque<KernelEvent>,
     pub(crate) unresolved: Vec<Ipv4Addr>,
     pub(crate) neighbour_uses: Vec<NeighbourUse>,
     /// Operations from now on, counted down, after which one fails.
     pub(crate) fail_after: Option<usize>,
+    /// A device that another program makes just before we do.
+    pub(crate) made_meanwhile: Option<Device>,
     pub(crate) applied: usize,
     pub(crate) observed: usize,
     pub(crate) observing_takes: Duration,
@@ -68,9 +79,21 @@ impl FakeKernelState {
             }
             *left -= 1;
         }
+        if op.creates_device()
+            && let Some(device) = self.made_meanwhile.take()
+        {
+            self.state.device = Some(device);
+            return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
+        }
         self.applied += 1;
         if self.parent_is_fixed && matches!(op, Op::SetParent(_)) {
             return Err(io::Error::from_raw_os_error(nix::libc::EOPNOTSUPP));
+        }
+        if let Op::DelForeignRoute(route) = op {
+            self.foreign.routes.retain(|other| other != route);
+        }
+        if let Op::DeleteOldDevice(gone) = op {
+            self.other_devices.retain(|(name, _)| name != gone);
         }
         apply(&mut self.state, op)
     }
@@ -85,7 +108,12 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
     let device = state.device.as_mut();
     match op.clone() {
         Op::CreateDevice(device) => {
-            let sysctls = [(Sysctl::AppSolicit, 0), (Sysctl::AcceptRa, 1)].into();
+            let sysctls = [
+                (Sysctl::AppSolicit, 0),
+                (Sysctl::AcceptRa, 1),
+                (Sysctl::Forwarding, 1),
+            ];
+            let sysctls = sysctls.into();
             let device = Some(Device {
                 alias: String::new(),
                 ..device
@@ -119,6 +147,7 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
         Op::DelNeighbour(ip) => _ = entries.neighbours.remove(&ip),
         Op::PutRoute(key, hop) => _ = entries.routes.insert(key, hop),
         Op::DelRoute(key, _) => _ = entries.routes.remove(&key),
+        Op::DelForeignRoute(_) | Op::DeleteOldDevice(_) => {}
     }
     Ok(())
 }
@@ -183,11 +212,33 @@ impl Kernel for FakeKernel {
         &mut self,
         _device: &str,
         network: Ipv4Network,
-    ) -> Result<OverlayState, KernelError> {
+    ) -> Result<Observed, KernelError> {
         self.shared.borrow_mut().observed += 1;
         let takes = self.shared.borrow().observing_takes;
         tokio::time::sleep(takes).await;
-        Ok(observe(&self.shared.borrow().state, network))
+        let kernel = self.shared.borrow();
+        Ok(Observed {
+            overlay: observe(&kernel.state, network),
+            foreign: kernel.foreign.clone(),
+        })
+    }
+
+    fn sysctls(&self, _device: &str) -> BTreeMap<Sysctl, i32> {
+        let mut kernel = self.shared.borrow_mut();
+        kernel.sysctls_read += 1;
+        kernel.state.sysctls.clone()
+    }
+
+    async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError> {
+        let mut kernel = self.shared.borrow_mut();
+        kernel.lookups += 1;
+        let device = kernel
+            .state
+            .device
+            .as_ref()
+            .map(|device| device.name.clone());
+        let known = kernel.answers.get(&query.destination).cloned();
+        Ok(known.unwrap_or(PathAnswer::Through(device.unwrap_or_default())))
     }
 
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError> {
@@ -199,6 +250,16 @@ impl Kernel for FakeKernel {
         ops.iter()
             .filter_map(|op| kernel.step(op).err().map(|source| failed(op, source)))
             .collect()
+    }
+
+    async fn devices_with_alias(&mut self, alias: &str) -> Result<Vec<String>, KernelError> {
+        let mut kernel = self.shared.borrow_mut();
+        kernel.devices_listed += 1;
+        let marked = kernel
+            .other_devices
+            .iter()
+            .filter(|(_, other)| other == alias);
+        Ok(marked.map(|(name, _)| name.clone()).collect())
     }
 
     async fn neighbour_uses(&mut self, _device: &str) -> Result<Vec<NeighbourUse>, KernelError> {

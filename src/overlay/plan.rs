@@ -44,6 +44,7 @@ fn create(device: &Device, desired: &OverlayState) -> Vec<Op> {
     let nothing = OverlayState::default();
     ops.append(&mut plan_settings(desired, &nothing));
     let sysctls = desired.sysctls.iter();
+    let sysctls = sysctls.filter(|(sysctl, _)| sysctl.is_set_at_creation());
     ops.extend(sysctls.map(|(sysctl, value)| Op::SetSysctl(*sysctl, *value)));
     ops.append(&mut plan_entries(&desired.entries, &nothing.entries));
     ops

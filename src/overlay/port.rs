@@ -1,14 +1,16 @@
 //! The port to the kernel: what the overlay needs of it, what it reports, and how it fails. `adapters::netlink` implements
 //! it, and `fake` does for tests.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::MacAddr;
+use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
-use crate::overlay::state::{NextHop, OverlayState, RouteKey};
+use crate::overlay::state::{NextHop, OverlayState, RouteKey, Sysctl};
 
 /// An address that the kernel needs and does not know; it asks user space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub(crate) enum KernelChange {
     /// `None` also for a neighbour that is not permanent.
     Neighbour(Ipv4Addr, Option<MacAddr>),
     Route(RouteKey, Option<NextHop>),
+    /// A route of another program to this destination, in the table with this number, appeared, changed or disappeared.
+    ForeignRoute(u32, Ipv4Network),
+    /// A rule appeared or disappeared.
+    Rules,
 }
 
 /// What the kernel reports by itself.
@@ -84,7 +90,8 @@ pub enum KernelError {
     },
     /// The device with our name is of another kind: flanneld deletes no device that it did not make.
     #[error(
-        "device \"{name}\" exists and is a {kind}, not a vxlan; remove it or choose another VNI"
+        "device \"{name}\" exists and is a {kind}, not a vxlan; remove it with \"ip link del {name}\" \
+         or choose another VNI"
     )]
     NotVxlan {
         /// Name of the device.
@@ -95,7 +102,7 @@ pub enum KernelError {
     /// Another instance of flanneld on this host has the device.
     #[error(
         "device \"{device}\" belongs to \"{owner}\"; give each network on a host a VNI of its own, \
-         or remove the device if that instance is gone"
+         or remove the device with \"ip link del {device}\" if that instance is gone"
     )]
     OtherOwner {
         /// Name of the device.
@@ -116,11 +123,21 @@ impl KernelError {
     }
 }
 
+/// What one look at the kernel shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Observed {
+    /// What is ours.
+    pub(crate) overlay: OverlayState,
+    /// What others have, and what may be in front of it.
+    pub(crate) foreign: ForeignPaths,
+}
+
 /// The part of the kernel that carries one overlay.
 pub(crate) trait Kernel {
     /// Returns what the kernel holds of this overlay: the device, its addresses and settings, its permanent FDB entries
     /// and neighbours, and the routes to destinations inside `network` that use the device or are blackhole routes with
-    /// our protocol number. Routes to other destinations belong to other programs: they are left out.
+    /// our protocol number. Routes to other destinations belong to other programs: they are left out of this. Besides, all
+    /// routes and rules of others that may touch `network`.
     ///
     /// # Errors
     /// The kernel refuses or does not answer a request, or the device is not a vxlan device.
@@ -128,7 +145,23 @@ pub(crate) trait Kernel {
         &mut self,
         device: &str,
         network: Ipv4Network,
-    ) -> Result<OverlayState, KernelError>;
+    ) -> Result<Observed, KernelError>;
+
+    /// Returns the settings of the device, as far as this kernel has them and they count on this host. It is asked each
+    /// second: the kernel announces no change of them.
+    fn sysctls(&self, device: &str) -> BTreeMap<Sysctl, i32>;
+
+    /// Asks where the kernel would send a packet: `ip route get`.
+    ///
+    /// # Errors
+    /// The kernel does not answer the request.
+    async fn lookup(&mut self, query: &PathQuery) -> Result<PathAnswer, KernelError>;
+
+    /// Returns the names of all vxlan devices with this alias.
+    ///
+    /// # Errors
+    /// The kernel refuses or does not answer the request.
+    async fn devices_with_alias(&mut self, alias: &str) -> Result<Vec<String>, KernelError>;
 
     /// Applies all operations in their order, whatever happens to one of them. Returns those that failed.
     fn apply(&mut self, device: &str, ops: &[Op]) -> Vec<OpError>;

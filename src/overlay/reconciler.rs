@@ -5,6 +5,7 @@
 mod effects;
 mod external;
 mod lease_requests;
+mod path_watch;
 
 use std::time::Duration;
 
@@ -14,21 +15,25 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, trace, warn};
 
-use crate::conditions::{Problem, Reason};
+use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::error::chain;
+use crate::model::device_ownership::DeviceOwnership;
 use crate::model::underlay::Underlay;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
 use crate::overlay::on_demand::NeighbourTests;
+use crate::overlay::paths::ForeignPaths;
+use crate::overlay::paths::takeover::{self, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan, plan_anew};
-use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss, Observed};
 use crate::overlay::reconciler::effects::{failure, stronger};
 use crate::overlay::reconciler::external::{FollowedUnderlay, ParentChange};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
+use crate::overlay::reconciler::path_watch::PathWatch;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
-use crate::overlay::state::OverlayState;
+use crate::overlay::state::{OverlayState, Sysctl};
 use crate::peers::update::PeerUpdate;
 use crate::reconcile::driver::Heartbeat;
 use crate::reconcile::followed::Followed;
@@ -53,6 +58,9 @@ const EVENTS_PER_CHUNK: usize = 512;
 /// Time from a loss of misses to the search for packets that still wait.
 const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
 
+/// Time between two looks at the settings of the device, of which the kernel announces no change.
+const SETTINGS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the slice waits for.
 #[derive(Debug)]
 pub(crate) enum OverlayInput {
@@ -63,10 +71,22 @@ pub(crate) enum OverlayInput {
     Kernel(Result<KernelEvent, KernelError>),
     /// Neighbours made on demand have to be tested for use, or their test ends.
     TestNeighbours,
+    /// The settings of the device have to be looked at.
+    CheckSettings,
     /// Misses were lost: packets wait without a question.
     FindUnresolved,
     /// No update can come any more: the daemon stops.
     Closed,
+}
+
+/// Where the slice writes what others need to know.
+#[derive(Debug)]
+pub(crate) struct OverlayOutputs {
+    /// Takes the subnets whose leases etcd should be asked for.
+    pub(crate) lease_requests: mpsc::Sender<Ipv4Network>,
+    pub(crate) ownership: watch::Sender<DeviceOwnership>,
+    /// Whether packets to the peers take our routes.
+    pub(crate) paths_clear: ConditionWriter,
 }
 
 pub(crate) struct OverlaySlice<K> {
@@ -76,22 +96,26 @@ pub(crate) struct OverlaySlice<K> {
     parent_change: ParentChange,
     updates: mpsc::Receiver<PeerUpdate>,
     lease_requests: LeaseRequests,
+    ownership: watch::Sender<DeviceOwnership>,
+    paths: PathWatch,
     heartbeat: Option<Heartbeat>,
     started: Instant,
     phase: Phase,
     neighbour_tests: NeighbourTests,
     unresolved: UnresolvedAddresses,
     find_unresolved_at: Option<Instant>,
+    check_settings_at: Instant,
     logged_conflicts: LoggedConflicts,
+    /// Whether no device of an earlier VNI is left.
+    old_devices_removed: bool,
 }
 
 impl<K: Kernel> OverlaySlice<K> {
-    /// `lease_requests` takes the subnets whose leases etcd should be asked for.
     pub(crate) fn new(
         kernel: K,
         settings: OverlaySettings,
         updates: mpsc::Receiver<PeerUpdate>,
-        lease_requests: mpsc::Sender<Ipv4Network>,
+        outputs: OverlayOutputs,
     ) -> Self {
         let neighbour_tests = NeighbourTests::new(settings.on_demand_idle, Duration::ZERO);
         Self {
@@ -100,14 +124,18 @@ impl<K: Kernel> OverlaySlice<K> {
             underlay: FollowedUnderlay::new(Followed::nothing()),
             parent_change: ParentChange::default(),
             updates,
-            lease_requests: LeaseRequests::new(lease_requests),
+            lease_requests: LeaseRequests::new(outputs.lease_requests),
+            ownership: outputs.ownership,
+            paths: PathWatch::new(outputs.paths_clear),
             heartbeat: None,
             started: Instant::now(),
             phase: Phase::default(),
             neighbour_tests,
             unresolved: UnresolvedAddresses::default(),
             find_unresolved_at: None,
+            check_settings_at: Instant::now() + SETTINGS_INTERVAL,
             logged_conflicts: LoggedConflicts::default(),
+            old_devices_removed: false,
         }
     }
 
@@ -208,6 +236,21 @@ impl<K: Kernel> OverlaySlice<K> {
         }
     }
 
+    /// Asks for a run if another program changed a setting of the device.
+    fn check_settings(&mut self) -> Effect {
+        self.check_settings_at = Instant::now() + SETTINGS_INTERVAL;
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Effect::None;
+        };
+        let settings = self.kernel.sysctls(&overlay.device().name);
+        let is_right = |(sysctl, value): (&Sysctl, &i32)| *value == sysctl.desired();
+        if settings.iter().all(is_right) {
+            Effect::None
+        } else {
+            Effect::Resync
+        }
+    }
+
     async fn test_neighbours(&mut self) -> Effect {
         let now = self.now();
         let Some(overlay) = self.phase.managed_overlay_mut() else {
@@ -282,7 +325,14 @@ impl<K: Kernel> OverlaySlice<K> {
     async fn apply_in_chunks(&mut self, ops: &[Op]) -> (Vec<OpFailed>, Effect) {
         let mut failed = Vec::new();
         let mut effect = Effect::None;
-        for chunk in ops.chunks(OPS_PER_CHUNK) {
+        // What follows the creation of the device stands on it. If another flanneld was quicker, the device is not ours.
+        let created = ops.iter().position(Op::creates_device);
+        let (create, rest) = ops.split_at(created.map_or(0, |place| place + 1));
+        failed.append(&mut self.apply_now(create));
+        if !failed.is_empty() {
+            return (failed, effect);
+        }
+        for chunk in rest.chunks(OPS_PER_CHUNK) {
             if let Some(heartbeat) = &self.heartbeat {
                 heartbeat.beat();
             }
@@ -321,8 +371,45 @@ impl<K: Kernel> OverlaySlice<K> {
         effect
     }
 
+    async fn judge_paths(&mut self, foreign: &ForeignPaths) {
+        if let Some(overlay) = self.phase.known_overlay() {
+            self.paths.judge(&mut self.kernel, overlay, foreign).await;
+        }
+    }
+
+    /// Returns the removal of the devices that this daemon had before the VNI changed: they go once, and only when the new
+    /// one carries everything. A device without an alias may be Go flannel's of another network: it stays.
+    async fn remove_old_devices(&mut self) -> Result<Vec<Op>, Problem> {
+        let Some(overlay) = self.phase.known_overlay() else {
+            return Ok(Vec::new());
+        };
+        if self.old_devices_removed {
+            return Ok(Vec::new());
+        }
+        let ours = &overlay.device().name;
+        let marked = self.kernel.devices_with_alias(&self.settings.alias).await;
+        let marked = marked.map_err(|error| Problem::failed(chain(&error)))?;
+        let old = marked.into_iter().filter(|name| name != ours);
+        let ops: Vec<Op> = old.map(Op::DeleteOldDevice).collect();
+        self.old_devices_removed = ops.is_empty();
+        for op in &ops {
+            info!("removing a device of an earlier VNI: {}", op.command(ours));
+        }
+        Ok(ops)
+    }
+
+    /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
+    fn set_ownership(&self, ownership: DeviceOwnership) {
+        self.ownership
+            .send_if_modified(|known| std::mem::replace(known, ownership) != ownership);
+    }
+
     /// Notes whose device was observed, and plans if it is ours.
-    fn plan_from(&mut self, observed: &OverlayState) -> Vec<Op> {
+    fn plan_from(&mut self, observed: &Observed) -> Vec<Op> {
+        let Observed {
+            overlay: observed,
+            foreign,
+        } = observed;
         if let Phase::ForeignDevice { owner, .. } = &self.phase {
             info!(owner, "the conflicting device is gone; creating ours");
         }
@@ -341,7 +428,16 @@ impl<K: Kernel> OverlaySlice<K> {
             return plan_anew(&overlay.state());
         }
         log_replaced_device(overlay, observed);
-        plan(&overlay.state(), observed)
+        let mut ops = plan(&overlay.state(), observed);
+        let occupied = takeover::occupied(overlay, &foreign.routes);
+        ops.retain(|op| !matches!(op, Op::PutRoute(key, _) if occupied.contains(key)));
+        // Ours are there first: no packet is lost between.
+        let left_by_go = left_by_go(overlay, &foreign.routes).cloned();
+        ops.extend(left_by_go.map(Op::DelForeignRoute));
+        if overlay.has(observed) {
+            self.set_ownership(DeviceOwnership::Ours);
+        }
+        ops
     }
 }
 
@@ -354,6 +450,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let device = device.map(|overlay| overlay.device().name.as_str());
         let test_at = self.neighbour_test_at();
         let find_at = self.find_unresolved_at;
+        let managing = matches!(self.phase, Phase::Managing { .. });
         // Each arm is cancel-safe: a message stays in its queue, a time is a time.
         tokio::select! {
             () = self.underlay.changed() => OverlayInput::Underlay,
@@ -361,6 +458,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
             event = self.kernel.event(device.unwrap_or_default()), if device.is_some() => OverlayInput::Kernel(event),
             () = sleep_until(test_at.unwrap_or(self.started)), if test_at.is_some() => OverlayInput::TestNeighbours,
             () = sleep_until(find_at.unwrap_or(self.started)), if find_at.is_some() => OverlayInput::FindUnresolved,
+            () = sleep_until(self.check_settings_at), if managing => OverlayInput::CheckSettings,
         }
     }
 
@@ -371,6 +469,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
             OverlayInput::Kernel(event) => self.take_event(event),
             OverlayInput::TestNeighbours => self.test_neighbours().await,
             OverlayInput::FindUnresolved => self.find_unresolved().await,
+            OverlayInput::CheckSettings => self.check_settings(),
             OverlayInput::Closed => Effect::Closed,
         }
     }
@@ -383,8 +482,12 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let observed = self.kernel.observe(device, network).await;
         match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
             Ok(observed) => {
-                let exists = observed.device.is_some();
-                let ops = self.plan_from(&observed);
+                let exists = observed.overlay.device.is_some();
+                let mut ops = self.plan_from(&observed);
+                if ops.is_empty() {
+                    self.judge_paths(&observed.foreign).await;
+                    ops = self.remove_old_devices().await?;
+                }
                 // Without an external interface what exists is kept in order, and nothing can be made.
                 match self.underlay.problem() {
                     Some(problem) if ops.is_empty() || !exists => Err(problem),
@@ -398,6 +501,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
                     return Err(Problem::failed(message));
                 };
                 self.step(PhaseEvent::FoundForeign(owner));
+                self.set_ownership(DeviceOwnership::Foreign);
                 Err(Problem::new(Reason::ForeignDevice, message))
             }
         }
@@ -407,6 +511,11 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
     async fn apply(&mut self, ops: &[Op]) -> Vec<OpFailed> {
         let (failed, _) = self.apply_in_chunks(ops).await;
         failed
+    }
+
+    /// The second plan removes the devices of an earlier VNI: the new one has to stand first.
+    fn max_rounds(&self) -> usize {
+        2
     }
 
     fn command(&self, op: &Op) -> String {

@@ -67,16 +67,19 @@ pub(crate) enum Sysctl {
     AppSolicit,
     /// Whether the device takes router advertisements: no router is on the overlay.
     AcceptRa,
+    /// Whether packets that arrive on the device are forwarded, to pods. It counts only on a host that forwards at all.
+    Forwarding,
 }
 
 impl Sysctl {
-    pub(crate) const ALL: [Self; 2] = [Self::AppSolicit, Self::AcceptRa];
+    pub(crate) const ALL: [Self; 3] = [Self::AppSolicit, Self::AcceptRa, Self::Forwarding];
 
     /// Returns its path for a device, below `/proc/sys`.
     pub(crate) fn path(self, device: &str) -> String {
         match self {
             Self::AppSolicit => format!("net/ipv4/neigh/{device}/app_solicit"),
             Self::AcceptRa => format!("net/ipv6/conf/{device}/accept_ra"),
+            Self::Forwarding => format!("net/ipv4/conf/{device}/forwarding"),
         }
     }
 
@@ -84,6 +87,15 @@ impl Sysctl {
         match self {
             Self::AppSolicit => 3,
             Self::AcceptRa => 0,
+            Self::Forwarding => 1,
+        }
+    }
+
+    /// Whether a new device needs it. A new device forwards as the host does.
+    pub(crate) const fn is_set_at_creation(self) -> bool {
+        match self {
+            Self::AppSolicit | Self::AcceptRa => true,
+            Self::Forwarding => false,
         }
     }
 }

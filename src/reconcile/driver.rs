@@ -237,7 +237,7 @@ impl<S: Slice> Driver<S> {
         if known || lately || self.schedule.is_throttled() {
             debug!(slice, reason, "still not in sync");
         } else {
-            warn!(slice, reason, "not in sync; retrying");
+            warn!(slice, reason, "{}", S::FAILED);
             self.warned_at = Some(Instant::now());
             self.failure = Some(problem);
         }

@@ -40,6 +40,8 @@ pub(crate) trait Slice {
     type Input;
     /// One operation of a plan. It carries all values that applying it needs.
     type Op;
+    /// What the log says when the state cannot be reached; the reason follows.
+    const FAILED: &'static str = "not in sync; retrying";
 
     /// Waits for the next input. Cancel-safe.
     async fn next(&mut self) -> Self::Input;

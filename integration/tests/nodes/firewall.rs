@@ -1,7 +1,13 @@
-//! The packet filter on a node without nft, whose iptables takes a lock that belongs to root.
+//! The packet filter on a node: of firewalld and of ufw, and one without nft whose iptables takes a lock that belongs to
+//! root.
 
-use anyhow::{Result, ensure};
-use integration::{Rack, SLOW, eventually};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use integration::node::BOOT;
+use integration::{Node, Rack, SLOW, eventually, messages};
+
+use crate::support::{C, wait_for_ping};
 
 /// With the drop-in that the package offers. Docker's chains go along: where they are decides which iptables it is.
 const TO_LEGACY: &str =
@@ -45,4 +51,57 @@ pub fn iptables_legacy_works_without_root(rack: &mut Rack) -> Result<()> {
         "{process}"
     );
     node.sh(BACK_TO_NFT).map(drop)
+}
+
+pub fn firewalld_is_named_and_cured_by_the_commands_of_the_message(rack: &mut Rack) -> Result<()> {
+    let start = "systemctl start firewalld";
+    let stop = "systemctl stop firewalld; rm -f /etc/firewalld/zones/*; systemctl restart docker";
+    is_named_and_cured(rack, "firewalld", start, stop)
+}
+
+pub fn ufw_is_named_and_cured_by_the_commands_of_the_message(rack: &mut Rack) -> Result<()> {
+    let stop = "ufw --force reset; ufw --force disable; rm -f /etc/ufw/*.rules.*";
+    is_named_and_cured(rack, "ufw", "ufw --force enable", stop)
+}
+
+/// Starts a firewall, runs the commands that the status of the daemon then ends with, and pings.
+fn is_named_and_cured(rack: &Rack, firewall: &str, start: &str, stop: &str) -> Result<()> {
+    let (node, other) = (rack.node(1), rack.node(2));
+    let target = other.container_address(C)?;
+    node.sh_within(BOOT, start)?;
+    let started = Instant::now();
+    let message = eventually(SLOW, format_args!("{firewall} to be named"), || {
+        problem(node)?.with_context(|| format!("{firewall} is not named"))
+    })?;
+    let milliseconds = started.elapsed().as_millis();
+    println!("figure: {firewall} is named after {milliseconds} ms: {message}");
+    ensure!(message.contains(firewall), "{message}");
+    let cure = message.rsplit("; ").next().unwrap_or_default();
+    node.sh_within(BOOT, cure)?;
+    let cured = Instant::now();
+    eventually(SLOW, "the cure to be known", || {
+        let status = node.sh("flanneld status")?;
+        ensure!(status.contains(messages::STATUS_READY), "{status}");
+        Ok(())
+    })?;
+    println!(
+        "figure: {firewall}: ready {} ms after the cure",
+        cured.elapsed().as_millis()
+    );
+    wait_for_ping(node, target, SLOW)?;
+    wait_for_ping(other, node.container_address(C)?, SLOW)?;
+    node.sh_within(BOOT, stop).map(drop)
+}
+
+/// The message of the condition `HostFit`, if it is false.
+fn problem(node: &Node) -> Result<Option<String>> {
+    let status = node.sh("flanneld status")?;
+    let line = status.lines().find(|line| line.contains("HostFit"));
+    let line = line.context("a line for HostFit")?;
+    let is_false = line.contains(" False ");
+    // What stands before it is the time, which has colons of its own.
+    let message = line
+        .split_once("Z: ")
+        .map(|(_, message)| message.to_owned());
+    Ok(message.filter(|_| is_false))
 }

@@ -59,6 +59,8 @@ fn main() -> ExitCode {
         package::a_purge_leaves_nothing,
         package::the_migration_from_another_flanneld_touches_no_docker,
         recipes::the_cni_recipe_of_the_documentation_works,
+        firewall::firewalld_is_named_and_cured_by_the_commands_of_the_message,
+        firewall::ufw_is_named_and_cured_by_the_commands_of_the_message,
         firewall::iptables_legacy_works_without_root,
     ];
     let mut rack = SharedRack::new(3, support::prepare, support::settled);

@@ -83,7 +83,9 @@ impl<'a> Execution<'a> {
             | Op::TestNeighbour(..)
             | Op::DelNeighbour(_)
             | Op::PutRoute(..)
-            | Op::DelRoute(..) => self.unsent.push(op),
+            | Op::DelRoute(..)
+            | Op::DelForeignRoute(_)
+            | Op::DeleteOldDevice(_) => self.unsent.push(op),
         }
     }
 
@@ -129,6 +131,11 @@ impl<'a> Execution<'a> {
 /// removes something from a device that does not exist.
 fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
     let no_device = || io::Error::from_raw_os_error(libc::ENODEV);
+    if let Some(other) = other_interface(op) {
+        // What is on an interface that is gone is gone too.
+        let other = other.map_or(Some(0), index_of);
+        return Ok(other.and_then(|other| encode::request(op, 0, other)));
+    }
     let parent = match parent_of(op) {
         Some(name) => index_of(name).ok_or_else(no_device)?,
         None => 0,
@@ -150,6 +157,15 @@ fn parent_of(op: &Op) -> Option<&str> {
         return Some(parent);
     }
     None
+}
+
+/// Returns the interface of an operation that is not about our device: `Some(None)` if it needs none.
+fn other_interface(op: &Op) -> Option<Option<&str>> {
+    match op {
+        Op::DelForeignRoute(route) => Some(route.device.as_deref()),
+        Op::DeleteOldDevice(name) => Some(Some(name)),
+        _ => None,
+    }
 }
 
 fn changes_fdb(op: &Op) -> bool {

@@ -12,6 +12,7 @@ pub(super) mod address;
 pub(super) mod link;
 pub(super) mod neighbour;
 pub(super) mod route;
+pub(super) mod rule;
 pub(super) mod vxlan;
 
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -26,6 +27,9 @@ pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<KernelChang
     let message = message(datagram)?;
     if let Message::NewLink(message) | Message::DelLink(message) = &message {
         return Some(KernelChange::Link(link::attributes(message).name));
+    }
+    if let Message::NewRule(_) | Message::DelRule(_) = &message {
+        return Some(KernelChange::Rules);
     }
     let device = device?;
     match &message {

@@ -49,8 +49,9 @@ impl Request {
 }
 
 /// Returns the request for an operation on the device with the index `device`, or `None` for an
-/// operation that does not use rtnetlink. `parent` is the index of the interface through which the
-/// device is to send; only operations that name one need it.
+/// operation that does not use rtnetlink. `parent` is the index of another interface, if the
+/// operation has one: the one through which the device is to send, the one of a foreign route, or
+/// the old device.
 pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
     Some(match op {
         Op::CreateDevice(spec) => Request::create(Message::NewLink(link::vxlan(spec, parent))),
@@ -81,6 +82,10 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
         Op::DelRoute(key, hop) => {
             Request::change(Message::DelRoute(route::existing(device, key, *hop)))
         }
+        Op::DelForeignRoute(foreign) => {
+            Request::change(Message::DelRoute(route::foreign(foreign, parent)))
+        }
+        Op::DeleteOldDevice(_) => Request::change(Message::DelLink(link::link(parent))),
     })
 }
 

@@ -1,13 +1,33 @@
-//! The port of the preflight checks: kernel settings, VXLAN devices and UDP ports of this host. It
-//! decides nothing.
+//! The ports of the checks of this host: kernel settings, VXLAN devices, UDP ports and the bridge of the pods. It decides
+//! nothing.
+
+use ipnetwork::Ipv4Network;
+use nix::ifaddrs::getifaddrs;
 
 use crate::adapters::netlink::{Netlink, decode, sysctl};
 use crate::error::chain;
-use crate::host::port::HostFacts;
+use crate::host::neighbour_table::{self, NeighbourTable};
+use crate::host::port::{HostFacts, HostKernel};
 use crate::host::sysctls::HostSysctls;
 use crate::host::vxlan_conflicts::PortUse;
 
 impl HostFacts for &Netlink {
+    async fn port_use(&self) -> Result<PortUse, String> {
+        let links = self.links().await.map_err(|error| chain(&error))?;
+        let (udp_ports, udp6_ports) = sysctl::udp_ports();
+        Ok(PortUse {
+            vxlans: links.iter().filter_map(decode::vxlan::port_user).collect(),
+            udp_ports,
+            udp6_ports,
+        })
+    }
+}
+
+/// What is read without a socket of our own.
+#[derive(Debug, Default)]
+pub(crate) struct KernelSettings;
+
+impl HostKernel for KernelSettings {
     fn sysctls(&self, external: &str) -> HostSysctls {
         HostSysctls {
             external: external.to_owned(),
@@ -19,14 +39,23 @@ impl HostFacts for &Netlink {
         }
     }
 
-    async fn port_use(&self) -> Result<PortUse, String> {
-        let links = self.links().await.map_err(|error| chain(&error))?;
-        let (udp_ports, udp6_ports) = sysctl::udp_ports();
-        Ok(PortUse {
-            vxlans: links.iter().filter_map(decode::vxlan::port_user).collect(),
-            udp_ports,
-            udp6_ports,
-        })
+    fn neighbour_table(&self) -> NeighbourTable {
+        NeighbourTable {
+            limit: sysctl::read("net/ipv4/neigh/default/gc_thresh3"),
+            overflows: neighbour_table::overflows(&sysctl::arp_statistics()),
+        }
+    }
+
+    fn bridge(&self, subnet: Ipv4Network, device: &str) -> Option<String> {
+        let mut addresses = getifaddrs().ok()?;
+        let has_address_of_subnet = |address: &nix::ifaddrs::InterfaceAddress| {
+            let address = address.address.as_ref()?.as_sockaddr_in()?.ip();
+            subnet.contains(address).then_some(())
+        };
+        let bridge = addresses.find(|address| {
+            address.interface_name != device && has_address_of_subnet(address).is_some()
+        });
+        Some(bridge?.interface_name)
     }
 }
 

@@ -1,22 +1,31 @@
 //! Reads what the kernel holds of the overlay: device, addresses, settings, FDB, neighbours and
-//! routes. Leaves out what is not ours.
+//! routes; and the routes and rules of others that may be in front of it.
 //!
 //! A dump may hold 60,000 entries: each is read as it arrives, and goes straight into the result.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
+use std::io;
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use futures_util::{TryStream, TryStreamExt as _};
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::neighbour::NeighbourMessage;
+use nix::libc;
 use rtnetlink::RouteMessageBuilder;
 
-use crate::adapters::netlink::requests::answer;
+use crate::adapters::netlink::decode::route::Found;
+use crate::adapters::netlink::requests::{answer, answer_if_any};
 use crate::adapters::netlink::{Netlink, decode, index_of, name_of, sysctl};
-use crate::overlay::port::KernelError;
-use crate::overlay::state::{Entries, OverlayState, Sysctl};
+use crate::model::addr::MacAddr;
+use crate::overlay::paths::route::ForeignRoute;
+use crate::overlay::paths::rule::Rule;
+use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery, Sender};
+use crate::overlay::port::{KernelError, Observed};
+use crate::overlay::state::{Entries, NextHop, OverlayState, RouteKey, Sysctl};
 
 impl Netlink {
     /// Reads the overlay on `device`, and notes the index of the device.
@@ -24,10 +33,10 @@ impl Netlink {
         &mut self,
         device: &str,
         network: Ipv4Network,
-    ) -> Result<OverlayState, KernelError> {
+    ) -> Result<Observed, KernelError> {
         let Some(message) = self.link(device).await? else {
             self.device = None;
-            return Ok(OverlayState::default());
+            return Ok(Observed::default());
         };
         let link = decode::link::attributes(&message);
         let Some(found) = decode::vxlan::device(&message, name_of) else {
@@ -37,17 +46,28 @@ impl Netlink {
             });
         };
         self.device = Some(link.index);
-        let sysctls = Sysctl::ALL
-            .into_iter()
-            .filter_map(|setting| Some((setting, sysctl::read(&setting.path(device))?)));
-        Ok(OverlayState {
+        let sysctls = read_sysctls(device);
+        let addresses = self.addresses(link.index).await?;
+        let (fdb, neighbours) = self.fdb_and_neighbours(link.index).await?;
+        let (routes, foreign) = self.routes(link.index, network).await?;
+        let entries = Entries {
+            fdb,
+            neighbours,
+            routes,
+        };
+        let overlay = OverlayState {
             device: Some(found),
             up: link.up,
-            addresses: self.addresses(link.index).await?,
-            sysctls: sysctls.collect(),
+            addresses,
+            sysctls,
             tx_checksum: self.ethtool.tx_checksum(device),
-            entries: self.entries(link.index, network).await?,
-        })
+            entries,
+        };
+        let foreign = ForeignPaths {
+            routes: foreign,
+            rules: self.rules().await?,
+        };
+        Ok(Observed { overlay, foreign })
     }
 
     async fn addresses(&self, index: u32) -> Result<BTreeSet<Ipv4Network>, KernelError> {
@@ -61,7 +81,10 @@ impl Netlink {
 
     /// Dumps one table after the other: the kernel carries out one dump at a time on a socket, and
     /// a request is sent as soon as it is made.
-    async fn entries(&self, index: u32, network: Ipv4Network) -> Result<Entries, KernelError> {
+    async fn fdb_and_neighbours(
+        &self,
+        index: u32,
+    ) -> Result<(BTreeMap<MacAddr, Ipv4Addr>, BTreeMap<Ipv4Addr, MacAddr>), KernelError> {
         let dump = self.neighbour_dump(AddressFamily::Bridge);
         let fdb = collect("dump the FDB", dump, |message| {
             decode::neighbour::fdb(message, index)
@@ -72,16 +95,73 @@ impl Netlink {
             decode::neighbour::permanent(message, index)
         })
         .await?;
+        Ok((fdb, neighbours))
+    }
+
+    /// Returns our routes, and those of others that share addresses with `network`.
+    async fn routes(
+        &self,
+        index: u32,
+        network: Ipv4Network,
+    ) -> Result<(BTreeMap<RouteKey, NextHop>, Vec<ForeignRoute>), KernelError> {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let dump = self.handle.route().get(all).execute();
-        let routes = collect("dump routes", dump, |message| {
-            decode::route::ours(message, index, network)
-        })
-        .await?;
-        Ok(Entries {
-            fdb,
-            neighbours,
-            routes,
+        let names = RefCell::new(InterfaceNames::default());
+        let mut routes = BTreeMap::new();
+        let mut foreign = Vec::new();
+        let found = dump.try_for_each(|message| {
+            let name_of = |index| names.borrow_mut().name_of(index);
+            match decode::route::found(&message, index, network, name_of) {
+                Some(Found::Ours(key, hop)) => _ = routes.insert(key, hop),
+                Some(Found::Foreign(route)) => foreign.push(route),
+                None => {}
+            }
+            ready(Ok(()))
+        });
+        answer("dump routes", found).await?;
+        Ok((routes, foreign))
+    }
+
+    /// Returns the rules; none for a kernel that has no tables to choose from.
+    async fn rules(&self) -> Result<Vec<Rule>, KernelError> {
+        let dump = self.handle.rule().get(rtnetlink::IpVersion::V4).execute();
+        let read = dump.try_filter_map(|message| ready(Ok(decode::rule::rule(&message))));
+        let absent = [libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
+        let rules = answer_if_any("dump rules", read.try_collect(), &absent).await?;
+        Ok(rules.unwrap_or_default())
+    }
+
+    /// Asks where a packet would go.
+    pub(super) async fn look_up_path(&self, query: &PathQuery) -> Result<PathAnswer, KernelError> {
+        let mut question =
+            RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(query.destination, 32);
+        if let Sender::Pod { address, bridge } = &query.sender {
+            let forwards = sysctl::read(&format!("net/ipv4/conf/{bridge}/forwarding"));
+            let Some(index) = index_of(bridge).filter(|_| forwards == Some(1)) else {
+                return Ok(PathAnswer::NotForwarded);
+            };
+            question = question.source_prefix(*address, 32).input_interface(index);
+        }
+        let routes = self.handle.route().get(question.build()).execute();
+        let refused = |error: &rtnetlink::Error| match error {
+            rtnetlink::Error::NetlinkError(error) => Some(error.raw_code().abs()),
+            _ => None,
+        };
+        let found = async {
+            match routes.try_collect::<Vec<_>>().await {
+                Ok(routes) => Ok(Ok(routes)),
+                Err(error) => match refused(&error) {
+                    Some(code) => Ok(Err(io::Error::from_raw_os_error(code))),
+                    None => Err(error),
+                },
+            }
+        };
+        Ok(match answer("look up a route", found).await? {
+            Ok(routes) => {
+                let interface = routes.first().and_then(decode::route::interface);
+                PathAnswer::Through(interface.and_then(name_of).unwrap_or_default())
+            }
+            Err(error) => PathAnswer::Refused(error.to_string()),
         })
     }
 
@@ -118,4 +198,30 @@ async fn collect<M, T, C: Default + Extend<T>>(
 ) -> Result<C, KernelError> {
     let found = dump.try_filter_map(|message| ready(Ok(read(&message))));
     answer(operation, found.try_collect()).await
+}
+
+/// Reads the settings of a device. On a host that forwards nothing, its own forwarding means
+/// nothing: whether the host should, is not decided here.
+pub(super) fn read_sysctls(device: &str) -> BTreeMap<Sysctl, i32> {
+    let counts = |setting: &Sysctl| {
+        *setting != Sysctl::Forwarding || sysctl::read("net/ipv4/ip_forward") == Some(1)
+    };
+    let settings = Sysctl::ALL.into_iter().filter(counts);
+    let read = |setting: Sysctl| Some((setting, sysctl::read(&setting.path(device))?));
+    settings.filter_map(read).collect()
+}
+
+/// The names of interfaces, each asked for once: thousands of routes may lead through one.
+#[derive(Default)]
+struct InterfaceNames {
+    known: BTreeMap<u32, Option<Rc<str>>>,
+}
+
+impl InterfaceNames {
+    fn name_of(&mut self, index: u32) -> Option<Rc<str>> {
+        let known = self.known.entry(index);
+        known
+            .or_insert_with(|| name_of(index).map(Rc::from))
+            .clone()
+    }
 }

@@ -38,6 +38,11 @@ pub(super) fn udp_ports() -> (Vec<u16>, Vec<u16>) {
     )
 }
 
+/// Returns the statistics of the table of IPv4 neighbours, which only the first network namespace shows.
+pub(super) fn arp_statistics() -> String {
+    text("/proc/net/stat/arp_cache")
+}
+
 /// A file that is missing, because IPv6 is off for example, lists nothing.
 fn text(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()

@@ -155,6 +155,10 @@ fn does_not_take_the_device_of_another_instance() {
         if let Some(device) = &mut observed.device {
             device.alias = alias.to_owned();
         }
+        let observed = Observed {
+            overlay: observed,
+            ..Observed::default()
+        };
         let refused = ours.refuse_foreign(observed).err();
         refused.map(|error| error.to_string())
     };
@@ -162,12 +166,12 @@ fn does_not_take_the_device_of_another_instance() {
         refused("flanneld /red").as_deref(),
         Some(
             "device \"flannel.1\" belongs to \"flanneld /red\"; give each network on a host a VNI of its own, \
-             or remove the device if that instance is gone"
+             or remove the device with \"ip link del flannel.1\" if that instance is gone"
         )
     );
     assert_eq!(refused("flanneld /blue"), None);
     assert_eq!(refused(""), None);
-    assert!(ours.refuse_foreign(OverlayState::default()).is_ok());
+    assert!(ours.refuse_foreign(Observed::default()).is_ok());
 }
 
 #[test]

@@ -98,14 +98,24 @@ impl PeerIndex {
 
     /// Returns the other peers whose subnets share addresses with `subnet`: those around it and those inside.
     pub(crate) fn overlapping(&self, subnet: Ipv4Network) -> impl Iterator<Item = Ipv4Network> {
-        let shorter = self.lengths.keys().copied();
-        let shorter = shorter.filter(move |length| *length < subnet.prefix());
-        let around = shorter.filter_map(move |length| network_of(subnet.ip(), length));
-        let around = around.filter(|network| self.by_subnet.contains_key(network));
+        let around = self.around(subnet);
         // Networks are ordered by address first, so those inside `subnet` follow it without a gap.
         let after = (Bound::Excluded(subnet), Bound::Unbounded);
         let inside = self.by_subnet.range(after).map(|(other, _)| *other);
         around.chain(inside.take_while(move |other| overlap(*other, subnet)))
+    }
+
+    /// Returns the peers whose subnets hold `network` and more.
+    pub(crate) fn around(&self, network: Ipv4Network) -> impl Iterator<Item = Ipv4Network> {
+        let shorter = self.lengths.keys().copied();
+        let shorter = shorter.filter(move |length| *length < network.prefix());
+        let around = shorter.filter_map(move |length| network_of(network.ip(), length));
+        around.filter(|network| self.by_subnet.contains_key(network))
+    }
+
+    /// Returns the prefix length of the largest subnet.
+    pub(crate) fn shortest_prefix(&self) -> Option<u8> {
+        self.lengths.keys().next().copied()
     }
 
     /// Of leases that claim the same, the one written last counts: a host that took another subnet left the older one

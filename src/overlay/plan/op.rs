@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::MacAddr;
+use crate::overlay::paths::route::ForeignRoute;
 use crate::overlay::state::{Device, NextHop, RouteKey, Sysctl};
 
 /// One change of the kernel. Applying it twice does no harm: what exists already, or is gone already, is a success.
@@ -41,9 +42,17 @@ pub(crate) enum Op {
     /// Adds or replaces a route.
     PutRoute(RouteKey, NextHop),
     DelRoute(RouteKey, NextHop),
+    /// Removes a route that Go flannel left behind.
+    DelForeignRoute(ForeignRoute),
+    /// Removes a device of ours from the time before the VNI changed.
+    DeleteOldDevice(String),
 }
 
 impl Op {
+    pub(crate) const fn creates_device(&self) -> bool {
+        matches!(self, Self::CreateDevice(_))
+    }
+
     /// Whether it removes something: then it succeeds too if that is gone already.
     pub(crate) fn removes(&self) -> bool {
         match self {
@@ -51,7 +60,9 @@ impl Op {
             | Self::DelAddress(_)
             | Self::DelFdb(..)
             | Self::DelNeighbour(_)
-            | Self::DelRoute(..) => true,
+            | Self::DelRoute(..)
+            | Self::DelForeignRoute(_)
+            | Self::DeleteOldDevice(_) => true,
             Self::CreateDevice(_)
             | Self::SetParent(_)
             | Self::SetLocal(_)
@@ -119,6 +130,8 @@ impl fmt::Display for OpCommand<'_> {
             Op::DelNeighbour(ip) => write!(f, "ip neigh del {ip} dev {dev}"),
             Op::PutRoute(key, hop) => route_command(f, "replace", key, *hop, dev),
             Op::DelRoute(key, hop) => route_command(f, "del", key, *hop, dev),
+            Op::DelForeignRoute(route) => write!(f, "ip route del {route}"),
+            Op::DeleteOldDevice(name) => write!(f, "ip link del {name}"),
         }
     }
 }

@@ -17,6 +17,7 @@ mod external;
 mod foreign;
 mod misses;
 mod on_demand;
+mod paths;
 
 const AUDIT: Duration = Duration::from_secs(60);
 
@@ -26,6 +27,9 @@ struct Rig {
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
     underlay: watch::Sender<Underlay>,
+    owner: watch::Receiver<DeviceOwnership>,
+    /// The table with `PathsClear`.
+    paths: watch::Receiver<Conditions>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -44,7 +48,15 @@ impl Rig {
             index: 2,
             problem: None,
         });
-        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, sender)
+        let (paths_clear, paths) = ConditionWriter::for_test(ConditionType::PathsClear);
+        let ownership = watch::Sender::new(DeviceOwnership::Unknown);
+        let owner = ownership.subscribe();
+        let outputs = OverlayOutputs {
+            lease_requests: sender,
+            ownership,
+            paths_clear,
+        };
+        let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, outputs)
             .following(followed)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
@@ -54,6 +66,8 @@ impl Rig {
             updates,
             lease_requests,
             underlay,
+            owner,
+            paths,
             conditions,
         }
     }
@@ -338,5 +352,39 @@ fn the_heart_beats_between_the_chunks_of_a_large_change() {
             beats.mark_unchanged();
         }
         assert!(counted >= 3, "{counted} beats for 600 operations");
+    });
+}
+
+#[test]
+fn a_setting_of_the_device_is_put_right_within_a_second_though_no_event_tells() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let observed = rig.kernel.shared.borrow().observed;
+        pass(Duration::from_secs(30)).await;
+        assert!(rig.kernel.shared.borrow().sysctls_read >= 29);
+        assert_eq!(
+            rig.kernel.shared.borrow().observed,
+            observed,
+            "nothing changed: no run"
+        );
+        for sysctl in Sysctl::ALL {
+            let wrong = sysctl.desired() + 1;
+            rig.kernel
+                .shared
+                .borrow_mut()
+                .state
+                .sysctls
+                .insert(sysctl, wrong);
+            pass(Duration::from_millis(1030)).await;
+            let now = rig
+                .kernel
+                .shared
+                .borrow()
+                .state
+                .sysctls
+                .get(&sysctl)
+                .copied();
+            assert_eq!(now, Some(sysctl.desired()));
+        }
     });
 }

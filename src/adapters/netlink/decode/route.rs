@@ -6,13 +6,15 @@
 )]
 
 use std::net::Ipv4Addr;
+use std::rc::Rc;
 
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 
-use crate::model::addr::covers;
+use crate::model::addr::{covers, overlap};
+use crate::overlay::paths::route::{ForeignRoute, MAIN_TABLE, RouteKind};
 use crate::overlay::port::KernelChange;
 use crate::overlay::state::{NextHop, PROTOCOL, RouteKey};
 
@@ -24,6 +26,11 @@ pub(in crate::adapters::netlink) fn ours(
     network: Ipv4Network,
 ) -> Option<(RouteKey, NextHop)> {
     on_device(message, device).filter(|(key, _)| covers(network, key.destination))
+}
+
+/// Reads the index of the interface of a route that the kernel looked up.
+pub(in crate::adapters::netlink) fn interface(message: &RouteMessage) -> Option<u32> {
+    attributes(message).interface
 }
 
 /// Reads the index of the interface and the source address of a route that the kernel looked up.
@@ -40,7 +47,66 @@ pub(in crate::adapters::netlink) fn lookup(message: &RouteMessage) -> Option<(u3
 }
 
 pub(super) fn change(message: &RouteMessage, device: u32, exists: bool) -> Option<KernelChange> {
-    on_device(message, device).map(|(key, hop)| KernelChange::Route(key, exists.then_some(hop)))
+    if let Some((key, hop)) = on_device(message, device) {
+        return Some(KernelChange::Route(key, exists.then_some(hop)));
+    }
+    let route = attributes(message);
+    let to = destination(message, &route).filter(|_| route.interface != Some(device))?;
+    Some(KernelChange::ForeignRoute(route.table, to))
+}
+
+/// What a dump of all routes holds for one overlay.
+pub(in crate::adapters::netlink) enum Found {
+    Ours(RouteKey, NextHop),
+    /// A route of others that shares addresses with the overlay network.
+    Foreign(ForeignRoute),
+}
+
+/// Reads a route of any table. `name_of` returns the name of an interface.
+pub(in crate::adapters::netlink) fn found(
+    message: &RouteMessage,
+    device: u32,
+    network: Ipv4Network,
+    name_of: impl FnOnce(u32) -> Option<Rc<str>>,
+) -> Option<Found> {
+    if let Some((key, hop)) = ours(message, device, network) {
+        return Some(Found::Ours(key, hop));
+    }
+    let route = attributes(message);
+    let destination = destination(message, &route)?;
+    let is_longer = route.table != MAIN_TABLE || destination.prefix() >= network.prefix();
+    // A route for a type of service is for some packets only. Clones of routes are what the kernel caches.
+    let is_plain = message.header.tos == 0 && !message.header.flags.contains(RouteFlags::Cloned);
+    let concerns = is_longer && is_plain && overlap(destination, network);
+    (concerns && route.interface != Some(device)).then(|| {
+        Found::Foreign(ForeignRoute {
+            table: route.table,
+            destination,
+            metric: route.metric,
+            kind: kind(message.header.kind),
+            protocol: message.header.protocol.into(),
+            gateway: route.gateway,
+            device: route.interface.and_then(name_of),
+            source: route.source,
+        })
+    })
+}
+
+fn destination(message: &RouteMessage, route: &RouteAttributes) -> Option<Ipv4Network> {
+    Ipv4Network::new(route.destination, message.header.destination_prefix_length).ok()
+}
+
+const fn kind(kind: RouteType) -> RouteKind {
+    match kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::Local => RouteKind::Local,
+        RouteType::Broadcast => RouteKind::Broadcast,
+        RouteType::BlackHole => RouteKind::Blackhole,
+        RouteType::Unreachable => RouteKind::Unreachable,
+        RouteType::Prohibit => RouteKind::Prohibit,
+        RouteType::Throw => RouteKind::Throw,
+        _ => RouteKind::Other,
+    }
 }
 
 /// Reads a route of the main table through the device, or a blackhole route with our protocol
@@ -62,7 +128,7 @@ pub(super) fn on_device(message: &RouteMessage, device: u32) -> Option<(RouteKey
         _ => return None,
     };
     let key = RouteKey {
-        destination: Ipv4Network::new(route.destination, header.destination_prefix_length).ok()?,
+        destination: destination(message, &route)?,
         metric: route.metric,
         protocol: header.protocol.into(),
     };
@@ -75,6 +141,7 @@ struct RouteAttributes {
     metric: u32,
     interface: Option<u32>,
     gateway: Option<Ipv4Addr>,
+    source: Option<Ipv4Addr>,
     table: u32,
 }
 
@@ -84,6 +151,7 @@ fn attributes(message: &RouteMessage) -> RouteAttributes {
         metric: 0,
         interface: None,
         gateway: None,
+        source: None,
         // RTA_TABLE replaces it: the field of the header is too small for numbers above 255.
         table: message.header.table.into(),
     };
@@ -93,6 +161,7 @@ fn attributes(message: &RouteMessage) -> RouteAttributes {
             RouteAttribute::Priority(metric) => found.metric = *metric,
             RouteAttribute::Oif(index) => found.interface = Some(*index),
             RouteAttribute::Gateway(RouteAddress::Inet(ip)) => found.gateway = Some(*ip),
+            RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => found.source = Some(*ip),
             RouteAttribute::Table(table) => found.table = *table,
             _ => {}
         }

@@ -250,11 +250,12 @@ fn blackhole_routes_are_ours_by_their_protocol_number() {
     };
     let expected = KernelChange::Route(key, Some(NextHop::Blackhole));
     check_change(&bytes(BLACKHOLE), Some(expected));
-    check_change(&with(BLACKHOLE, &[(ROUTE_PROTOCOL, BOOT)]), None);
+    let foreign = KernelChange::ForeignRoute(254, network("10.5.99.0/24"));
+    check_change(&with(BLACKHOLE, &[(ROUTE_PROTOCOL, BOOT)]), Some(foreign));
 }
 
 #[test]
-fn routes_of_the_kernel_and_of_other_tables_are_none() {
+fn routes_through_the_device_that_the_kernel_made_or_that_are_in_other_tables_are_none() {
     const KERNEL: u8 = 2;
     check_change(&with(ROUTE, &[(ROUTE_PROTOCOL, KERNEL)]), None);
     let other_table = ROUTE.replace("08000f00 fe000000", "08000f00 e8030000");
@@ -293,10 +294,78 @@ fn a_route_that_was_looked_up_names_interface_and_source() {
 
 #[test]
 fn changes_of_other_devices_are_none() {
-    for text in [ADDRESS, FDB, NEIGHBOUR, ROUTE] {
+    for text in [ADDRESS, FDB, NEIGHBOUR] {
         assert_eq!(change(&bytes(text), Some(3)), None, "{text}");
         assert_eq!(change(&bytes(text), None), None, "{text}");
     }
+    assert_eq!(change(&bytes(ROUTE), None), None);
+}
+
+#[test]
+fn a_route_through_another_device_is_a_foreign_one() {
+    let foreign = |table, text: &str| {
+        let expected = KernelChange::ForeignRoute(table, network("10.5.40.0/24"));
+        assert_eq!(change(&bytes(text), Some(3)), Some(expected), "{text}");
+    };
+    foreign(254, ROUTE);
+    foreign(
+        1000,
+        &ROUTE.replace("08000f00 fe000000", "08000f00 e8030000"),
+    );
+}
+
+#[test]
+fn a_dump_of_routes_tells_ours_from_those_of_others_that_touch_the_network() {
+    let found = |hex: &[u8], device, net: &str| {
+        let Some(Message::NewRoute(message)) = message(hex) else {
+            panic!("a route");
+        };
+        let name = |index| Some(std::rc::Rc::from(format!("if{index}")));
+        match route::found(&message, device, network(net), name) {
+            Some(route::Found::Ours(key, _)) => format!("ours {}", key.destination),
+            Some(route::Found::Foreign(route)) => format!("{route} proto {}", route.protocol),
+            None => String::new(),
+        }
+    };
+    let plain = bytes(ROUTE);
+    assert_eq!(found(&plain, DEVICE, "10.5.0.0/16"), "ours 10.5.40.0/24");
+    let foreign = format!("10.5.40.0/24 via 10.5.40.0 dev if{DEVICE} metric 41 proto 102");
+    assert_eq!(found(&plain, 3, "10.5.0.0/16"), foreign);
+    assert_eq!(found(&plain, 3, "10.6.0.0/16"), "");
+    // In the main table a route around the network is never longer than ours.
+    assert_eq!(found(&plain, 3, "10.5.40.0/26"), "");
+    const TOS: usize = 19;
+    assert_eq!(found(&with(ROUTE, &[(TOS, 8)]), 3, "10.5.0.0/16"), "");
+    let table = bytes(&ROUTE.replace("08000f00 fe000000", "08000f00 e8030000"));
+    let foreign = foreign.replace(" metric", " table 1000 metric");
+    assert_eq!(found(&table, 3, "10.5.40.0/26"), foreign);
+}
+
+#[test]
+fn reads_what_a_rule_asks_for_and_does() {
+    use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
+    let mut message = RuleMessage::default();
+    message.header.action = RuleAction::ToTable;
+    message.header.table = 52;
+    message.header.src_len = 16;
+    message.attributes = vec![
+        RuleAttribute::Priority(5270),
+        RuleAttribute::Source(Ipv4Addr::new(10, 5, 0, 0).into()),
+        RuleAttribute::FwMark(0x80000),
+        RuleAttribute::FwMask(0xff0000),
+        RuleAttribute::SuppressPrefixLen(u32::MAX),
+        RuleAttribute::Table(5200),
+    ];
+    let read = |message: &RuleMessage| rule::rule(message).map(|rule| rule.to_string());
+    let expected = "5270: from 10.5.0.0/16 fwmark 0x80000/0xff0000 lookup 5200";
+    assert_eq!(read(&message).as_deref(), Some(expected));
+    assert_eq!(rule::rule(&message).and_then(|rule| rule.suppress), None);
+    message.header.flags = RuleFlags::Invert;
+    message.attributes = vec![RuleAttribute::Priority(9), RuleAttribute::L3MDev(true)];
+    let expected = "9: not from all lookup [l3mdev-table]";
+    assert_eq!(read(&message).as_deref(), Some(expected));
+    message.header.action = RuleAction::Other(99);
+    assert_eq!(read(&message), None);
 }
 
 proptest! {

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::model::addr::{MacAddr, Vni};
+use crate::overlay::paths::route::{ForeignRoute, RouteKind};
 use crate::overlay::state::{Device, NextHop, PROTOCOL, RouteKey, Sysctl};
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 0x40]);
@@ -269,6 +270,45 @@ fn a_route_is_deleted_whatever_its_scope() {
          AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_NOWHERE RTN_BLACKHOLE flags none
          RTA_DST 10.5.40.0
          RTA_PRIORITY 41",
+    );
+}
+
+#[test]
+fn a_route_of_others_and_an_old_device_are_deleted_by_their_own_interface() {
+    let route = ForeignRoute {
+        table: 254,
+        destination: "10.5.40.0/24".parse().expect("a network in a test"),
+        metric: 0,
+        kind: RouteKind::Unicast,
+        protocol: 3,
+        gateway: Some(Ipv4Addr::new(10, 99, 0, 3)),
+        device: Some("eth0".into()),
+        source: None,
+    };
+    check(
+        Op::DelForeignRoute(route.clone()),
+        "RTM_DELROUTE NLM_F_REQUEST NLM_F_ACK
+         AF_INET dst_len 24 table 254 protocol 3 RT_SCOPE_NOWHERE RTN_UNICAST flags none
+         RTA_DST 10.5.40.0
+         RTA_GATEWAY 10.99.0.3
+         RTA_OIF 2",
+    );
+    let blackhole = ForeignRoute {
+        kind: RouteKind::Blackhole,
+        gateway: None,
+        device: None,
+        ..route
+    };
+    let request = request(&Op::DelForeignRoute(blackhole), 7, 0).expect("a request");
+    let text = render::request(request);
+    assert!(
+        text.contains("RTN_BLACKHOLE") && !text.contains("RTA_OIF"),
+        "{text}"
+    );
+    check(
+        Op::DeleteOldDevice("flannel.9".to_owned()),
+        "RTM_DELLINK NLM_F_REQUEST NLM_F_ACK
+         AF_UNSPEC index 2 flags 0x0 change 0x0",
     );
 }
 

@@ -29,12 +29,15 @@ fn touches_nothing_on_the_device_of_another_instance() {
 
 /// The kernel holds a device with our name that another flanneld made.
 fn put_foreign_device(kernel: &FakeKernel) {
+    kernel.shared.borrow_mut().state.device = Some(foreign_device());
+}
+
+fn foreign_device() -> Device {
     let overlay = DesiredOverlay::new(&membership(), &settings(PeerMode::Eager));
-    let device = Device {
+    Device {
         alias: "flanneld /other".to_owned(),
         ..overlay.device().clone()
-    };
-    kernel.shared.borrow_mut().state.device = Some(device);
+    }
 }
 
 #[test]
@@ -74,5 +77,38 @@ fn a_lease_of_ours_that_changes_touches_nothing_on_a_foreign_device() {
         rig.kernel.lose_everything();
         rig.wait_for_sync().await;
         assert!(rig.kernel.text().contains("inet 10.5.7.0/32"));
+    });
+}
+
+#[test]
+fn others_learn_whose_the_device_is_and_each_change_of_it() {
+    on_paused_time(async {
+        let mut rig = Rig::start();
+        assert_eq!(*rig.owner.borrow(), DeviceOwnership::Unknown);
+        put_foreign_device(&rig.kernel);
+        rig.join(vec![lease(40)]).await;
+        rig.wait_for_failure("ip link del flannel.1").await;
+        assert_eq!(*rig.owner.borrow(), DeviceOwnership::Foreign);
+        rig.kernel.lose_everything();
+        rig.wait_for_sync().await;
+        assert_eq!(*rig.owner.borrow(), DeviceOwnership::Ours);
+        // A device of ours that is gone is made again.
+        rig.owner.mark_unchanged();
+        rig.kernel.lose_everything();
+        rig.link_changed("flannel.1");
+        pass(AUDIT).await;
+        assert!(!rig.owner.has_changed().expect("the slice runs"));
+    });
+}
+
+#[test]
+fn nothing_is_put_on_a_device_that_another_instance_made_a_moment_earlier() {
+    on_paused_time(async {
+        let mut rig = Rig::start();
+        rig.kernel.shared.borrow_mut().made_meanwhile = Some(foreign_device());
+        rig.join(vec![lease(40)]).await;
+        rig.wait_for_failure("belongs to \"flanneld /other\"").await;
+        assert_eq!(rig.kernel.shared.borrow().applied, 0);
+        assert_eq!(*rig.owner.borrow(), DeviceOwnership::Foreign);
     });
 }

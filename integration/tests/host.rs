@@ -1,0 +1,108 @@
+//! What is wrong with a host while the daemon runs: kernel settings and packet filters of other programs. Needs root.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use integration::{CONFIG, CONFIG_KEY, Host, Ping, QUICK, SLOW, eventually, in_lab, messages};
+
+const FIT: &str = "HostFit";
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// Whether the daemon says so, and its readiness too.
+fn ensure_not_ready(host: &Host, part: &str) -> Result<()> {
+    eventually(QUICK, format_args!("a state with {part}"), || {
+        let status = host.flanneld().arg("status").finish()?.stdout;
+        let state = status.lines().next().unwrap_or_default();
+        ensure!(state.contains(part), "{status}");
+        Ok(())
+    })
+}
+
+/// The commands that a message names at its end.
+fn cure(message: &str) -> Result<&str> {
+    let commands = message.rsplit("; ").next();
+    commands.context("a message names commands at its end")
+}
+
+#[test]
+fn a_setting_that_is_switched_off_and_on_shows_within_a_second() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        let host = lab.host(1);
+        host.sh("echo 0 > /proc/sys/net/ipv4/ip_forward")?;
+        let off = Instant::now();
+        let message = host.wait_for_problem(QUICK, FIT, "KernelSetting")?;
+        println!(
+            "figure: ip_forward=0 named after {} ms",
+            off.elapsed().as_millis()
+        );
+        ensure_not_ready(host, messages::IP_FORWARD_IS_0)?;
+        host.sh(cure(&message)?)?;
+        let on = Instant::now();
+        host.wait_for_condition(QUICK, FIT)?;
+        println!(
+            "figure: ip_forward=1 known after {} ms",
+            on.elapsed().as_millis()
+        );
+        daemon.wait_for_log(messages::NOTHING_KEEPS_PACKETS)
+    })
+}
+
+/// What another program does, and whether pods are cut off by it.
+const FILTERS: [(&str, &str); 5] = [
+    (
+        "nft",
+        "nft add table inet mine; nft 'add chain inet mine forwarded { type filter hook forward priority 0; policy drop; }'
+         nft add rule inet mine forwarded iifname lo accept",
+    ),
+    (
+        "nft input",
+        "nft add table ip mine; nft 'add chain ip mine arriving { type filter hook input priority 0; policy accept; }'
+         nft add rule ip mine arriving udp dport 8472 drop",
+    ),
+    ("iptables", "iptables -A INPUT -p udp --dport 8472 -j DROP"),
+    (
+        "iptables in a chain",
+        "iptables -N CORP; iptables -A INPUT -i eth0 -j CORP
+         iptables -A CORP -p tcp -j ACCEPT; iptables -A CORP -p icmp -j ACCEPT; iptables -A CORP -j REJECT",
+    ),
+    ("iptables-legacy", "iptables-legacy -P OUTPUT DROP"),
+];
+
+#[test]
+fn a_firewall_that_drops_packets_is_named_and_the_commands_cure_it() -> Result<()> {
+    for (name, filter) in FILTERS {
+        in_lab(2, |lab| {
+            lab.etcd.put(CONFIG_KEY, CONFIG)?;
+            // Only iptables-legacy is polled.
+            let start = |number| {
+                let command = lab.host(number).flanneld();
+                command.arg("--iptables-resync=1").start_ready()
+            };
+            let _daemons = [start(1)?, start(2)?];
+            lab.wait_for_mesh(&[1, 2])?;
+            let host = lab.host(1);
+            [host, lab.host(2)]
+                .into_iter()
+                .try_for_each(Host::docker0)?;
+            let pods = [host.pod()?, lab.host(2).pod()?];
+            Ping::start(&pods[0], pods[1].address(), OFTEN)?.wait_for_answer()?;
+            host.sh(filter)?;
+            let dropped = Instant::now();
+            let message = host.wait_for_problem(SLOW, FIT, "Firewall")?;
+            let milliseconds = dropped.elapsed().as_millis();
+            println!("figure: {name}: named after {milliseconds} ms: {message}");
+            host.sh(cure(&message)?)?;
+            let cured = Instant::now();
+            host.wait_for_condition(SLOW, FIT)?;
+            println!(
+                "figure: {name}: cured after {} ms",
+                cured.elapsed().as_millis()
+            );
+            let ping = Ping::start(&pods[0], pods[1].address(), OFTEN)?;
+            ping.wait_for_answer()
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What the kernel announces about this host: changes of its IPv4 settings, and of the packet filters of other programs. It
+//! judges none of them.
+
+use std::io;
+
+use nix::libc::{RTM_NEWNETCONF, RTNLGRP_IPV4_NETCONF};
+use tracing::debug;
+
+use crate::adapters::netlink::listen::{Filter, Listener};
+use crate::adapters::netlink::nftables::RuleChanges;
+use crate::host::port::{HostEvent, HostEvents};
+use crate::rules::change::RuleSetChange;
+use crate::rules::port::RuleEvents as _;
+
+/// Receive buffer for changes of settings, in bytes.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// The sockets; one that this kernel does not have is missing.
+pub(crate) struct HostChanges {
+    settings: Option<Listener>,
+    firewalls: Option<RuleChanges>,
+}
+
+impl HostChanges {
+    /// Opens the sockets; must be called inside a tokio runtime.
+    pub(crate) fn open() -> Self {
+        let filter = Filter::Only {
+            kind: RTM_NEWNETCONF,
+            flags: 0,
+        };
+        Self {
+            settings: known(Listener::open(
+                &[RTNLGRP_IPV4_NETCONF],
+                filter,
+                BUFFER_BYTES,
+            )),
+            firewalls: known(RuleChanges::open()),
+        }
+    }
+}
+
+fn known<T>(opened: io::Result<T>) -> Option<T> {
+    let opened = opened.inspect_err(|error| debug!(%error, "the kernel announces no changes"));
+    opened.ok()
+}
+
+impl HostEvents for HostChanges {
+    async fn next(&mut self) -> HostEvent {
+        loop {
+            // Both arms are cancel-safe: a message stays in its socket.
+            tokio::select! {
+                changed = next_setting(&mut self.settings) => {
+                    if changed.is_err() {
+                        self.settings = None;
+                    }
+                    return HostEvent::Settings;
+                }
+                changes = next_changes(&mut self.firewalls) => match changes {
+                    Ok(Some(changes)) if changes.iter().all(is_no_filter) => {}
+                    Ok(_) => return HostEvent::Firewalls,
+                    Err(_) => self.firewalls = None,
+                },
+            }
+        }
+    }
+}
+
+async fn next_setting(listener: &mut Option<Listener>) -> io::Result<()> {
+    match listener {
+        Some(listener) => listener.next().await.map(drop),
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_changes(changes: &mut Option<RuleChanges>) -> io::Result<Option<Vec<RuleSetChange>>> {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// kube-proxy rewrites its chains every few seconds, and we write our own: neither keeps out a packet of the overlay.
+fn is_no_filter(change: &RuleSetChange) -> bool {
+    let chain = change.chain.as_deref().unwrap_or_default();
+    ["KUBE-", "FLANNEL-"]
+        .iter()
+        .any(|own| chain.starts_with(own))
+        || change.table == "kube-proxy"
+        || change.table.starts_with("flannel.")
+        || change.table == "nat"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(table: &str, chain: &str, expected: bool) {
+        let change = RuleSetChange {
+            ipv4: true,
+            table: table.to_owned(),
+            chain: (!chain.is_empty()).then(|| chain.to_owned()),
+        };
+        assert_eq!(is_no_filter(&change), expected, "{table} {chain}");
+    }
+
+    #[test]
+    fn changes_of_kube_proxy_and_of_ourselves_are_told_apart() {
+        check("filter", "KUBE-FORWARD", true);
+        check("filter", "FLANNEL-FWD", true);
+        check("flannel.1", "postrouting", true);
+        check("nat", "POSTROUTING", true);
+        check("filter", "FORWARD", false);
+        check("firewalld", "", false);
+    }
+}

@@ -1,0 +1,221 @@
+//! Looks at this host at the start, at each event and once a minute, and says what keeps packets of the overlay from flowing.
+//! It changes nothing: its plans are empty, or fail with the problem.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::conditions::status::PeerSummary;
+use crate::conditions::{Problem, Reason};
+use crate::host::firewall::{self, FilterTable, FirewallSetup};
+use crate::host::neighbour_table::{self, NeighbourTable};
+use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
+use crate::host::settings::HostSettings;
+use crate::host::sysctls;
+use crate::model::membership::Membership;
+use crate::reconcile::schedule::Timing;
+use crate::reconcile::slice::{Effect, OpFailed, Slice};
+
+/// A firewall writes its rules in many steps, and reading them takes processes.
+pub(crate) const TIMING: Timing = Timing {
+    debounce: Duration::from_millis(100),
+    max_debounce: Duration::from_secs(10),
+    audit: Some(Duration::from_secs(60)),
+    min_backoff: Duration::from_secs(60),
+    max_backoff: Duration::from_secs(60),
+    max_backoff_once_in_sync: Duration::from_secs(60),
+    rest: 9,
+};
+
+/// What the slice waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HostInput {
+    Start,
+    /// The lease of this host changed.
+    Membership,
+    Event(HostEvent),
+    /// The lease cannot change any more: the daemon stops.
+    Closed,
+}
+
+/// What the slice knows of the packet filters.
+#[derive(Debug)]
+enum FirewallView {
+    /// They have to be read: nothing is known, or they have changed.
+    Outdated(Vec<FilterTable>),
+    Current(Vec<FilterTable>),
+}
+
+/// Checks never operate on anything.
+#[derive(Debug)]
+pub(crate) enum HostOp {}
+
+pub(crate) struct HostSlice<K, F, E> {
+    kernel: K,
+    firewalls: F,
+    events: E,
+    settings: HostSettings,
+    membership: watch::Receiver<Option<Membership>>,
+    peers: watch::Receiver<PeerSummary>,
+    view: FirewallView,
+    neighbours: NeighbourTable,
+    is_started: bool,
+    /// Warnings that were logged: each is logged once.
+    logged: BTreeSet<String>,
+    had_problem: bool,
+}
+
+impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
+    pub(crate) fn new(
+        (kernel, firewalls, events): (K, F, E),
+        settings: HostSettings,
+        membership: watch::Receiver<Option<Membership>>,
+        peers: watch::Receiver<PeerSummary>,
+    ) -> Self {
+        let neighbours = kernel.neighbour_table();
+        Self {
+            kernel,
+            firewalls,
+            events,
+            settings,
+            membership,
+            peers,
+            view: FirewallView::Outdated(Vec::new()),
+            neighbours,
+            is_started: false,
+            logged: BTreeSet::new(),
+            had_problem: false,
+        }
+    }
+
+    /// Reads the packet filters if they may have changed. A tool that fails leaves us with what we know.
+    async fn read_firewalls(&mut self) {
+        let polled = self.firewalls.needs_polling();
+        let known = match &mut self.view {
+            FirewallView::Current(_) if !polled => return,
+            FirewallView::Current(known) | FirewallView::Outdated(known) => std::mem::take(known),
+        };
+        let tables = self.firewalls.tables().await.unwrap_or_else(|reason| {
+            debug!(reason, "the packet filters of other programs are not known");
+            known
+        });
+        self.view = FirewallView::Current(tables);
+    }
+
+    fn problems(&mut self) -> Vec<Problem> {
+        let sysctls = self.kernel.sysctls(&self.settings.external);
+        let mut problems: Vec<Problem> = sysctls::problem(&sysctls).into_iter().collect();
+        let neighbours = self.kernel.neighbour_table();
+        problems.extend(neighbour_table::problem(self.neighbours, neighbours));
+        self.neighbours = neighbours;
+        if let (Some(setup), FirewallView::Current(tables)) = (self.setup(), &self.view) {
+            problems.extend(firewall::problems(&setup, tables));
+        }
+        let mut warnings = sysctls::warnings(&sysctls);
+        warnings.extend(neighbour_table::warning(
+            neighbours,
+            self.peers.borrow().peers,
+        ));
+        self.warn(warnings);
+        problems
+    }
+
+    fn warn(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if self.logged.insert(warning.clone()) {
+                warn!("{warning}");
+            }
+        }
+    }
+
+    fn setup(&self) -> Option<FirewallSetup> {
+        let membership = self.membership.borrow();
+        let Membership { own, config } = membership.as_ref()?;
+        let device = config.vxlan.vni.device();
+        Some(FirewallSetup {
+            external: self.settings.external.clone(),
+            local: self.settings.local,
+            bridge: self.kernel.bridge(own.subnet, &device),
+            device,
+            port: config.vxlan.port,
+            network: config.network,
+            subnet: own.subnet,
+            untracked: self.settings.has_rules,
+            accepts_forward: self.settings.accepts_forward,
+        })
+    }
+}
+
+impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
+    type Input = HostInput;
+    type Op = HostOp;
+    const FAILED: &'static str = "packets of the overlay cannot flow";
+
+    async fn next(&mut self) -> HostInput {
+        if !self.is_started {
+            return HostInput::Start;
+        }
+        // Both arms are cancel-safe: a change and an event stay until they are taken.
+        tokio::select! {
+            changed = self.membership.changed() => match changed {
+                Ok(()) => HostInput::Membership,
+                Err(_) => HostInput::Closed,
+            },
+            event = self.events.next() => HostInput::Event(event),
+        }
+    }
+
+    async fn handle(&mut self, input: HostInput) -> Effect {
+        match input {
+            HostInput::Start => {
+                self.is_started = true;
+                Effect::Desired
+            }
+            HostInput::Membership => {
+                self.membership.mark_unchanged();
+                Effect::Desired
+            }
+            HostInput::Event(HostEvent::Settings) => Effect::Resync,
+            HostInput::Event(HostEvent::Firewalls) => {
+                if let FirewallView::Current(known) = &mut self.view {
+                    self.view = FirewallView::Outdated(std::mem::take(known));
+                }
+                Effect::Resync
+            }
+            HostInput::Closed => Effect::Closed,
+        }
+    }
+
+    async fn plan(&mut self) -> Result<Vec<HostOp>, Problem> {
+        self.read_firewalls().await;
+        let problems = self.problems();
+        self.had_problem |= !problems.is_empty();
+        let reason = problems.first().map(|problem| problem.reason);
+        let messages: Vec<String> = problems
+            .into_iter()
+            .map(|problem| problem.message)
+            .collect();
+        reason.map_or(Ok(Vec::new()), |reason: Reason| {
+            Err(Problem::new(reason, messages.join("; ")))
+        })
+    }
+
+    async fn apply(&mut self, _ops: &[HostOp]) -> Vec<OpFailed> {
+        Vec::new()
+    }
+
+    fn command(&self, op: &HostOp) -> String {
+        match *op {}
+    }
+
+    fn log_in_sync(&mut self) {
+        if std::mem::take(&mut self.had_problem) {
+            info!("nothing on this host keeps packets of the overlay from flowing any more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

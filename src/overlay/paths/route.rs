@@ -1,0 +1,125 @@
+//! A route of another program: what of it matters for the overlay, and the commands that show and remove it. Pure.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+
+use ipnetwork::Ipv4Network;
+
+/// The table that `ip route` shows (`RT_TABLE_MAIN`): ours are there.
+pub(crate) const MAIN_TABLE: u32 = 254;
+/// The table of the addresses of this host (`RT_TABLE_LOCAL`), which the kernel keeps.
+pub(crate) const LOCAL_TABLE: u32 = 255;
+/// `RTPROT_KERNEL`: the kernel made the route for an address.
+pub(crate) const BY_KERNEL: u8 = 2;
+
+/// What the kernel does with a packet that takes a route (`rtm_type`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RouteKind {
+    Unicast,
+    /// An address of this host.
+    Local,
+    Broadcast,
+    Blackhole,
+    Unreachable,
+    Prohibit,
+    /// The search goes on with the next rule.
+    Throw,
+    Other,
+}
+
+impl RouteKind {
+    /// Returns the word that `ip route` prints in front of the destination.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Unicast | Self::Other => "",
+            Self::Local => "local ",
+            Self::Broadcast => "broadcast ",
+            Self::Blackhole => "blackhole ",
+            Self::Unreachable => "unreachable ",
+            Self::Prohibit => "prohibit ",
+            Self::Throw => "throw ",
+        }
+    }
+}
+
+/// A route that we did not make. It prints itself as `ip route` does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignRoute {
+    pub(crate) table: u32,
+    pub(crate) destination: Ipv4Network,
+    pub(crate) metric: u32,
+    pub(crate) kind: RouteKind,
+    /// Who made it (`RTA_PROTOCOL`).
+    pub(crate) protocol: u8,
+    pub(crate) gateway: Option<Ipv4Addr>,
+    /// Name of the interface. A route over several has none here.
+    pub(crate) device: Option<Rc<str>>,
+    /// The address of this host that belongs to it.
+    pub(crate) source: Option<Ipv4Addr>,
+}
+
+impl ForeignRoute {
+    /// The address of an interface for which the kernel made this route.
+    pub(crate) fn address(&self) -> Option<(Ipv4Network, &str)> {
+        let device = self.device.as_deref()?;
+        let address = match self.kind {
+            RouteKind::Local => Ipv4Network::from(self.destination.ip()),
+            RouteKind::Unicast if self.protocol == BY_KERNEL => {
+                Ipv4Network::new(self.source?, self.destination.prefix()).ok()?
+            }
+            RouteKind::Unicast
+            | RouteKind::Broadcast
+            | RouteKind::Blackhole
+            | RouteKind::Unreachable
+            | RouteKind::Prohibit
+            | RouteKind::Throw
+            | RouteKind::Other => return None,
+        };
+        Some((address, device))
+    }
+
+    /// Returns the command that shows it.
+    pub(crate) fn show(&self) -> String {
+        let table = TableArgument(self.table);
+        format!("ip route show {}{table}", self.destination)
+    }
+
+    /// Returns the command that takes it out of the way.
+    pub(crate) fn cure(&self) -> String {
+        match self.address() {
+            Some((address, device)) => format!("ip addr del {address} dev {device}"),
+            None => format!("ip route del {self}"),
+        }
+    }
+}
+
+impl fmt::Display for ForeignRoute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.kind.word(), self.destination)?;
+        if let Some(gateway) = self.gateway {
+            write!(f, " via {gateway}")?;
+        }
+        if let Some(device) = &self.device {
+            write!(f, " dev {device}")?;
+        }
+        write!(f, "{}", TableArgument(self.table))?;
+        if self.metric > 0 {
+            write!(f, " metric {}", self.metric)?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints nothing for the table that `ip route` takes anyway.
+struct TableArgument(u32);
+
+impl fmt::Display for TableArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            MAIN_TABLE => Ok(()),
+            LOCAL_TABLE => f.write_str(" table local"),
+            table => write!(f, " table {table}"),
+        }
+    }
+}
