@@ -207,7 +207,8 @@ impl SliceStarter<'_> {
             settings,
             self.view.membership(),
             self.view.peer_summary(),
-        );
+        )
+        .following(self.underlay.clone());
         let driver = Driver::new(
             "host",
             slice,
