@@ -10,3 +10,4 @@ pub mod network_config;
 pub mod node_id;
 pub mod previous_lease;
 pub mod secret;
+pub(crate) mod underlay;

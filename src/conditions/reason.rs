@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     PublicIpNotPublished,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// No interface fits to carry the overlay, or the one that does is down.
+    NoExternalInterface,
     /// A setting of the kernel keeps packets from flowing.
     KernelSetting,
     /// A packet filter of another program drops packets of the overlay.

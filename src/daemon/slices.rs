@@ -2,6 +2,7 @@
 //! and files follow the lease. It decides nothing about any of them.
 
 use std::convert::Infallible;
+use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,12 +29,14 @@ use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
+use crate::model::underlay::Underlay;
 use crate::overlay;
 use crate::overlay::reconciler::{OverlayOutputs, OverlaySlice};
 use crate::peers::snapshot::Snapshot;
 use crate::peers::task::{PeerChannels, PeerTask};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
 use crate::reconcile::driver::{Driver, Heartbeat};
+use crate::reconcile::followed::Followed;
 use crate::rules;
 use crate::rules::reconciler::RulesSlice;
 
@@ -49,7 +52,12 @@ pub(super) struct SliceStarter<'a> {
     pub(super) tasks: &'a mut Tasks,
     pub(super) options: &'a Options,
     pub(super) node: &'a NodeId,
+    /// The external interface at the start.
     pub(super) external: &'a ExternalInterface,
+    /// The external interface from then on.
+    pub(super) underlay: &'a watch::Receiver<Underlay>,
+    /// The address that is published.
+    pub(super) public_ip: &'a watch::Receiver<Ipv4Addr>,
     pub(super) writers: &'a StatusWriters,
     pub(super) view: &'a StatusView,
 }
@@ -95,14 +103,13 @@ impl SliceStarter<'_> {
         };
         let identity = wiring::identity(self.options, self.node, self.external, last_run);
         // Nothing feeds it yet: the address is that of the start. The lease manager does not mind that the sender is gone.
-        let (_, public_ip) = watch::channel(identity.public_ip);
         let channels = LeaseChannels {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
             counts: self.writers.lease_counts.clone(),
             lookups,
-            public_ip,
+            public_ip: self.public_ip.clone(),
         };
         let settings = wiring::lease_settings(self.options);
         let manager = LeaseManager::new(etcd, identity, settings, channels);
@@ -122,6 +129,7 @@ impl SliceStarter<'_> {
             membership: self.writers.membership.clone(),
             summary: self.writers.peers.clone(),
             last_known: self.writers.last_known.clone(),
+            underlay: Followed::new(self.underlay.clone()),
             shutdown,
         };
         let settings = wiring::peer_settings(self.options, self.node, self.external);
@@ -140,6 +148,7 @@ impl SliceStarter<'_> {
         let heartbeat = self.start_watchdog();
         let settings = settings::overlay(self.options, self.external);
         let slice = OverlaySlice::new(netlink, settings, updates, outputs)
+            .following(self.underlay.clone())
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new(
             "overlay",
@@ -176,7 +185,8 @@ impl SliceStarter<'_> {
         let changes = RuleChanges::open().inspect_err(
             |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
         );
-        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership);
+        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership)
+            .following(self.underlay.clone());
         let driver = Driver::new(
             "rules",
             slice,
@@ -194,7 +204,8 @@ impl SliceStarter<'_> {
     ) {
         let (reload_sender, reloads) = mpsc::channel(1);
         let settings = settings::files(self.options, self.external);
-        let slice = FilesSlice::new(Disk::default(), settings, membership, reloads);
+        let slice = FilesSlice::new(Disk::default(), settings, membership, reloads)
+            .following(self.underlay.clone());
         let driver = Driver::new(
             "files",
             slice,
@@ -215,7 +226,8 @@ impl SliceStarter<'_> {
             settings,
             self.view.membership(),
             self.view.peer_summary(),
-        );
+        )
+        .following(self.underlay.clone());
         let driver = Driver::new(
             "host",
             slice,

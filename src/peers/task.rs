@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use crate::conditions::status::PeerSummary;
 use crate::model::lease::TTL;
 use crate::model::membership::Membership;
+use crate::model::underlay::Underlay;
 use crate::peers::guard::GuardDecision;
 use crate::peers::port::SnapshotStore;
 use crate::peers::settings::PeerSettings;
@@ -20,6 +21,7 @@ use crate::peers::snapshot::Snapshot;
 use crate::peers::snapshot_writer::SnapshotWriter;
 use crate::peers::table::{DAMAGE_GRACE, PeerTable, TableStep};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
+use crate::reconcile::followed::Followed;
 
 /// How long etcd may take for its first answer before the last known state is used.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,6 +38,8 @@ pub(crate) struct PeerChannels {
     pub(crate) summary: watch::Sender<PeerSummary>,
     /// Peers that are kept as last known because their leases are damaged, and until when.
     pub(crate) last_known: watch::Sender<BTreeMap<Ipv4Network, SystemTime>>,
+    /// The snapshot says through which interface this host is reached.
+    pub(crate) underlay: Followed<Underlay>,
     /// Its sender is dropped when the daemon shuts down.
     pub(crate) shutdown: oneshot::Receiver<Infallible>,
 }
@@ -280,6 +284,10 @@ impl<S: SnapshotStore> PeerTask<S> {
             EtcdSync::NotSynced => {}
         }
         let membership = self.table.membership()?.clone();
+        if let Some(underlay) = self.channels.underlay.take() {
+            self.settings.owner.interface = underlay.external.name;
+            self.settings.owner.hardware = underlay.external.mac;
+        }
         let leases = self.table.peers().cloned().collect();
         Some(Snapshot::new(
             &self.settings.owner,

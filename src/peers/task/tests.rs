@@ -37,6 +37,7 @@ impl Rig {
             membership,
             summary: summary_sender,
             last_known: last_known_sender,
+            underlay: Followed::nothing(),
             shutdown: on_shutdown,
         };
         let settings = PeerSettings {
