@@ -67,7 +67,7 @@ pub(crate) fn holder(listing: &Listing, subnet: Ipv4Network) -> Option<Owner> {
     owner_of(&entry.value)
 }
 
-/// Whether another host holds `subnet` or a part of it.
+/// Whether another host holds `subnet` or a part of it. A value that names no host is nobody's.
 pub(crate) fn held_by_other_host(
     listing: &Listing,
     subnet: Ipv4Network,
@@ -75,7 +75,7 @@ pub(crate) fn held_by_other_host(
 ) -> bool {
     overlapping(listing, subnet).any(|entry| {
         let owner = owner_of(&entry.value);
-        !owner.is_some_and(|owner| ownership(identity, &owner, false) == Ownership::Ours)
+        owner.is_some_and(|owner| !is_ours(identity, &owner))
     })
 }
 
