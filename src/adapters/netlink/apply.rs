@@ -81,6 +81,7 @@ impl<'a> Execution<'a> {
             | Op::PutNeighbour(..)
             | Op::TestNeighbour(..)
             | Op::DelNeighbour(_)
+            | Op::AddRoute(..)
             | Op::PutRoute(..)
             | Op::DelRoute(..)
             | Op::DelForeignRoute(_)
@@ -148,10 +149,12 @@ fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
 
 /// Returns the interface of an operation that is not about our device: `Some(None)` if it needs none.
 fn other_interface(op: &Op) -> Option<Option<&str>> {
-    match op {
-        Op::DelForeignRoute(route) => Some(route.device.as_deref()),
-        Op::DeleteOldDevice(name) => Some(Some(name)),
-        _ => None,
+    if let Op::DelForeignRoute(route) = op {
+        Some(route.device.as_deref())
+    } else if let Op::DeleteOldDevice(name) = op {
+        Some(Some(name))
+    } else {
+        None
     }
 }
 
