@@ -3,6 +3,7 @@
 
 mod clock;
 mod etcd_access;
+mod gate;
 pub(crate) mod settings;
 mod signals;
 mod slices;
@@ -12,12 +13,13 @@ mod wiring;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::adapters::etcd::Etcd;
-use crate::adapters::netlink::{self, Netlink};
+use crate::adapters::netlink::{self, HostLinks, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
@@ -29,7 +31,7 @@ use crate::daemon::tasks::Tasks;
 use crate::host::preflight;
 use crate::model::node_id::NodeId;
 use crate::peers::last_run;
-use crate::underlay::finder::InterfaceFinder;
+use crate::underlay::follower::{FollowedValues, UnderlayFollower};
 
 /// How long the shutdown waits for the last snapshot.
 const LAST_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +49,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let mut signals = ShutdownSignals::listen()?;
     // From the start: a SIGHUP without a listener would end the daemon.
     let reload = ReloadSignal::listen()?;
+    let (etcd_path_sender, etcd_path) = watch::channel(0);
     let Resources {
         node,
         etcd,
@@ -54,7 +57,8 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         control,
         netlink,
         netlink_connection,
-    } = open(&options).await?;
+        links,
+    } = open(&options, etcd_path).await?;
     log_start(&options, &node);
 
     let mut tasks = Tasks::default();
@@ -68,14 +72,23 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         &node,
     );
     let settings = settings::underlay(&options, last_run.as_ref());
-    let external = tokio::select! {
-        external = InterfaceFinder::new(&netlink, SystemResolver, settings).wait() => external,
+    let mut follower = UnderlayFollower::new(links, SystemResolver, settings, etcd_path_sender);
+    let underlay = tokio::select! {
+        underlay = follower.first() => underlay,
         signal = signals.received() => {
             announce_shutdown(signal);
             return Ok(());
         }
         error = tasks.failed() => return Err(error),
     };
+    let external = underlay.external.clone();
+    let (underlay_sender, underlay) = watch::channel(underlay);
+    let (public_ip_sender, public_ip) =
+        watch::channel(options.public_ip.unwrap_or(external.address));
+    let follow = follower.run(FollowedValues {
+        underlay: underlay_sender,
+        public_ip: options.public_ip.is_none().then_some(public_ip_sender),
+    });
     let port_use = preflight::port_use(&netlink).await;
     let check_network = preflight::check_network(port_use, view.membership());
     tasks.spawn_one_shot("preflight checks", check_network);
@@ -85,10 +98,13 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         options: &options,
         node: &node,
         external: &external,
+        underlay: &underlay,
+        public_ip: &public_ip,
         writers: &writers,
         view: &view,
     };
     let peers_shutdown = starter.start_all(etcd, netlink, last_run, reload);
+    tasks.spawn("underlay", follow);
     // Only the tasks keep writers from here on, so that the views notice when all of them have ended.
     drop(writers);
 
@@ -110,19 +126,24 @@ struct Resources<C> {
     netlink: Netlink,
     /// Carries the requests of `netlink` while it runs.
     netlink_connection: C,
+    links: HostLinks,
 }
 
-async fn open(options: &Options) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
+async fn open(
+    options: &Options,
+    etcd_path: watch::Receiver<u64>,
+) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
     let node = wiring::node_id(options)?;
     let access = etcd_access::load(&options.etcd)?;
     let source = etcd_access::source(&options.etcd);
-    let etcd = Etcd::new(access, source, &options.etcd.prefix);
+    let etcd = Etcd::new(access, source, &options.etcd.prefix, etcd_path);
     let http = http::bind(options.healthz).await?;
     let control = {
         let path = settings::socket_path(&options.subnet_file);
         control_socket::bind(&path, file_system::bind_socket).await?
     };
     let (netlink, netlink_connection) = netlink::open()?;
+    let links = netlink.links_port()?;
     Ok(Resources {
         node,
         etcd,
@@ -130,6 +151,7 @@ async fn open(options: &Options) -> anyhow::Result<Resources<impl Future<Output 
         control,
         netlink,
         netlink_connection,
+        links,
     })
 }
 

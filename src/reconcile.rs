@@ -4,6 +4,7 @@
 pub(crate) mod backoff;
 pub(crate) mod debounce;
 pub(crate) mod driver;
+pub(crate) mod followed;
 pub(crate) mod limiter;
 pub(crate) mod log_once;
 pub(crate) mod schedule;

@@ -18,18 +18,22 @@ mod etcd_lease;
 mod keys;
 mod list;
 mod login_backoff;
+mod path;
 mod requests;
 mod watch;
 mod write;
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use etcd_client::GetOptions;
+use tokio::sync::watch as watch_channel;
 
 pub(crate) use crate::adapters::etcd::access::{AccessFiles, AccessSource, EtcdAccess, EtcdTls};
 pub(crate) use crate::adapters::etcd::check::check;
 use crate::adapters::etcd::endpoints::Endpoints;
 use crate::adapters::etcd::keys::NetworkKeys;
+use crate::adapters::etcd::path::NetworkPath;
 pub(crate) use crate::adapters::etcd::watch::EtcdWatch;
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryError, TimeToLive, WriteOutcome,
@@ -37,17 +41,25 @@ use crate::lease::port::{
 
 /// The leases of one network, in etcd.
 pub(crate) struct Etcd {
-    endpoints: Endpoints,
+    /// Shared with the watch, which opens itself again when this host's way to etcd changes.
+    endpoints: Rc<Endpoints>,
     keys: NetworkKeys,
 }
 
 impl Etcd {
     /// Prepares to talk to etcd; sends nothing yet. `source` reads `access` again when etcd refuses
-    /// it.
-    pub(crate) fn new(access: EtcdAccess, source: AccessSource, prefix: &str) -> Self {
+    /// it. `path` changes when connections that exist may be dead, because a source address or an
+    /// interface of this host has changed.
+    pub(crate) fn new(
+        access: EtcdAccess,
+        source: AccessSource,
+        prefix: &str,
+        path: watch_channel::Receiver<u64>,
+    ) -> Self {
         let keys = NetworkKeys::new(prefix);
+        let path = NetworkPath::new(path);
         Self {
-            endpoints: Endpoints::new(access, source, &keys.all),
+            endpoints: Rc::new(Endpoints::new(access, source, &keys.all, path)),
             keys,
         }
     }
@@ -75,7 +87,7 @@ impl Registry for Etcd {
     }
 
     async fn watch(&self, from: i64) -> Result<EtcdWatch, RegistryError> {
-        watch::start(&self.endpoints, self.keys.clone(), from).await
+        watch::start(Rc::clone(&self.endpoints), self.keys.clone(), from).await
     }
 
     async fn grant(&self, lease: LeaseId, ttl: Duration) -> Result<Duration, RegistryError> {

@@ -8,6 +8,7 @@
 //! | `requests` | limits how long an answer may take |
 //! | `apply`, `bulk` | change the kernel, many requests in one system call |
 //! | `ethtool`, `sysctl` | read and change what rtnetlink cannot |
+//! | `links` | the port of the underlay: questions about interfaces and routes, and their changes |
 //! | `misses`, `monitor`, `nftables`, `host_events`, `listen` | receive what the kernel announces |
 //! | `encode`, `decode`, `message` | turn operations into bytes, and bytes into our types; pure |
 //!
@@ -44,6 +45,7 @@ use crate::adapters::netlink::bulk::Bulk;
 use crate::adapters::netlink::ethtool::Ethtool;
 pub(crate) use crate::adapters::netlink::host_events::HostChanges;
 pub(crate) use crate::adapters::netlink::host_facts::KernelSettings;
+pub(crate) use crate::adapters::netlink::links::HostLinks;
 use crate::adapters::netlink::misses::Misses;
 use crate::adapters::netlink::monitor::Monitor;
 pub(crate) use crate::adapters::netlink::nftables::RuleChanges;

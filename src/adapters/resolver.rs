@@ -12,17 +12,16 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) struct SystemResolver;
 
 impl Resolver for SystemResolver {
-    async fn resolve(&self, host: &str) -> Result<Ipv4Addr, String> {
+    async fn resolve(&self, host: &str) -> Result<Option<Ipv4Addr>, String> {
         if let Ok(address) = host.parse() {
-            return Ok(address);
+            return Ok(Some(address));
         }
         let lookup = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host((host, 0)));
         let addresses = lookup
             .await
             .map_err(|late| late.to_string())?
             .map_err(|error| error.to_string())?;
-        let first = addresses.into_iter().find_map(ipv4);
-        first.ok_or_else(|| "no IPv4 address".to_owned())
+        Ok(addresses.into_iter().find_map(ipv4))
     }
 }
 

@@ -21,10 +21,14 @@ pub(crate) enum Reason {
     NoFreeSubnet,
     /// Another live host uses the node id or the PublicIP of this one.
     Rival,
+    /// Somebody keeps writing over the key of our lease.
+    Contested,
     /// etcd does not hold the current PublicIP of this host yet.
     PublicIpNotPublished,
     /// Another program owns the device with our name.
     ForeignDevice,
+    /// No interface fits to carry the overlay, or the one that does is down.
+    NoExternalInterface,
     /// A setting of the kernel keeps packets from flowing.
     KernelSetting,
     /// A packet filter of another program drops packets of the overlay.

@@ -20,6 +20,7 @@ pub(crate) fn selectors(options: &Options) -> Selectors {
         ifaces: options.ifaces.clone(),
         patterns: options.iface_patterns.clone(),
         can_reach: options.iface_can_reach,
+        public_ip: options.public_ip,
     }
 }
 
@@ -163,7 +164,7 @@ mod tests {
     #[test]
     fn each_option_reaches_its_slice() {
         let eager = options(&[]);
-        assert!(selectors(&eager).is_empty());
+        assert!(selectors(&eager).name_none());
         assert_eq!(peer_mode(&eager), PeerMode::Eager);
         assert_eq!(rule_backend(&eager), RequestedTool::Auto);
         let chosen = options(&[

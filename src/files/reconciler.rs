@@ -13,6 +13,8 @@ use crate::files::plan::{FileOp, UpToDateFiles, plan};
 use crate::files::port::Files;
 use crate::files::settings::FilesSettings;
 use crate::model::membership::Membership;
+use crate::model::underlay::Underlay;
+use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
@@ -33,6 +35,8 @@ pub(crate) const TIMING: Timing = Timing {
 pub(crate) enum FilesInput {
     /// The lease of this host changed.
     Membership,
+    /// The external interface is another one, or has changed.
+    Underlay,
     /// SIGHUP.
     Reload,
     /// A file may have been changed.
@@ -47,6 +51,7 @@ pub(crate) struct FilesSlice<F> {
     files: F,
     settings: FilesSettings,
     membership: watch::Receiver<Option<Membership>>,
+    underlay: Followed<Underlay>,
     reload: mpsc::Receiver<()>,
     desired: Vec<DesiredFile>,
     paths: Vec<PathBuf>,
@@ -64,6 +69,7 @@ impl<F: Files> FilesSlice<F> {
             files,
             settings,
             membership,
+            underlay: Followed::nothing(),
             reload,
             desired: Vec::new(),
             paths: Vec::new(),
@@ -71,9 +77,33 @@ impl<F: Files> FilesSlice<F> {
         }
     }
 
+    /// Makes the slice follow the external interface.
+    #[must_use]
+    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
+        Self {
+            underlay: Followed::new(underlay),
+            ..self
+        }
+    }
+
+    /// Only the MTU of the external interface is in the files.
+    fn take_underlay(&mut self) -> Effect {
+        let Some(underlay) = self.underlay.take() else {
+            return Effect::None;
+        };
+        let before = std::mem::replace(&mut self.settings.external, underlay.external);
+        if before.mtu == self.settings.external.mtu {
+            return Effect::None;
+        }
+        self.take_membership()
+    }
+
     fn take_membership(&mut self) -> Effect {
         let membership = self.membership.borrow_and_update();
         let Some(membership) = membership.as_ref() else {
+            // Without a device there is nothing to say to others; what is written stays.
+            self.desired.clear();
+            self.paths.clear();
             return Effect::None;
         };
         warn_of_large_mtu(membership, &self.settings);
@@ -94,6 +124,7 @@ impl<F: Files> Slice for FilesSlice<F> {
                 Ok(()) => FilesInput::Membership,
                 Err(_) => FilesInput::Closed,
             },
+            () = self.underlay.changed() => FilesInput::Underlay,
             Some(()) = self.reload.recv() => FilesInput::Reload,
             changed = self.files.changed(&self.paths), if self.is_watched && !self.paths.is_empty() => {
                 changed.map_or_else(FilesInput::NotWatched, |()| FilesInput::Changed)
@@ -104,6 +135,7 @@ impl<F: Files> Slice for FilesSlice<F> {
     async fn handle(&mut self, input: FilesInput) -> Effect {
         match input {
             FilesInput::Membership => self.take_membership(),
+            FilesInput::Underlay => self.take_underlay(),
             FilesInput::Reload if self.desired.is_empty() => Effect::None,
             FilesInput::Reload => {
                 info!("SIGHUP: checking the files again");

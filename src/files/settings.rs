@@ -12,6 +12,6 @@ pub(crate) struct FilesSettings {
     pub(crate) docker_opts_file: PathBuf,
     /// Whether flanneld masquerades, so that Docker must not.
     pub(crate) ip_masq: bool,
-    /// Its MTU limits that of the overlay.
+    /// Its MTU limits that of the overlay. As it is now; the slice follows it.
     pub(crate) external: ExternalInterface,
 }

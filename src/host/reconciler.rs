@@ -15,6 +15,8 @@ use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
 use crate::host::settings::HostSettings;
 use crate::host::sysctls;
 use crate::model::membership::Membership;
+use crate::model::underlay::Underlay;
+use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
@@ -35,6 +37,8 @@ pub(crate) enum HostInput {
     Start,
     /// The lease of this host changed.
     Membership,
+    /// The external interface is another one, or has changed.
+    Underlay,
     Event(HostEvent),
     /// The lease cannot change any more: the daemon stops.
     Closed,
@@ -58,6 +62,7 @@ pub(crate) struct HostSlice<K, F, E> {
     events: E,
     settings: HostSettings,
     membership: watch::Receiver<Option<Membership>>,
+    underlay: Followed<Underlay>,
     peers: watch::Receiver<PeerSummary>,
     view: FirewallView,
     neighbours: NeighbourTable,
@@ -81,6 +86,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             events,
             settings,
             membership,
+            underlay: Followed::nothing(),
             peers,
             view: FirewallView::Outdated(Vec::new()),
             neighbours,
@@ -88,6 +94,28 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             logged: BTreeSet::new(),
             had_problem: false,
         }
+    }
+
+    /// Makes the slice follow the external interface.
+    #[must_use]
+    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
+        Self {
+            underlay: Followed::new(underlay),
+            ..self
+        }
+    }
+
+    fn take_underlay(&mut self) -> Effect {
+        let Some(Underlay { external, .. }) = self.underlay.take() else {
+            return Effect::None;
+        };
+        let before = (&self.settings.external, self.settings.local);
+        if before == (&external.name, external.address) {
+            return Effect::None;
+        }
+        self.settings.external = external.name;
+        self.settings.local = external.address;
+        Effect::Desired
     }
 
     /// Reads the packet filters if they may have changed. A tool that fails leaves us with what we know.
@@ -157,12 +185,13 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
         if !self.is_started {
             return HostInput::Start;
         }
-        // Both arms are cancel-safe: a change and an event stay until they are taken.
+        // Each arm is cancel-safe: a change and an event stay until they are taken.
         tokio::select! {
             changed = self.membership.changed() => match changed {
                 Ok(()) => HostInput::Membership,
                 Err(_) => HostInput::Closed,
             },
+            () = self.underlay.changed() => HostInput::Underlay,
             event = self.events.next() => HostInput::Event(event),
         }
     }
@@ -177,6 +206,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
                 self.membership.mark_unchanged();
                 Effect::Desired
             }
+            HostInput::Underlay => self.take_underlay(),
             HostInput::Event(HostEvent::Settings) => Effect::Resync,
             HostInput::Event(HostEvent::Firewalls) => {
                 if let FirewallView::Current(known) = &mut self.view {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 /// The settings of the slice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HostSettings {
-    /// Name of the external interface.
+    /// Name of the external interface. As it is now; the slice follows it.
     pub(crate) external: String,
     /// The address to which peers send.
     pub(crate) local: Ipv4Addr,

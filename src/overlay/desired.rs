@@ -10,7 +10,7 @@ use crate::model::lease::Lease;
 use crate::model::membership::Membership;
 use crate::overlay::paths::route::MAIN_TABLE;
 use crate::overlay::peer_entries::{ChangedPeers, PeerEntries};
-use crate::overlay::plan::{Op, plan_entries};
+use crate::overlay::plan::{Op, change_device, plan_entries};
 use crate::overlay::port::{KernelChange, KernelError, Observed};
 use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings, PeerMode};
 use crate::overlay::state::{Device, NextHop, OverlayState, PROTOCOL, RouteKey, Sysctl};
@@ -18,6 +18,7 @@ use crate::peers::update::PeerChange;
 
 #[derive(Debug)]
 pub(crate) struct DesiredOverlay {
+    membership: Membership,
     network: Ipv4Network,
     /// Prefix length of the subnets that hosts lease in this network.
     subnet_len: u8,
@@ -41,6 +42,7 @@ impl DesiredOverlay {
     pub(crate) fn new(membership: &Membership, settings: &OverlaySettings) -> Self {
         let network = membership.config.network;
         Self {
+            membership: membership.clone(),
             network,
             subnet_len: membership.config.subnet_len,
             own: OwnState::new(membership, settings),
@@ -52,9 +54,17 @@ impl DesiredOverlay {
     #[must_use]
     pub(crate) fn rejoin(self, membership: &Membership, settings: &OverlaySettings) -> Self {
         Self {
+            membership: membership.clone(),
             own: OwnState::new(membership, settings),
             ..self
         }
+    }
+
+    /// Takes another external interface. Returns the operations that change the device in place.
+    pub(crate) fn follow(&mut self, settings: &OverlaySettings) -> Vec<Op> {
+        let own = OwnState::new(&self.membership, settings);
+        let before = std::mem::replace(&mut self.own, own);
+        change_device(&self.own.device, &before.device)
     }
 
     pub(crate) const fn network(&self) -> Ipv4Network {

@@ -38,6 +38,8 @@ pub(crate) struct FakeKernelState {
     pub(crate) applied: usize,
     pub(crate) observed: usize,
     pub(crate) observing_takes: Duration,
+    /// Whether it is too old to change the parent of a device.
+    pub(crate) parent_is_fixed: bool,
 }
 
 /// Clones share one kernel.
@@ -93,6 +95,9 @@ impl FakeKernelState {
             return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
         }
         self.applied += 1;
+        if self.parent_is_fixed && matches!(op, Op::SetParent(_)) {
+            return Err(io::Error::from_raw_os_error(nix::libc::EOPNOTSUPP));
+        }
         if let Op::DelForeignRoute(route) = op {
             self.foreign.routes.retain(|other| other != route);
         }
@@ -134,6 +139,9 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
             };
         }
         Op::DeleteDevice => *state = OverlayState::default(),
+        Op::SetParent(parent) => device
+            .into_iter()
+            .for_each(|d| d.parent.clone_from(&parent)),
         Op::SetLocal(ip) => device.into_iter().for_each(|d| d.local = ip),
         Op::SetMac(mac) => {
             device.into_iter().for_each(|d| d.mac = mac);

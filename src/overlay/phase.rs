@@ -43,6 +43,8 @@ pub(crate) enum Phase {
 pub(crate) enum PhaseEvent<'a> {
     /// The lease of this host, or peers, changed.
     Update(PeerUpdate),
+    /// The external interface is another one, or has changed.
+    ExternalChanged,
     /// A packet needs an address.
     Miss(Miss),
     /// Something in the kernel changed.
@@ -60,6 +62,8 @@ pub(crate) enum Action {
     WarnOfConflicts(Vec<String>),
     /// Apply these operations now.
     Apply(Vec<Op>),
+    /// Apply these operations now; a run that follows does what fails.
+    TryNow(Vec<Op>),
     /// Observe, plan and apply at once.
     Run,
     /// Observe, plan and apply soon, because the kernel does not hold what it should.
@@ -82,6 +86,7 @@ impl Phase {
             }
             PhaseEvent::Update(PeerUpdate::Peers(leases)) => self.replace_peers(leases),
             PhaseEvent::Update(PeerUpdate::Changes(changes)) => self.change_peers(changes),
+            PhaseEvent::ExternalChanged => self.follow(settings),
             PhaseEvent::Miss(miss) => self.answer(miss),
             PhaseEvent::Changed(change) => self.compare(change),
             PhaseEvent::Observed(observed) => (self.observed(observed), Vec::new()),
@@ -127,6 +132,25 @@ impl Phase {
                 owner,
             },
         }
+    }
+
+    /// The device is changed at once; the run reads back, and makes a device that could not be changed.
+    fn follow(mut self, settings: &OverlaySettings) -> (Self, Vec<Action>) {
+        let actions = match &mut self {
+            Self::NoLease => Vec::new(),
+            Self::AwaitingPeers { overlay } => {
+                overlay.follow(settings);
+                Vec::new()
+            }
+            Self::Managing { overlay } => {
+                vec![Action::TryNow(overlay.follow(settings)), Action::Run]
+            }
+            Self::Installing { overlay } | Self::ForeignDevice { overlay, .. } => {
+                overlay.follow(settings);
+                vec![Action::Run]
+            }
+        };
+        (self, actions)
     }
 
     fn replace_peers(self, leases: Vec<Lease>) -> (Self, Vec<Action>) {

@@ -21,12 +21,17 @@ pub(crate) fn plan(desired: &OverlayState, observed: &OverlayState) -> Vec<Op> {
         (Some(device), Some(kept)) if device.incompatible(kept).is_none() => {
             change(device, kept, desired, observed)
         }
-        (Some(device), Some(_)) => {
-            let mut ops = vec![Op::DeleteDevice];
-            ops.append(&mut create(device, desired));
-            ops
-        }
+        (Some(_), Some(_)) => plan_anew(desired),
     }
+}
+
+/// Returns the operations that make the device again with everything on it, because the kernel cannot change it in place.
+pub(crate) fn plan_anew(desired: &OverlayState) -> Vec<Op> {
+    let mut ops = vec![Op::DeleteDevice];
+    if let Some(device) = &desired.device {
+        ops.append(&mut create(device, desired));
+    }
+    ops
 }
 
 /// Returns the operations for a device that does not exist yet.
@@ -70,8 +75,13 @@ fn change(
     ops
 }
 
-fn change_device(desired: &Device, observed: &Device) -> Vec<Op> {
+/// Returns the operations that turn the device `observed` into `desired`, which is compatible with it.
+pub(crate) fn change_device(desired: &Device, observed: &Device) -> Vec<Op> {
     let mut ops = Vec::new();
+    // First: it limits the MTU.
+    if observed.parent != desired.parent {
+        ops.push(Op::SetParent(desired.parent.clone()));
+    }
     if observed.mac != desired.mac {
         ops.push(Op::SetMac(desired.mac));
     }

@@ -3,6 +3,7 @@
 //! decided by the loop that drives it.
 
 mod effects;
+mod external;
 mod lease_requests;
 mod path_watch;
 
@@ -17,6 +18,7 @@ use tracing::{debug, info, trace, warn};
 use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::error::chain;
 use crate::model::device_ownership::DeviceOwnership;
+use crate::model::underlay::Underlay;
 use crate::overlay::conflicts::LoggedConflicts;
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
@@ -24,15 +26,17 @@ use crate::overlay::on_demand::NeighbourTests;
 use crate::overlay::paths::ForeignPaths;
 use crate::overlay::paths::takeover::{TakenPlaces, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
-use crate::overlay::plan::{Op, plan};
+use crate::overlay::plan::{Op, plan, plan_anew};
 use crate::overlay::port::{Kernel, KernelChange, KernelError, KernelEvent, Miss, Observed};
 use crate::overlay::reconciler::effects::{failure, stronger};
+use crate::overlay::reconciler::external::{FollowedUnderlay, ParentChange};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
 use crate::overlay::reconciler::path_watch::PathWatch;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
 use crate::overlay::state::{OverlayState, Sysctl};
 use crate::peers::update::PeerUpdate;
 use crate::reconcile::driver::Heartbeat;
+use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 
@@ -62,6 +66,8 @@ const SETTINGS_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) enum OverlayInput {
     /// The lease of this host, or peers, changed.
     Update(PeerUpdate),
+    /// The external interface is another one, or has changed.
+    Underlay,
     Kernel(Result<KernelEvent, KernelError>),
     /// Neighbours made on demand have to be tested for use, or their test ends.
     TestNeighbours,
@@ -86,6 +92,8 @@ pub(crate) struct OverlayOutputs {
 pub(crate) struct OverlaySlice<K> {
     kernel: K,
     settings: OverlaySettings,
+    underlay: FollowedUnderlay,
+    parent_change: ParentChange,
     updates: mpsc::Receiver<PeerUpdate>,
     lease_requests: LeaseRequests,
     ownership: watch::Sender<DeviceOwnership>,
@@ -113,6 +121,8 @@ impl<K: Kernel> OverlaySlice<K> {
         Self {
             kernel,
             settings,
+            underlay: FollowedUnderlay::new(Followed::nothing()),
+            parent_change: ParentChange::default(),
             updates,
             lease_requests: LeaseRequests::new(outputs.lease_requests),
             ownership: outputs.ownership,
@@ -127,6 +137,13 @@ impl<K: Kernel> OverlaySlice<K> {
             logged_conflicts: LoggedConflicts::default(),
             old_devices_removed: false,
         }
+    }
+
+    /// Makes the slice follow the external interface.
+    #[must_use]
+    pub(crate) fn following(mut self, underlay: watch::Receiver<Underlay>) -> Self {
+        self.underlay = FollowedUnderlay::new(Followed::new(underlay));
+        self
     }
 
     /// Makes the slice beat between the chunks of a large plan.
@@ -159,6 +176,7 @@ impl<K: Kernel> OverlaySlice<K> {
             let next = match action {
                 Action::Apply(ops) => self.apply_outside_of_run(&ops).await,
                 Action::WarnOfConflicts(_)
+                | Action::TryNow(_)
                 | Action::Run
                 | Action::Resync
                 | Action::RequestLease(_)
@@ -167,6 +185,16 @@ impl<K: Kernel> OverlaySlice<K> {
             effect = stronger(effect, next);
         }
         effect
+    }
+
+    /// The run that follows also finds out whether the overlay can work, and sets the condition.
+    fn take_underlay(&mut self) -> Effect {
+        let Some(external) = self.underlay.take() else {
+            return Effect::None;
+        };
+        self.settings.external = external;
+        let actions = self.step(PhaseEvent::ExternalChanged);
+        self.act_all(actions)
     }
 
     fn take_event(&mut self, event: Result<KernelEvent, KernelError>) -> Effect {
@@ -256,6 +284,10 @@ impl<K: Kernel> OverlaySlice<K> {
                 Effect::None
             }
             Action::Apply(ops) => failure(&self.apply_now(&ops)),
+            Action::TryNow(ops) => {
+                self.apply_now(&ops);
+                Effect::None
+            }
             Action::Run => Effect::Desired,
             Action::Resync => Effect::Resync,
             Action::RequestLease(subnet) => {
@@ -321,6 +353,7 @@ impl<K: Kernel> OverlaySlice<K> {
             debug!("{}", op.command(device));
         }
         let errors = self.kernel.apply(device, ops);
+        self.parent_change.note(device, ops, &errors);
         errors.into_iter().map(OpFailed::from).collect()
     }
 
@@ -366,7 +399,7 @@ impl<K: Kernel> OverlaySlice<K> {
         Ok(ops)
     }
 
-    /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
+    /// Wakes those who wait for it only if it changed.
     fn set_ownership(&self, ownership: DeviceOwnership) {
         self.ownership
             .send_if_modified(|known| std::mem::replace(known, ownership) != ownership);
@@ -386,6 +419,15 @@ impl<K: Kernel> OverlaySlice<K> {
         let Some(overlay) = self.phase.managed_overlay_mut() else {
             return Vec::new();
         };
+        let observed_device = observed.device.as_ref();
+        if self.parent_change.failed(overlay.device(), observed_device) {
+            warn!(
+                device = overlay.device().name,
+                dev = overlay.device().parent,
+                "replacing the device: this kernel cannot change its dev in place"
+            );
+            return plan_anew(&overlay.state());
+        }
         log_replaced_device(overlay, observed);
         let mut ops = plan(&overlay.state(), observed);
         let taken = TakenPlaces::new(overlay, &foreign.routes);
@@ -395,7 +437,10 @@ impl<K: Kernel> OverlaySlice<K> {
         ops.extend(left_by_go.map(Op::DelForeignRoute));
         if overlay.has(observed) {
             self.set_ownership(DeviceOwnership::Ours);
+        } else if *self.ownership.borrow() != DeviceOwnership::Ours {
+            self.set_ownership(DeviceOwnership::Free);
         }
+        // A device of ours that is gone is made again: nobody else has it.
         ops
     }
 }
@@ -412,6 +457,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let managing = matches!(self.phase, Phase::Managing { .. });
         // Each arm is cancel-safe: a message stays in its queue, a time is a time.
         tokio::select! {
+            () = self.underlay.changed() => OverlayInput::Underlay,
             update = self.updates.recv() => update.map_or(OverlayInput::Closed, OverlayInput::Update),
             event = self.kernel.event(device.unwrap_or_default()), if device.is_some() => OverlayInput::Kernel(event),
             () = sleep_until(test_at.unwrap_or(self.started)), if test_at.is_some() => OverlayInput::TestNeighbours,
@@ -423,6 +469,7 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
     async fn handle(&mut self, input: OverlayInput) -> Effect {
         match input {
             OverlayInput::Update(update) => self.take_update(update).await,
+            OverlayInput::Underlay => self.take_underlay(),
             OverlayInput::Kernel(event) => self.take_event(event),
             OverlayInput::TestNeighbours => self.test_neighbours().await,
             OverlayInput::FindUnresolved => self.find_unresolved().await,
@@ -439,12 +486,17 @@ impl<K: Kernel> Slice for OverlaySlice<K> {
         let observed = self.kernel.observe(device, network).await;
         match observed.and_then(|observed| overlay.refuse_foreign(observed)) {
             Ok(observed) => {
+                let exists = observed.overlay.device.is_some();
                 let mut ops = self.plan_from(&observed);
                 if ops.is_empty() {
                     self.judge_paths(&observed.foreign).await;
                     ops = self.remove_old_devices().await?;
                 }
-                Ok(ops)
+                // Without an external interface what exists is kept in order, and nothing can be made.
+                match self.underlay.problem() {
+                    Some(problem) if ops.is_empty() || !exists => Err(problem),
+                    Some(_) | None => Ok(ops),
+                }
             }
             Err(error) => {
                 let message = chain(&error);

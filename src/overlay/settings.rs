@@ -20,6 +20,7 @@ pub enum PeerMode {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OverlaySettings {
+    /// As it is now; the slice follows it.
     pub(crate) external: ExternalInterface,
     /// Alias of the device; begins with [`ALIAS_PREFIX`].
     pub(crate) alias: String,

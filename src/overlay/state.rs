@@ -39,14 +39,13 @@ pub struct Device {
 
 impl Device {
     /// Returns why `observed` cannot be turned into this device, or `None` if it can. The kernel changes none of these
-    /// properties on an existing vxlan device (`vxlan_changelink`: "Cannot change ...").
+    /// properties on an existing vxlan device (`vxlan_changelink`: "Cannot change ..."). The parent is not among them: it
+    /// can be changed since Linux 4.12.
     pub(crate) fn incompatible(&self, observed: &Self) -> Option<String> {
         if observed.vni != self.vni {
             differs("vni", &observed.vni, &self.vni)
         } else if observed.port != self.port {
             differs("port", &observed.port, &self.port)
-        } else if observed.parent != self.parent {
-            differs("dev", &observed.parent, &self.parent)
         } else if observed.learning != self.learning {
             differs("learning", &observed.learning, &self.learning)
         } else if observed.gbp != self.gbp {

@@ -6,7 +6,7 @@ use crate::peers::snapshot::SnapshotOwner;
 
 #[derive(Debug, Clone)]
 pub(crate) struct PeerSettings {
-    /// Whose snapshot is saved.
+    /// Whose snapshot is saved; its interface is that at the start.
     pub(crate) owner: SnapshotOwner,
     /// How long the removal of peers is held that vanish together with most others. Zero: not at all.
     pub(crate) removal_grace: Duration,

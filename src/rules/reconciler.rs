@@ -13,6 +13,8 @@ use tracing::{info, warn};
 use crate::conditions::Problem;
 use crate::model::addr::Vni;
 use crate::model::membership::Membership;
+use crate::model::underlay::Underlay;
+use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
 use crate::reconcile::slice::{Effect, OpFailed, Slice};
 use crate::rules::choice::Choice;
@@ -45,6 +47,8 @@ pub(crate) fn timing(settings: &RulesSettings) -> Timing {
 pub(crate) enum RulesInput {
     /// The lease of this host, or the network configuration, changed.
     Membership,
+    /// The external interface is another one, or has changed.
+    Underlay,
     Event(RuleEvent),
     /// The lease cannot change any more: the daemon stops.
     Closed,
@@ -55,6 +59,7 @@ pub(crate) struct RulesSlice<T, E> {
     events: EventSource<E>,
     settings: RulesSettings,
     membership: watch::Receiver<Option<Membership>>,
+    underlay: Followed<Underlay>,
     /// `None` without a lease.
     desired: Option<DesiredRules>,
     own_table: OwnTable,
@@ -77,6 +82,7 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
             events: EventSource::new(events),
             settings,
             membership,
+            underlay: Followed::nothing(),
             desired: None,
             own_table: OwnTable::Untried,
             view: View::Unknown,
@@ -85,9 +91,28 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
         }
     }
 
+    /// Makes the slice follow the external interface.
+    #[must_use]
+    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
+        Self {
+            underlay: Followed::new(underlay),
+            ..self
+        }
+    }
+
+    fn take_underlay(&mut self) -> Effect {
+        let Some(underlay) = self.underlay.take() else {
+            return Effect::None;
+        };
+        self.settings.external = underlay.external;
+        self.take_membership()
+    }
+
     fn take_membership(&mut self) -> Effect {
         let membership = self.membership.borrow_and_update();
         let Some(membership) = membership.as_ref() else {
+            // The rules with our names may be those of another instance.
+            self.desired = None;
             return Effect::None;
         };
         let desired = desired(membership, &self.settings);
@@ -147,12 +172,13 @@ impl<T: RuleTable, E: RuleEvents> Slice for RulesSlice<T, E> {
     type Op = RuleOp;
 
     async fn next(&mut self) -> RulesInput {
-        // Both arms are cancel-safe: a change stays until it is taken, a message stays in the socket.
+        // Each arm is cancel-safe: a change stays until it is taken, a message stays in the socket.
         tokio::select! {
             changed = self.membership.changed() => match changed {
                 Ok(()) => RulesInput::Membership,
                 Err(_) => RulesInput::Closed,
             },
+            () = self.underlay.changed() => RulesInput::Underlay,
             event = self.events.next(), if self.desired.is_some() => RulesInput::Event(event),
         }
     }
@@ -160,6 +186,7 @@ impl<T: RuleTable, E: RuleEvents> Slice for RulesSlice<T, E> {
     async fn handle(&mut self, input: RulesInput) -> Effect {
         match input {
             RulesInput::Membership => self.take_membership(),
+            RulesInput::Underlay => self.take_underlay(),
             RulesInput::Event(event) => self.take_event(event),
             RulesInput::Closed => Effect::Closed,
         }

@@ -26,6 +26,6 @@ pub(crate) struct RulesSettings {
     pub(crate) forward: bool,
     /// Time between two audits of rules whose changes the kernel does not announce.
     pub(crate) resync: Duration,
-    /// Its address is that of the outer packets.
+    /// Its address is that of the outer packets. As it is now; the slice follows it.
     pub(crate) external: ExternalInterface,
 }

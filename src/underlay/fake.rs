@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
-use crate::underlay::choice::{Interface, RouteLookup};
+use tokio::sync::Notify;
+
+use crate::underlay::choice::{Interface, InterfaceAddress, RouteLookup};
 use crate::underlay::port::{Links, Resolver};
 
 #[derive(Debug, Default)]
@@ -18,12 +20,23 @@ pub(crate) struct FakeUnderlay {
     pub(crate) failing_lists: usize,
     /// Lists of interfaces so far.
     pub(crate) lists: usize,
+    /// Lookups of names so far.
+    pub(crate) lookups: usize,
 }
 
 /// Clones share one host.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FakeLinks {
     pub(crate) host: Rc<RefCell<FakeUnderlay>>,
+    wake: Rc<Notify>,
+}
+
+impl FakeLinks {
+    /// Changes the host, and reports that.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut FakeUnderlay)) {
+        change(&mut self.host.borrow_mut());
+        self.wake.notify_one();
+    }
 }
 
 impl Links for FakeLinks {
@@ -40,14 +53,42 @@ impl Links for FakeLinks {
     async fn lookup_route(&self, address: Ipv4Addr) -> Result<Option<RouteLookup>, String> {
         Ok(self.host.borrow().routes.get(&address).cloned())
     }
+
+    async fn changed(&mut self) -> Result<(), String> {
+        self.wake.notified().await;
+        Ok(())
+    }
 }
 
 impl Resolver for FakeLinks {
-    async fn resolve(&self, name: &str) -> Result<Ipv4Addr, String> {
+    async fn resolve(&self, name: &str) -> Result<Option<Ipv4Addr>, String> {
+        self.host.borrow_mut().lookups += 1;
         if let Ok(address) = name.parse() {
-            return Ok(address);
+            return Ok(Some(address));
         }
         let address = self.host.borrow().names.get(name).copied();
-        address.ok_or_else(|| "no such name".to_owned())
+        address.map(Some).ok_or_else(|| "no such name".to_owned())
+    }
+}
+
+pub(crate) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
+    let addresses = addresses.iter().map(|address| InterfaceAddress {
+        ip: address.parse().expect("an address in a test"),
+        label: name.to_owned(),
+    });
+    Interface {
+        index,
+        name: name.to_owned(),
+        mac: None,
+        mtu: 1500,
+        up: true,
+        addresses: addresses.collect(),
+    }
+}
+
+pub(crate) fn route(interface: &str, source: &str) -> RouteLookup {
+    RouteLookup {
+        interface: interface.to_owned(),
+        source: source.parse().expect("an address in a test"),
     }
 }

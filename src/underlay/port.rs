@@ -17,13 +17,20 @@ pub(crate) trait Links {
     /// # Errors
     /// What was tried, and what came back.
     async fn lookup_route(&self, address: Ipv4Addr) -> Result<Option<RouteLookup>, String>;
+
+    /// Waits until interfaces, addresses, routes or rules have changed, or may have. What this daemon changes itself does
+    /// not count. Cancel-safe.
+    ///
+    /// # Errors
+    /// The kernel's reports cannot be received. The next call comes back no sooner than a second later.
+    async fn changed(&mut self) -> Result<(), String>;
 }
 
 /// The resolution of names.
 pub(crate) trait Resolver {
-    /// Returns an IPv4 address of a host, within a few seconds.
+    /// Returns an IPv4 address of a host, within a few seconds; `None` if it has only IPv6 addresses.
     ///
     /// # Errors
-    /// The host has no IPv4 address, or there is no answer.
-    async fn resolve(&self, host: &str) -> Result<Ipv4Addr, String>;
+    /// The name is unknown, or there is no answer.
+    async fn resolve(&self, host: &str) -> Result<Option<Ipv4Addr>, String>;
 }

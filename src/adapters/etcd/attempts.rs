@@ -24,10 +24,15 @@ pub(super) enum NextStep {
     GiveUp,
 }
 
-/// How often one request may still be sent: once to each endpoint, and once more after a remedy.
+/// How often a request is sent again because this host's way to etcd has changed under it.
+const MAX_PATH_CHANGES: usize = 5;
+
+/// How often one request may still be sent: once to each endpoint, once more after a remedy, and again when this host's way
+/// to etcd changes.
 pub(super) struct Attempts {
     endpoints_left: usize,
     remedy_left: bool,
+    path_changes_left: usize,
 }
 
 impl Attempts {
@@ -35,7 +40,17 @@ impl Attempts {
         Self {
             endpoints_left: endpoints,
             remedy_left: true,
+            path_changes_left: MAX_PATH_CHANGES,
         }
+    }
+
+    /// Returns whether the request is sent again to the same endpoint, at once: nothing is wrong with it.
+    pub(super) fn may_take_new_path(&mut self, cause: &CallCause) -> bool {
+        if !cause.is_path_change() || self.path_changes_left == 0 {
+            return false;
+        }
+        self.path_changes_left -= 1;
+        true
     }
 
     /// Returns the remedy for a failure. Only the first failure of a request gets one.
@@ -141,5 +156,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_request_is_sent_again_each_time_the_way_changes_but_not_for_ever() {
+        let mut attempts = Attempts::new(1);
+        assert!(!attempts.may_take_new_path(&CallCause::TimedOut));
+        for _ in 0..MAX_PATH_CHANGES {
+            assert!(attempts.may_take_new_path(&CallCause::PathChanged));
+        }
+        assert!(!attempts.may_take_new_path(&CallCause::PathChanged));
+        assert_eq!(
+            attempts.next_step(&CallCause::PathChanged),
+            NextStep::GiveUp
+        );
     }
 }

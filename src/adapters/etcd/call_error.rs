@@ -47,6 +47,8 @@ pub(super) enum CallCause {
     /// The request was not sent: etcd refused user and password in these words a short time ago.
     /// The words are shown again as they are, so that the status does not alternate.
     LoginOnHold(String),
+    /// This host's way to etcd changed while the request was under way: no answer would come.
+    PathChanged,
 }
 
 impl CallError {
@@ -68,15 +70,20 @@ impl CallCause {
                 true
             }
             Self::Etcd(EtcdError::GRpcStatus(_)) => self.has_code_of(&ENDPOINT_FAULTS),
-            Self::Etcd(_) | Self::LoginOnHold(_) => false,
+            Self::Etcd(_) | Self::LoginOnHold(_) | Self::PathChanged => false,
         }
+    }
+
+    /// Returns whether only this host's way to etcd has changed.
+    pub(super) const fn is_path_change(&self) -> bool {
+        matches!(self, Self::PathChanged)
     }
 
     /// Returns whether other certificates or another password may help.
     pub(super) fn may_need_new_files(&self) -> bool {
         match self {
             // The files are read before a login is put on hold.
-            Self::TimedOut | Self::LoginOnHold(_) => false,
+            Self::TimedOut | Self::LoginOnHold(_) | Self::PathChanged => false,
             Self::Etcd(_) => self.is_endpoint_fault() || self.has_code_of(&ACCESS_REFUSALS),
         }
     }
@@ -111,6 +118,7 @@ impl CallCause {
         match self {
             Self::TimedOut => format!("no answer within {} s", REQUEST_DEADLINE.as_secs()),
             Self::LoginOnHold(words) => words.clone(),
+            Self::PathChanged => "the way of this host to etcd keeps changing".to_owned(),
             Self::Etcd(EtcdError::GRpcStatus(status)) => status_words(status),
             // The library's own text hides the causes.
             Self::Etcd(EtcdError::TransportError(error)) => crate::error::chain(error),
@@ -131,7 +139,7 @@ impl CallCause {
     fn status(&self) -> Option<&tonic::Status> {
         match self {
             Self::Etcd(EtcdError::GRpcStatus(status)) => Some(status),
-            Self::Etcd(_) | Self::TimedOut | Self::LoginOnHold(_) => None,
+            Self::Etcd(_) | Self::TimedOut | Self::LoginOnHold(_) | Self::PathChanged => None,
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::adapters::etcd::connect;
 use crate::adapters::etcd::connection::ConnectionState;
 use crate::adapters::etcd::diagnose;
 use crate::adapters::etcd::diagnose::ErrorContext;
+use crate::adapters::etcd::path::NetworkPath;
 use crate::lease::port::RegistryError;
 use crate::reconcile::log_once::LogOnce;
 
@@ -27,6 +28,8 @@ pub(super) struct Endpoints {
     source: AccessSource,
     /// `PREFIX/`, for hints about permissions.
     prefix: String,
+    /// This host's way to etcd.
+    path: NetworkPath,
     /// Never borrowed across an `await`.
     state: RefCell<EndpointsState>,
 }
@@ -34,6 +37,8 @@ pub(super) struct Endpoints {
 /// All that changes while we talk to etcd.
 struct EndpointsState {
     connection: ConnectionState<Client>,
+    /// The number of the way over which the client was made.
+    client_path: u64,
     reports: Reports,
 }
 
@@ -49,17 +54,29 @@ struct Reports {
 
 impl Endpoints {
     /// Starts with the first endpoint and the files in `access`; sends nothing yet.
-    pub(super) fn new(access: EtcdAccess, source: AccessSource, prefix: &str) -> Self {
+    pub(super) fn new(
+        access: EtcdAccess,
+        source: AccessSource,
+        prefix: &str,
+        path: NetworkPath,
+    ) -> Self {
         warn_if_invalid_now(&access, &source);
         let state = EndpointsState {
             connection: ConnectionState::new(access),
+            client_path: path.number(),
             reports: Reports::default(),
         };
         Self {
             source,
             prefix: prefix.to_owned(),
+            path,
             state: RefCell::new(state),
         }
+    }
+
+    /// Returns this host's way to etcd.
+    pub(super) const fn path(&self) -> &NetworkPath {
+        &self.path
     }
 
     /// Sends an idempotent request.
@@ -90,6 +107,9 @@ impl Endpoints {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            if attempts.may_take_new_path(&error.cause) {
+                continue;
+            }
             if let Some(remedy) = attempts.remedy(&error.cause)
                 && self.apply(remedy)
             {
@@ -193,9 +213,13 @@ impl Endpoints {
             let client = self.client().await?;
             request(client).await.map_err(CallCause::Etcd)
         };
-        let answer = timeout(REQUEST_DEADLINE, answer)
-            .await
-            .unwrap_or(Err(CallCause::TimedOut));
+        let answer = timeout(REQUEST_DEADLINE, answer);
+        let path = self.path.number();
+        let answer = tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(CallCause::TimedOut)),
+            () = self.path.changed_from(path) => Err(CallCause::PathChanged),
+        };
         match answer {
             Ok(answer) => {
                 self.state.borrow_mut().connection.answered();
@@ -218,7 +242,15 @@ impl Endpoints {
         }
     }
 
+    /// A connection that was made over another way to etcd may be dead.
+    fn drop_client_of_old_path(&self) {
+        if self.state.borrow_mut().take_path(self.path.number()) {
+            debug!("this host's way to etcd has changed; connecting anew");
+        }
+    }
+
     async fn client(&self) -> Result<Client, CallCause> {
+        self.drop_client_of_old_path();
         let client = self.state.borrow().connection.client();
         if let Some(client) = client {
             return Ok(client);
@@ -236,6 +268,17 @@ impl Endpoints {
         let connection = &mut self.state.borrow_mut().connection;
         connection.connected(&target, client.clone());
         Ok(client)
+    }
+}
+
+impl EndpointsState {
+    /// Takes another way to etcd. Returns whether it is another one.
+    fn take_path(&mut self, path: u64) -> bool {
+        if std::mem::replace(&mut self.client_path, path) == path {
+            return false;
+        }
+        self.connection.forget_client();
+        true
     }
 }
 

@@ -1,10 +1,18 @@
 //! A watch on all keys of one network: turns etcd's events into changes, and each way in which a
-//! watch can end into an error. Never resumes a watch: whoever owns it lists again. The library
-//! does not resume one either, and does not report that etcd has cancelled one.
+//! watch can end into an error. It resumes a watch only when this host's way to etcd has changed,
+//! from the revision after the last event: nothing is wrong with etcd then. After every other end
+//! whoever owns the watch lists again. The library does not resume one either, and does not report
+//! that etcd has cancelled one.
+
+use std::rc::Rc;
+use std::time::Duration;
 
 use etcd_client::{
     Client, Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
 };
+
+use tokio::time::timeout;
+use tracing::debug;
 
 use crate::adapters::etcd::call_error::in_parentheses;
 use crate::adapters::etcd::endpoints::Endpoints;
@@ -12,10 +20,24 @@ use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::requests::MAX_ANSWER_BYTES;
 use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch};
 
+/// How long a watch that cannot be resumed waits for another change of the way before it ends. While
+/// an address is away, nothing can be sent.
+const NO_WAY_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A running watch.
 pub(crate) struct EtcdWatch {
-    stream: WatchStream,
+    endpoints: Rc<Endpoints>,
     keys: NetworkKeys,
+    /// The revision after the last event.
+    next_revision: i64,
+    /// `None` while it has to be resumed.
+    running: Option<RunningStream>,
+}
+
+struct RunningStream {
+    stream: WatchStream,
+    /// The number of the way over which it was opened.
+    path: u64,
 }
 
 /// Why a watch has ended.
@@ -61,21 +83,37 @@ impl WatchError {
 /// # Errors
 /// Returns why no endpoint started it, or why etcd ended it at once.
 pub(super) async fn start(
-    endpoints: &Endpoints,
+    endpoints: Rc<Endpoints>,
     keys: NetworkKeys,
     from: i64,
 ) -> Result<EtcdWatch, RegistryError> {
+    let running = open_checked(&endpoints, &keys, from).await?;
+    Ok(EtcdWatch {
+        endpoints,
+        keys,
+        next_revision: from,
+        running: Some(running),
+    })
+}
+
+async fn open_checked(
+    endpoints: &Endpoints,
+    keys: &NetworkKeys,
+    from: i64,
+) -> Result<RunningStream, RegistryError> {
     // A watch keeps its connection for long, and the latest certificate is valid for longest.
     endpoints.reload_files();
     let operation = format!("watch \"{}\"", keys.all);
-    let request = async |client: Client| open(client, &keys, from).await;
+    // Read before the request: a change under it has the watch resumed once more.
+    let path = endpoints.path().number();
+    let request = async |client: Client| open(client, keys, from).await;
     let (stream, first) = endpoints.call(&operation, request).await?;
     match first.map_or(Err(WatchError::Closed), |answer| check(&answer)) {
         Ok(()) => {
             // The watch is the last of the requests that a host needs: list, lease and write worked
             // before.
             endpoints.forget_reports();
-            Ok(EtcdWatch { stream, keys })
+            Ok(RunningStream { stream, path })
         }
         Err(error) => Err(refused(endpoints, operation, error)),
     }
@@ -114,7 +152,20 @@ fn refused(endpoints: &Endpoints, operation: String, error: WatchError) -> Regis
 impl RegistryWatch for EtcdWatch {
     async fn next(&mut self) -> Result<Vec<RegistryChange>, RegistryError> {
         loop {
-            let changes = self.changes().await.map_err(|error| RegistryError {
+            let Some(running) = &mut self.running else {
+                self.resume().await?;
+                continue;
+            };
+            // Both arms are cancel-safe: an answer stays in the stream, a number is a number.
+            let answer = tokio::select! {
+                biased;
+                () = self.endpoints.path().changed_from(running.path) => {
+                    self.running = None;
+                    continue;
+                }
+                answer = running.stream.message() => answer,
+            };
+            let changes = self.changes(answer).map_err(|error| RegistryError {
                 operation: format!("continue to watch \"{}\"", self.keys.all),
                 source: Box::new(error),
             })?;
@@ -126,19 +177,42 @@ impl RegistryWatch for EtcdWatch {
 }
 
 impl EtcdWatch {
-    async fn changes(&mut self) -> Result<Vec<RegistryChange>, WatchError> {
-        let answer = self
-            .stream
-            .message()
-            .await
+    /// Opens the stream again over the new way. Cancel-safe: what is dropped is begun again.
+    ///
+    /// # Errors
+    /// etcd does not answer over the new way, and no other one comes up.
+    async fn resume(&mut self) -> Result<(), RegistryError> {
+        let path = self.endpoints.path().number();
+        match open_checked(&self.endpoints, &self.keys, self.next_revision).await {
+            Ok(running) => {
+                debug!(revision = self.next_revision, "resumed the watch");
+                self.running = Some(running);
+                Ok(())
+            }
+            Err(error) => {
+                let other_way = self.endpoints.path().changed_from(path);
+                let came_up = timeout(NO_WAY_TIMEOUT, other_way).await;
+                came_up.map_err(|_| error)
+            }
+        }
+    }
+
+    fn changes(
+        &mut self,
+        answer: Result<Option<WatchResponse>, EtcdError>,
+    ) -> Result<Vec<RegistryChange>, WatchError> {
+        let answer = answer
             .map_err(WatchError::Etcd)?
             .ok_or(WatchError::Closed)?;
         check(&answer)?;
-        let changes = answer
-            .events()
-            .iter()
-            .filter_map(|event| change(&self.keys, event.event_type(), event.kv()?));
-        Ok(changes.collect())
+        let mut changes = Vec::new();
+        for event in answer.events() {
+            let Some(kv) = event.kv() else { continue };
+            // An answer holds whole revisions.
+            self.next_revision = self.next_revision.max(kv.mod_revision() + 1);
+            changes.extend(change(&self.keys, event.event_type(), kv));
+        }
+        Ok(changes)
     }
 }
 

@@ -69,7 +69,8 @@ impl<'a> Execution<'a> {
                 // The operations that follow need the new index.
                 self.netlink.device = index_of(self.device);
             }
-            Op::SetLocal(_)
+            Op::SetParent(_)
+            | Op::SetLocal(_)
             | Op::SetMac(_)
             | Op::SetMtu(_)
             | Op::SetAlias(_)
@@ -130,21 +131,33 @@ impl<'a> Execution<'a> {
 /// Builds the request of an operation on the device with this index; `None` if the operation
 /// removes something from a device that does not exist.
 fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
-    let no_device = io::Error::from_raw_os_error(libc::ENODEV);
-    if let Op::CreateDevice(spec) = op {
-        let parent = index_of(&spec.parent).ok_or(no_device)?;
-        return Ok(encode::request(op, 0, parent));
-    }
+    let no_device = || io::Error::from_raw_os_error(libc::ENODEV);
     if let Some(other) = other_interface(op) {
         // What is on an interface that is gone is gone too.
         let other = other.map_or(Some(0), index_of);
         return Ok(other.and_then(|other| encode::request(op, 0, other)));
     }
+    let parent = match parent_of(op) {
+        Some(name) => index_of(name).ok_or_else(no_device)?,
+        None => 0,
+    };
     match index {
-        Some(index) => Ok(encode::request(op, index, 0)),
+        _ if matches!(op, Op::CreateDevice(_)) => Ok(encode::request(op, 0, parent)),
+        Some(index) => Ok(encode::request(op, index, parent)),
         None if op.removes() => Ok(None),
-        None => Err(no_device),
+        None => Err(no_device()),
     }
+}
+
+/// Returns the name of the parent that an operation gives to the device.
+fn parent_of(op: &Op) -> Option<&str> {
+    if let Op::CreateDevice(spec) = op {
+        return Some(&spec.parent);
+    }
+    if let Op::SetParent(parent) = op {
+        return Some(parent);
+    }
+    None
 }
 
 /// Returns the interface of an operation that is not about our device: `Some(None)` if it needs none.

@@ -50,12 +50,13 @@ impl Request {
 
 /// Returns the request for an operation on the device with the index `device`, or `None` for an
 /// operation that does not use rtnetlink. `parent` is the index of another interface, if the
-/// operation has one: the one through which a new device sends, the one of a foreign route, or the
-/// old device.
+/// operation has one: the one through which the device is to send, the one of a foreign route, or
+/// the old device.
 pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
     Some(match op {
         Op::CreateDevice(spec) => Request::create(Message::NewLink(link::vxlan(spec, parent))),
         Op::DeleteDevice => Request::change(Message::DelLink(link::link(device))),
+        Op::SetParent(_) => Request::change(Message::NewLink(link::with_parent(device, parent))),
         Op::SetLocal(ip) => Request::change(Message::NewLink(link::with_local(device, *ip))),
         Op::SetMac(mac) => set_link(device, LinkAttribute::Address(mac.0.to_vec())),
         Op::SetMtu(mtu) => set_link(device, LinkAttribute::Mtu(*mtu)),

@@ -16,6 +16,7 @@ struct Rig {
     files: FakeFiles,
     membership: watch::Sender<Option<Membership>>,
     reload: mpsc::Sender<()>,
+    underlay: watch::Sender<Underlay>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -35,13 +36,19 @@ impl Rig {
                 mtu: 1500,
             },
         };
-        let slice = FilesSlice::new(files.clone(), settings, receiver, reloads);
+        let (underlay, followed) = watch::channel(Underlay {
+            external: settings.external.clone(),
+            index: 2,
+            problem: None,
+        });
+        let slice = FilesSlice::new(files.clone(), settings, receiver, reloads).following(followed);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::FilesWritten);
         tokio::task::spawn_local(Driver::new("files", slice, TIMING, condition, || 0.0).run());
         Self {
             files,
             membership,
             reload,
+            underlay,
             conditions,
         }
     }
@@ -136,5 +143,29 @@ fn a_disk_that_reports_nothing_is_audited() {
         rig.files.change(Path::new(SUBNET_ENV), None);
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert_eq!(rig.writes().len(), 3);
+    });
+}
+
+#[test]
+fn the_mtu_of_the_external_interface_is_followed_and_nothing_else_of_it_is_written() {
+    on_paused_time(async {
+        let rig = Rig::start();
+        rig.join().await;
+        let set_mtu = |mtu| {
+            rig.underlay
+                .send_modify(|underlay| underlay.external.mtu = mtu);
+            tokio::time::sleep(Duration::from_millis(1))
+        };
+        set_mtu(1400).await;
+        let texts = || rig.files.disk.borrow().texts.clone();
+        assert!(texts()[Path::new(SUBNET_ENV)].contains("FLANNEL_MTU=1350\n"));
+        assert!(texts()[Path::new(DOCKER_OPTS)].contains("--mtu=1350"));
+        let address = Ipv4Addr::new(10, 99, 0, 3);
+        rig.underlay
+            .send_modify(|underlay| underlay.external.address = address);
+        set_mtu(1400).await;
+        assert_eq!(rig.writes().len(), 4);
+        set_mtu(1500).await;
+        assert_eq!(rig.writes().len(), 6);
     });
 }

@@ -54,7 +54,7 @@ fn describe(phase: &Phase) -> String {
 fn action(action: &Action) -> String {
     match action {
         Action::WarnOfConflicts(conflicts) => format!("warn({})", conflicts.join("; ")),
-        Action::Apply(ops) => {
+        Action::Apply(ops) | Action::TryNow(ops) => {
             let commands = ops.iter().map(|op| op.command("flannel.1").to_string());
             let words = commands.map(|command| {
                 let words: Vec<&str> = command.split(' ').take(3).collect();

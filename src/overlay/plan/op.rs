@@ -16,6 +16,8 @@ pub(crate) enum Op {
     CreateDevice(Device),
     /// Removes the device with its addresses, entries and routes.
     DeleteDevice,
+    /// Changes the interface that the device sends through; all entries stay.
+    SetParent(String),
     /// Changes the source address of outer packets; all entries stay.
     SetLocal(Ipv4Addr),
     /// Changes the VTEP MAC of this host. The kernel then drops all neighbours of the device.
@@ -64,6 +66,7 @@ impl Op {
             | Self::DelForeignRoute(_)
             | Self::DeleteOldDevice(_) => true,
             Self::CreateDevice(_)
+            | Self::SetParent(_)
             | Self::SetLocal(_)
             | Self::SetMac(_)
             | Self::SetMtu(_)
@@ -97,6 +100,7 @@ impl fmt::Display for OpCommand<'_> {
         match self.op {
             Op::CreateDevice(device) => create_command(f, device),
             Op::DeleteDevice => write!(f, "ip link del {dev}"),
+            Op::SetParent(parent) => write!(f, "ip link set {dev} type vxlan dev {parent}"),
             Op::SetLocal(ip) => write!(f, "ip link set {dev} type vxlan local {ip}"),
             Op::SetMac(mac) => write!(f, "ip link set {dev} address {mac}"),
             Op::SetMtu(mtu) => write!(f, "ip link set {dev} mtu {mtu}"),

@@ -114,6 +114,7 @@ fn restores_what_a_link_flap_removes() {
 fn changes_in_place_what_the_kernel_allows_to_change() {
     let mut observed = desired();
     let found = Device {
+        parent: "eth9".to_owned(),
         local: Ipv4Addr::new(10, 99, 0, 9),
         mtu: 1400,
         mac: MacAddr([2; 6]),
@@ -125,7 +126,8 @@ fn changes_in_place_what_the_kernel_allows_to_change() {
     });
     check(
         &observed,
-        "ip link set flannel.1 address 02:00:00:00:00:01
+        "ip link set flannel.1 type vxlan dev eth0
+         ip link set flannel.1 address 02:00:00:00:00:01
          ip link set flannel.1 type vxlan local 10.99.0.2
          ip link set flannel.1 mtu 1450
          ip link set flannel.1 alias \"flanneld\"

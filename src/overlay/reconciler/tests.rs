@@ -12,6 +12,7 @@ use crate::overlay::desired::tests::{membership, settings};
 use crate::overlay::fake::FakeKernel;
 use crate::reconcile::driver::Driver;
 
+mod external;
 mod foreign;
 mod misses;
 mod on_demand;
@@ -24,6 +25,7 @@ struct Rig {
     kernel: FakeKernel,
     updates: mpsc::Sender<PeerUpdate>,
     lease_requests: mpsc::Receiver<Ipv4Network>,
+    underlay: watch::Sender<Underlay>,
     owner: watch::Receiver<DeviceOwnership>,
     /// The table with `PathsClear`.
     paths: watch::Receiver<Conditions>,
@@ -40,6 +42,11 @@ impl Rig {
         let (updates, receiver) = mpsc::channel(8);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::KernelInSync);
         let (sender, lease_requests) = mpsc::channel(4);
+        let (underlay, followed) = watch::channel(Underlay {
+            external: settings(mode).external,
+            index: 2,
+            problem: None,
+        });
         let (paths_clear, paths) = ConditionWriter::for_test(ConditionType::PathsClear);
         let ownership = watch::Sender::new(DeviceOwnership::Unknown);
         let owner = ownership.subscribe();
@@ -49,6 +56,7 @@ impl Rig {
             paths_clear,
         };
         let slice = OverlaySlice::new(kernel.clone(), settings(mode), receiver, outputs)
+            .following(followed)
             .with_heartbeat(heartbeat.clone());
         let driver = Driver::new("overlay", slice, TIMING, condition, || 0.0);
         tokio::task::spawn_local(driver.with_heartbeat(heartbeat).run());
@@ -56,6 +64,7 @@ impl Rig {
             kernel,
             updates,
             lease_requests,
+            underlay,
             owner,
             paths,
             conditions,
@@ -77,6 +86,12 @@ impl Rig {
     async fn join(&self, leases: Vec<Lease>) {
         self.send(PeerUpdate::Joined(membership())).await;
         self.send(PeerUpdate::Peers(leases)).await;
+    }
+
+    /// Changes the external interface.
+    async fn change_underlay(&self, change: impl FnOnce(&mut Underlay)) {
+        self.underlay.send_modify(change);
+        self.settle().await;
     }
 
     async fn send(&self, update: PeerUpdate) {

@@ -34,7 +34,13 @@ fn endpoints(disk: &Disk) -> Endpoints {
         now: || SystemTime::UNIX_EPOCH,
         random: || 0.0,
     };
-    Endpoints::new(with_password("old"), source, "/net/")
+    let (_, path) = tokio::sync::watch::channel(0);
+    Endpoints::new(
+        with_password("old"),
+        source,
+        "/net/",
+        NetworkPath::new(path),
+    )
 }
 
 fn access(endpoints: &Endpoints) -> EtcdAccess {
@@ -93,4 +99,55 @@ async fn refused_credentials_are_sent_again_when_the_files_hold_others() {
         .map(drop)
         .expect_err("nothing listens there");
     assert!(matches!(asked, CallCause::Etcd(_)), "{asked:?}");
+}
+
+/// Endpoints without a login, so that nothing is sent before the request, and the sender of their path.
+fn endpoints_on_a_path() -> (Endpoints, tokio::sync::watch::Sender<u64>) {
+    let access = || EtcdAccess {
+        endpoints: vec!["http://a:1".to_owned()],
+        ..EtcdAccess::default()
+    };
+    let source = AccessSource {
+        read: Box::new(move || Ok(access())),
+        now: || SystemTime::UNIX_EPOCH,
+        random: || 0.0,
+    };
+    let (sender, path) = tokio::sync::watch::channel(0);
+    let endpoints = Endpoints::new(access(), source, "/net/", NetworkPath::new(path));
+    (endpoints, sender)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_under_way_is_sent_again_at_once_when_the_way_to_etcd_changes() {
+    let (endpoints, sender) = endpoints_on_a_path();
+    let sent = RefCell::new(0);
+    let request = async |_client: Client| {
+        let number = sent.replace_with(|sent| *sent + 1);
+        if number == 0 {
+            // No answer comes over the old way.
+            std::future::pending::<()>().await;
+        }
+        Ok(number)
+    };
+    let change = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        sender.send_modify(|path| *path += 1);
+    };
+    let started = Instant::now();
+    let (answer, ()) = tokio::join!(endpoints.try_call(request), change);
+    assert_eq!(answer.ok(), Some(1));
+    assert_eq!(started.elapsed(), std::time::Duration::from_millis(100));
+}
+
+#[tokio::test]
+async fn a_client_of_the_old_way_is_not_used_again() {
+    let (endpoints, sender) = endpoints_on_a_path();
+    let has_client = || endpoints.state.borrow().connection.client().is_some();
+    assert!(endpoints.client().await.is_ok() && has_client());
+    endpoints.drop_client_of_old_path();
+    assert!(has_client(), "nothing has changed");
+    sender.send_modify(|path| *path += 1);
+    endpoints.drop_client_of_old_path();
+    assert!(!has_client());
+    assert!(endpoints.client().await.is_ok() && has_client());
 }

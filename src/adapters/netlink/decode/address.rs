@@ -11,6 +11,33 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 
 use crate::overlay::port::KernelChange;
 
+/// An IPv4 address of an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::adapters::netlink) struct Address {
+    /// Index of the interface.
+    pub(in crate::adapters::netlink) interface: u32,
+    pub(in crate::adapters::netlink) ip: Ipv4Addr,
+    /// `IFA_LABEL`; empty if there is none.
+    pub(in crate::adapters::netlink) label: String,
+}
+
+/// Reads an IPv4 address with its label.
+pub(in crate::adapters::netlink) fn labelled(message: &AddressMessage) -> Option<Address> {
+    let (interface, net) = address(message)?;
+    let label = message
+        .attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            AddressAttribute::Label(label) => Some(label.clone()),
+            _ => None,
+        });
+    Some(Address {
+        interface,
+        ip: net.ip(),
+        label: label.unwrap_or_default(),
+    })
+}
+
 /// Reads an IPv4 address with its prefix length, and the index of its interface.
 pub(in crate::adapters::netlink) fn address(
     message: &AddressMessage,

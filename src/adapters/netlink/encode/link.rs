@@ -37,10 +37,19 @@ pub(super) fn vxlan(spec: &Device, parent: u32) -> LinkMessage {
 
 /// The device with another source address for its outer packets.
 pub(super) fn with_local(device: u32, ip: Ipv4Addr) -> LinkMessage {
+    with_vxlan(device, InfoVxlan::Local(ip))
+}
+
+/// The device with another interface to send through.
+pub(super) fn with_parent(device: u32, parent: u32) -> LinkMessage {
+    with_vxlan(device, InfoVxlan::Link(parent))
+}
+
+fn with_vxlan(device: u32, property: InfoVxlan) -> LinkMessage {
     let mut message = link(device);
     let info = vec![
         LinkInfo::Kind(InfoKind::Vxlan),
-        LinkInfo::Data(InfoData::Vxlan(vec![InfoVxlan::Local(ip)])),
+        LinkInfo::Data(InfoData::Vxlan(vec![property])),
     ];
     message.attributes.push(LinkAttribute::LinkInfo(info));
     message

@@ -108,6 +108,15 @@ fn a_device_is_deleted_by_its_index() {
 #[test]
 fn a_device_is_changed_in_place() {
     check(
+        Op::SetParent("eth0".to_owned()),
+        "RTM_NEWLINK NLM_F_REQUEST NLM_F_ACK
+         AF_UNSPEC index 7 flags 0x0 change 0x0
+         IFLA_LINKINFO:
+         IFLA_INFO_KIND vxlan
+         IFLA_INFO_DATA:
+         IFLA_VXLAN_LINK 2",
+    );
+    check(
         Op::SetLocal(PUBLIC_IP),
         "RTM_NEWLINK NLM_F_REQUEST NLM_F_ACK
          AF_UNSPEC index 7 flags 0x0 change 0x0
