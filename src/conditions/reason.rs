@@ -31,6 +31,8 @@ pub(crate) enum Reason {
     NoExternalInterface,
     /// A setting of the kernel keeps packets from flowing.
     KernelSetting,
+    /// Most other hosts have another VNI or backend.
+    ExcludesOthers,
     /// A packet filter of another program drops packets of the overlay.
     Firewall,
     /// A route or a rule of another program is in front of ours.

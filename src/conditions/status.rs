@@ -106,7 +106,6 @@ impl StatusView {
     }
 
     /// Returns a handle that wakes when the counts of used and unused leases change.
-    #[expect(dead_code, reason = "the slice that judges this host will follow it")]
     pub(crate) fn lease_counts(&self) -> watch::Receiver<LeaseCounts> {
         self.lease_counts.clone()
     }

@@ -226,6 +226,7 @@ impl SliceStarter<'_> {
             settings,
             self.view.membership(),
             self.view.peer_summary(),
+            self.view.lease_counts(),
         )
         .following(self.underlay.clone());
         let driver = Driver::new(
