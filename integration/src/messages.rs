@@ -82,6 +82,12 @@ pub const PUBLIC_IP_IN_USE_BY_ALPHA: &str =
 pub const IN_USE_BY_GONE: &str = "is in use by node gone";
 /// The same, of a copied machine id.
 pub const IN_USE_BY_HOST_1: &str = "is in use by a host at 10.99.1.1";
+/// The same, of node beta at an address to which this host has come.
+pub const PUBLIC_IP_IN_USE_BY_BETA: &str = "PublicIP 10.99.2.1 is in use by node beta";
+/// etcd has another PublicIP than this host.
+pub const NOT_PUBLISHED_YET: &str = "etcd holds PublicIP 10.99.1.1, but this host is at 10.99.2.1";
+/// Who the host is that keeps its lease.
+pub const THIS_HOST_IS_NODE_ALPHA: &str = "this host is node alpha";
 /// Who the refused host is.
 pub const THIS_HOST_IS_NODE_BETA: &str = "this host is node beta";
 /// Another client has written to our key.
@@ -127,6 +133,8 @@ pub const LONGER_THAN_4096_BYTES: &str = "longer than 4096 bytes";
 pub const BACKEND_IS_UDP: &str = "backend is \"udp\"";
 /// The subnet overlaps that of this host.
 pub const OVERLAPS_OUR_OWN: &str = "overlaps our own";
+/// The value is damaged, and its host may live.
+pub const KEPT_AS_LAST_KNOWN: &str = "its peer is kept as last known until 2";
 
 // Removals that are held.
 

@@ -1,11 +1,11 @@
 //! Node ids, MAC addresses that stay, and hosts with the same PublicIP or machine id. Needs root.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, SNAPSHOT, SUBNETS, eventually,
-    in_lab, messages,
+    CONFIG, CONFIG_KEY, Flanneld, Lab, Lease, Ping, QUICK, SLOW, SNAPSHOT, eventually, in_lab,
+    messages,
 };
 
 fn node_id(lab: &Lab, lease: &Lease) -> Result<String> {
@@ -288,6 +288,104 @@ fn a_second_daemon_with_the_same_files_does_not_start() -> Result<()> {
             log.contains(messages::ANOTHER_FLANNELD_ANSWERS) && first.is_running(),
             "{log}"
         );
+        Ok(())
+    })
+}
+
+/// What a DHCP client does when it gets another address.
+const ANOTHER_ADDRESS: &str = "ip address add 10.99.2.1/16 dev eth0
+    ip address del 10.99.1.1/16 dev eth0
+    ip route replace default via 10.99.0.1";
+
+#[test]
+fn a_host_that_comes_to_the_address_of_another_keeps_its_lease_and_names_the_other() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let first = lab.host(1).flanneld().arg("--node-id=alpha");
+        let first = first.start_ready()?;
+        let before = lab.lease(1)?;
+        let second = lab.host(2).flanneld();
+        let second = second.args(&["--node-id=beta", "--public-ip=10.99.2.1"]);
+        let second = second.start_ready()?;
+        let others = lab.etcd.lease_at("10.99.2.1")?;
+        lab.host(1)
+            .sh("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1")?;
+        lab.host(1).sh(ANOTHER_ADDRESS)?;
+        first.wait_for_log(messages::PUBLIC_IP_IN_USE_BY_BETA)?;
+        eventually(QUICK, "the status to name both", || {
+            let status = lab.host(1).flanneld().arg("status").finish()?;
+            let both = [
+                messages::PUBLIC_IP_IN_USE_BY_BETA,
+                messages::THIS_HOST_IS_NODE_ALPHA,
+            ];
+            ensure!(
+                both.iter().all(|text| status.stdout.contains(text)),
+                "{status:?}"
+            );
+            Ok(())
+        })?;
+        ensure!(lab.etcd.lease_at("10.99.1.1")? == before, "it is kept");
+        lab.host(1).wait_for_route(&others)?;
+        // The other host leaves.
+        second.stop()?;
+        lab.etcd.delete(&others.entry().0)?;
+        let left = Instant::now();
+        eventually(QUICK, "the lease to follow", || {
+            let now = lab.etcd.lease_at("10.99.2.1")?;
+            ensure!(
+                now.subnet == before.subnet && now.mac == before.mac,
+                "{now:?}"
+            );
+            Ok(())
+        })?;
+        println!(
+            "figure: the lease followed {:?} after the other left",
+            left.elapsed()
+        );
+        ensure!(lab.etcd.leases()?.len() == 1);
+        Ok(())
+    })
+}
+
+#[test]
+fn an_address_that_changes_while_etcd_is_away_is_published_when_it_is_back() -> Result<()> {
+    in_lab(2, |lab| {
+        let daemons = lab.start_all()?;
+        let before = lab.lease(1)?;
+        lab.wait_for_mesh(&[1, 2])?;
+        lab.host(1).wait_for_snapshot()?;
+        lab.etcd.freeze()?;
+        lab.host(1)
+            .sh("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1")?;
+        lab.host(1).sh(ANOTHER_ADDRESS)?;
+        eventually(SLOW, "the status to name both addresses", || {
+            let status = lab.host(1).flanneld().arg("status").finish()?;
+            ensure!(
+                status.stdout.contains(messages::NOT_PUBLISHED_YET),
+                "{status:?}"
+            );
+            Ok(())
+        })?;
+        lab.etcd.thaw()?;
+        let back = Instant::now();
+        eventually(SLOW, "the new address in etcd", || {
+            let now = lab.etcd.lease_at("10.99.2.1")?;
+            ensure!(
+                now.subnet == before.subnet && now.mac == before.mac,
+                "{now:?}"
+            );
+            Ok(())
+        })?;
+        println!("figure: published {:?} after etcd was back", back.elapsed());
+        // At this moment the snapshot may still have the old address.
+        daemons[0].kill()?;
+        let _first = lab.host(1).flanneld().start_ready()?;
+        let now = lab.etcd.lease_at("10.99.2.1")?;
+        ensure!(
+            now.subnet == before.subnet && now.mac == before.mac,
+            "{now:?}"
+        );
+        ensure!(lab.etcd.leases()?.len() == 2);
         Ok(())
     })
 }

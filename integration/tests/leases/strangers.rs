@@ -148,3 +148,51 @@ fn unusable_keys_are_ignored_logged_once_and_shown_in_status() -> Result<()> {
         ensure_ignored(lab.host(1), &daemon, &keys)
     })
 }
+
+#[test]
+fn a_peer_whose_lease_is_damaged_stays_as_last_known() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let daemon = lab.host(1).flanneld().start_ready()?;
+        let peers = [40, 41, 42, 43].map(Lease::numbered);
+        let entries = peers.each_ref().map(Lease::entry);
+        for (key, value) in &entries {
+            lab.etcd.put(key, value)?;
+        }
+        let known = lab.wait_for_mesh(&[1])?;
+        let bad_mac = entries[3].1.replace("02:aa", "01:aa");
+        for ((key, _), value) in entries.iter().zip(["", "garbage", "{}", &bad_mac]) {
+            lab.etcd.put(key, value)?;
+        }
+        let kept = |count: usize| {
+            let status = lab.host(1).flanneld().arg("status").finish()?;
+            let found = status.stdout.matches(messages::KEPT_AS_LAST_KNOWN).count();
+            ensure!(found == count, "{found} are kept: {status:?}");
+            Ok(())
+        };
+        eventually(QUICK, "the status to name all", || kept(4))?;
+        lab.host(1).ensure_programmed(&known)?;
+        // A restart knows them from the snapshot.
+        lab.host(1).wait_for_snapshot()?;
+        daemon.stop()?;
+        let _daemon = lab.host(1).flanneld().start_ready()?;
+        eventually(QUICK, "the status to name all again", || kept(4))?;
+        lab.host(1).ensure_programmed(&known)?;
+        // A statement, a deletion and a cure.
+        lab.etcd
+            .put(&entries[0].0, &entries[0].1.replace("vxlan", "udp"))?;
+        lab.etcd.delete(&entries[1].0)?;
+        for (key, value) in &entries[2..] {
+            lab.etcd.put(key, value)?;
+        }
+        let rest: Vec<Lease> = known
+            .iter()
+            .filter(|lease| **lease != peers[0] && **lease != peers[1])
+            .cloned()
+            .collect();
+        eventually(QUICK, "two peers to go", || {
+            kept(0)?;
+            lab.host(1).ensure_programmed(&rest)
+        })
+    })
+}

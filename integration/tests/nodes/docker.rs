@@ -1,6 +1,6 @@
 //! Docker beside the daemon: whose word counts, and when it is restarted.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use integration::node::BOOT;
 use integration::{QUICK, Rack, SLOW, SUBNETS, eventually, messages};
 
@@ -51,16 +51,24 @@ pub fn docker_starts_without_a_daemon_that_is_not_enabled(rack: &mut Rack) -> Re
         .map(drop)
 }
 
-/// Another host holds the subnet: the node takes another one.
+/// Another host lives in the subnet: the node takes another one.
 pub fn a_new_subnet_restarts_docker_once(rack: &mut Rack) -> Result<()> {
     let node = rack.node(1);
     let starts = || node.sh("journalctl -b -u docker -o cat | grep -c '^Started docker'");
     let (old, before) = (subnet(node)?, starts()?);
     let key = format!("{SUBNETS}{}", old.replace(".1/", ".0-"));
     let other = r#"{"PublicIP":"192.168.56.99","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:99"},"NodeID":"other"}"#;
-    rack.etcdctl(&format!("put {key} '{other}'"))?;
+    let granted = rack.etcdctl("lease grant 3600")?;
+    let lease = granted
+        .split(' ')
+        .nth(1)
+        .context("the number of an etcd lease")?;
     let address = eventually(BOOT, "Docker to follow", || {
         let new = subnet(node)?;
+        if new == old {
+            // A host that lives there has an etcd lease, and undoes each write of the node.
+            rack.etcdctl(&format!("put --lease={lease} {key} '{other}'"))?;
+        }
         ensure!(new != old, "the subnet is still {new}");
         let docker0 = node.sh("ip -4 address show dev docker0")?;
         ensure!(docker0.contains(&new), "{new}, but {docker0}");
