@@ -3,6 +3,7 @@
 
 mod clock;
 mod etcd_access;
+mod gate;
 pub(crate) mod settings;
 mod signals;
 mod slices;

@@ -4,6 +4,7 @@ pub mod addr;
 pub(crate) mod device_ownership;
 pub mod external_interface;
 pub mod lease;
+pub(crate) mod lease_counts;
 pub mod membership;
 pub mod network_config;
 pub mod node_id;

@@ -84,14 +84,18 @@ pub const IN_USE_BY_GONE: &str = "is in use by node gone";
 pub const IN_USE_BY_HOST_1: &str = "is in use by a host at 10.99.1.1";
 /// Who the refused host is.
 pub const THIS_HOST_IS_NODE_BETA: &str = "this host is node beta";
-/// Another host has written to our key.
-pub const SUBNET_WRITTEN_BY_ANOTHER: &str =
-    "another host has written its lease to the key of our subnet";
-/// And has the subnet now.
+/// Another client has written to our key.
+pub const WRITTEN_OVER: &str = "another client has written over the key of our lease";
+/// It does so again and again.
+pub const KEEPS_WRITING_OVER: &str = "somebody keeps writing over our key";
+/// Another host has the subnet now.
 pub const SUBNET_HELD_BY_ANOTHER: &str = "another host holds the previous subnet of this host";
 /// No other subnet is free.
 pub const SUBNET_HELD_BY_ALPHA: &str =
     "the previous subnet of this host, 10.5.4.0/24, is held by node alpha at 10.99.1.1";
+/// The same, of node beta on host 2.
+pub const SUBNET_HELD_BY_BETA: &str =
+    "the previous subnet of this host, 10.5.4.0/24, is held by node beta at 10.99.1.2";
 
 // Leases of other hosts.
 

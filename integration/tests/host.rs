@@ -106,3 +106,34 @@ fn a_firewall_that_drops_packets_is_named_and_the_commands_cure_it() -> Result<(
     }
     Ok(())
 }
+
+#[test]
+fn hosts_that_exclude_each_other_by_their_vni_are_not_ready() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let _first = lab.host(1).flanneld().start_ready()?;
+        let second = lab.host(2).flanneld().start_ready()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        lab.etcd.put(
+            CONFIG_KEY,
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7}}"#,
+        )?;
+        second.stop()?;
+        let second = lab.host(2).flanneld().start()?;
+        let started = Instant::now();
+        for (number, cure) in [(1, "restart flanneld here"), (2, "restart flanneld there")] {
+            let message = lab
+                .host(number)
+                .wait_for_problem(QUICK, FIT, "ExcludesOthers")?;
+            ensure!(
+                message.contains("1 of 1 other hosts") && message.contains(cure),
+                "{message}"
+            );
+            let milliseconds = started.elapsed().as_millis();
+            println!("figure: host {number} says so {milliseconds} ms after the start: {message}");
+        }
+        lab.host(1).condition(FIT)?;
+        drop(second);
+        Ok(())
+    })
+}

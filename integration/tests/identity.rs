@@ -252,48 +252,6 @@ fn a_host_whose_address_has_changed_keeps_its_subnet_and_its_peers() -> Result<(
 }
 
 #[test]
-fn a_host_whose_subnet_is_overwritten_names_the_other_host_and_takes_another_subnet() -> Result<()>
-{
-    in_lab(2, |lab| {
-        let daemons = lab.start_all()?;
-        let before = lab.lease(1)?;
-        // Another host overwrites the key without a comparison, as Go flannel does.
-        let thief = Lease {
-            public_ip: "10.99.1.9".into(),
-            mac: "02:aa:00:00:00:09".into(),
-            ..before.clone()
-        };
-        let (key, value) = thief.entry();
-        lab.etcd.put(&key, &value)?;
-        eventually(QUICK, "another subnet", || {
-            let now = lab.lease(1)?;
-            ensure!(
-                now.subnet != before.subnet && now.mac == before.mac,
-                "{now:?}"
-            );
-            let gateway = format!("{}/24", std::net::Ipv4Addr::from(u32::from(now.vtep) + 1));
-            ensure!(lab.host(1).subnet_env("FLANNEL_SUBNET")? == gateway);
-            Ok(())
-        })?;
-        lab.wait_for_mesh(&[1, 2])?;
-        let log = daemons[0].log()?;
-        ensure!(
-            log.contains(messages::SUBNET_WRITTEN_BY_ANOTHER) && log.contains("at 10.99.1.9"),
-            "{log}"
-        );
-        ensure!(log.contains(messages::SUBNET_HELD_BY_ANOTHER), "{log}");
-        ensure!(daemons.iter().all(|daemon| daemon.is_running()));
-        ensure!(
-            lab.etcd
-                .get(&format!("{SUBNETS}{}", thief.subnet.replace('/', "-")))?
-                .as_ref()
-                == Some(&value)
-        );
-        Ok(())
-    })
-}
-
-#[test]
 fn waits_while_the_only_subnet_is_held_and_names_the_holder() -> Result<()> {
     in_lab(2, |lab| {
         lab.etcd.put(

@@ -332,7 +332,7 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
                 .arg("--etcd-prefix=/blue")
                 .arg("--subnet-file=/run/flannel/blue.env")
         };
-        let _first = host.flanneld().start_ready()?;
+        let first = host.flanneld().start_ready()?;
         let second = blue().start_ready()?;
         ensure!(host.link("flannel.1")?.mtu == 1450 && host.link("flannel.7")?.mtu == 1450);
         ensure!(
@@ -356,6 +356,9 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
         lab.etcd
             .put("/blue/config", r#"{"Network":"10.6.0.0/16"}"#)?;
         let before = host.link("flannel.1")?.mac;
+        let rules = || host.sh("nft list table ip flannel.1; iptables -S FLANNEL-FWD");
+        let rules_before = rules()?;
+        host.sh("rm /run/flannel/blue.*env")?;
         let mistaken = blue().start()?;
         eventually(QUICK, "the reason", || {
             let log = mistaken.log()?;
@@ -375,6 +378,18 @@ fn two_instances_on_one_host_keep_to_themselves() -> Result<()> {
         })?;
         ensure!(host.fdb("flannel.1")?.is_empty() && host.routes("flannel.1")?.is_empty());
         ensure!(host.link("flannel.1")?.mac == before);
+        // Nor the rules of the first, and it writes no files: containers would get addresses of a network that is not there.
+        for _ in 0..20 {
+            let now = rules()?;
+            ensure!(now == rules_before, "{rules_before} became {now}");
+            integration::wait::pass(Duration::from_millis(50));
+        }
+        ensure!(host.read("/run/flannel/blue.env").is_err());
+        // Once the first is gone, it takes over.
+        first.stop()?;
+        host.sh("ip link del flannel.1; nft delete table ip flannel.1")?;
+        mistaken.wait_ready()?;
+        ensure!(host.read("/run/flannel/blue.env")?.contains("10.6."));
         Ok(())
     })
 }

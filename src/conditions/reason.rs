@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     NoFreeSubnet,
     /// Another live host uses the node id or the PublicIP of this one.
     Rival,
+    /// Somebody keeps writing over the key of our lease.
+    Contested,
     /// etcd does not hold the current PublicIP of this host yet.
     PublicIpNotPublished,
     /// Another program owns the device with our name.
@@ -29,6 +31,8 @@ pub(crate) enum Reason {
     NoExternalInterface,
     /// A setting of the kernel keeps packets from flowing.
     KernelSetting,
+    /// Most other hosts have another VNI or backend.
+    ExcludesOthers,
     /// A packet filter of another program drops packets of the overlay.
     Firewall,
     /// A route or a rule of another program is in front of ours.

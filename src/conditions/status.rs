@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use ipnetwork::Ipv4Network;
 use tokio::sync::watch;
 
 use crate::conditions::readiness::{Readiness, etcd_text, readiness};
 use crate::conditions::report::{ConditionReport, LeaseReport, Report};
 use crate::conditions::table::Condition;
 use crate::conditions::{ConditionType, ConditionWriter, Conditions};
+use crate::model::lease::key::parse_key_name;
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
 
 /// How many peers there are.
@@ -27,8 +30,11 @@ pub(crate) struct StatusWriters {
     wall_time: fn() -> SystemTime,
     /// Keys of ignored leases, with the reason.
     pub(crate) ignored_leases: watch::Sender<BTreeMap<String, String>>,
+    pub(crate) lease_counts: watch::Sender<LeaseCounts>,
     pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) peers: watch::Sender<PeerSummary>,
+    /// Subnets whose leases are damaged and whose peers are kept as last known, and until when.
+    pub(crate) last_known: watch::Sender<BTreeMap<Ipv4Network, SystemTime>>,
 }
 
 /// The last value of each part.
@@ -36,28 +42,36 @@ pub(crate) struct StatusWriters {
 pub(crate) struct StatusView {
     conditions: watch::Receiver<Conditions>,
     ignored_leases: watch::Receiver<BTreeMap<String, String>>,
+    lease_counts: watch::Receiver<LeaseCounts>,
     membership: watch::Receiver<Option<Membership>>,
     peers: watch::Receiver<PeerSummary>,
+    last_known: watch::Receiver<BTreeMap<Ipv4Network, SystemTime>>,
 }
 
 /// Returns the writers and a view of them. Nothing is known yet.
 pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusView) {
     let (conditions, conditions_view) = watch::channel(Conditions::unknown(wall_time()));
     let (ignored_leases, ignored_leases_view) = watch::channel(BTreeMap::new());
+    let (lease_counts, lease_counts_view) = watch::channel(LeaseCounts::default());
     let (membership, membership_view) = watch::channel(None);
     let (peers, peers_view) = watch::channel(PeerSummary::default());
+    let (last_known, last_known_view) = watch::channel(BTreeMap::new());
     let writers = StatusWriters {
         conditions,
         wall_time,
         ignored_leases,
+        lease_counts,
         membership,
         peers,
+        last_known,
     };
     let view = StatusView {
         conditions: conditions_view,
         ignored_leases: ignored_leases_view,
+        lease_counts: lease_counts_view,
         membership: membership_view,
         peers: peers_view,
+        last_known: last_known_view,
     };
     (writers, view)
 }
@@ -91,6 +105,11 @@ impl StatusView {
         changed.context("all tasks that set conditions ended")
     }
 
+    /// Returns a handle that wakes when the counts of used and unused leases change.
+    pub(crate) fn lease_counts(&self) -> watch::Receiver<LeaseCounts> {
+        self.lease_counts.clone()
+    }
+
     /// Returns a handle that wakes when the lease of this host or the network config changes.
     pub(crate) fn membership(&self) -> watch::Receiver<Option<Membership>> {
         self.membership.clone()
@@ -99,6 +118,22 @@ impl StatusView {
     /// Returns a handle that wakes when the number of peers changes.
     pub(crate) fn peer_summary(&self) -> watch::Receiver<PeerSummary> {
         self.peers.clone()
+    }
+
+    /// Returns the keys that are not used, with the reasons.
+    fn ignored(&self) -> BTreeMap<String, String> {
+        let mut ignored = self.ignored_leases.borrow().clone();
+        let last_known = self.last_known.borrow();
+        if last_known.is_empty() {
+            return ignored;
+        }
+        for (key, reason) in &mut ignored {
+            let subnet = parse_key_name(key).ok();
+            if let Some(until) = subnet.and_then(|subnet| last_known.get(&subnet)) {
+                *reason = kept_until(reason, *until);
+            }
+        }
+        ignored
     }
 
     /// Returns all that `flanneld status` shows. `constant` holds the parts that never change.
@@ -111,7 +146,7 @@ impl StatusView {
             lease: self.membership.borrow().as_ref().map(lease_report),
             peers,
             kept: held,
-            ignored: self.ignored_leases.borrow().clone(),
+            ignored: self.ignored(),
             ..constant.clone()
         }
     }
@@ -125,6 +160,12 @@ fn condition_report(kind: ConditionType, condition: &Condition) -> ConditionRepo
         message: condition.message.clone(),
         since: humantime::format_rfc3339_seconds(condition.since).to_string(),
     }
+}
+
+/// Says that the peer of a lease that cannot be read is kept.
+fn kept_until(reason: &str, until: SystemTime) -> String {
+    let until = humantime::format_rfc3339_seconds(until);
+    format!("{reason}; its peer is kept as last known until {until}")
 }
 
 fn lease_report(membership: &Membership) -> LeaseReport {

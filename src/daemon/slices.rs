@@ -18,7 +18,7 @@ use crate::conditions::ConditionType;
 use crate::conditions::status::{StatusView, StatusWriters};
 use crate::daemon::signals::ReloadSignal;
 use crate::daemon::tasks::Tasks;
-use crate::daemon::{clock, settings, wiring};
+use crate::daemon::{clock, gate, settings, wiring};
 use crate::files;
 use crate::files::reconciler::FilesSlice;
 use crate::host;
@@ -27,6 +27,7 @@ use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
 use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
+use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 use crate::model::underlay::Underlay;
 use crate::overlay;
@@ -75,14 +76,16 @@ impl SliceStarter<'_> {
         let (to_manager, lookups) = mpsc::channel(LOOKUP_QUEUE);
         self.start_lease_manager(etcd, last_run.as_ref(), to_peers, lookups);
         let shutdown = self.start_peers(last_run, lease_updates, to_overlay);
+        let ownership = watch::Sender::new(DeviceOwnership::Unknown);
+        let membership = self.start_gate(ownership.subscribe());
         let outputs = OverlayOutputs {
             lease_requests: to_manager,
-            ownership: watch::Sender::new(DeviceOwnership::Unknown),
+            ownership,
             paths_clear: self.writers.condition(ConditionType::PathsClear),
         };
         self.start_overlay(netlink, peer_updates, outputs);
-        self.start_rules();
-        self.start_files(reload);
+        self.start_rules(membership.clone());
+        self.start_files(membership, reload);
         self.start_host();
         shutdown
     }
@@ -104,6 +107,7 @@ impl SliceStarter<'_> {
             updates,
             conditions,
             ignored: self.writers.ignored_leases.clone(),
+            counts: self.writers.lease_counts.clone(),
             lookups,
             public_ip: self.public_ip.clone(),
         };
@@ -124,6 +128,7 @@ impl SliceStarter<'_> {
             overlay,
             membership: self.writers.membership.clone(),
             summary: self.writers.peers.clone(),
+            last_known: self.writers.last_known.clone(),
             underlay: Followed::new(self.underlay.clone()),
             shutdown,
         };
@@ -163,13 +168,23 @@ impl SliceStarter<'_> {
         Some(Heartbeat::new(heartbeats, interval))
     }
 
-    fn start_rules(&mut self) {
+    /// Returns the lease of this host as rules and files see it.
+    fn start_gate(
+        &mut self,
+        ownership: watch::Receiver<DeviceOwnership>,
+    ) -> watch::Receiver<Option<Membership>> {
+        let (to, membership) = watch::channel(None);
+        let pass_on = gate::pass_on(self.view.membership(), ownership, to);
+        self.tasks.spawn("gate", pass_on);
+        membership
+    }
+
+    fn start_rules(&mut self, membership: watch::Receiver<Option<Membership>>) {
         let settings = settings::rules(self.options, self.external);
         let timing = rules::reconciler::timing(&settings);
         let changes = RuleChanges::open().inspect_err(
             |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
         );
-        let membership = self.view.membership();
         let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership)
             .following(self.underlay.clone());
         let driver = Driver::new(
@@ -182,10 +197,14 @@ impl SliceStarter<'_> {
         self.tasks.spawn("rules", driver.run());
     }
 
-    fn start_files(&mut self, reload: ReloadSignal) {
+    fn start_files(
+        &mut self,
+        membership: watch::Receiver<Option<Membership>>,
+        reload: ReloadSignal,
+    ) {
         let (reload_sender, reloads) = mpsc::channel(1);
         let settings = settings::files(self.options, self.external);
-        let slice = FilesSlice::new(Disk::default(), settings, self.view.membership(), reloads)
+        let slice = FilesSlice::new(Disk::default(), settings, membership, reloads)
             .following(self.underlay.clone());
         let driver = Driver::new(
             "files",
@@ -207,6 +226,7 @@ impl SliceStarter<'_> {
             settings,
             self.view.membership(),
             self.view.peer_summary(),
+            self.view.lease_counts(),
         )
         .following(self.underlay.clone());
         let driver = Driver::new(

@@ -101,6 +101,9 @@ impl<F: Files> FilesSlice<F> {
     fn take_membership(&mut self) -> Effect {
         let membership = self.membership.borrow_and_update();
         let Some(membership) = membership.as_ref() else {
+            // Without a device there is nothing to say to others; what is written stays.
+            self.desired.clear();
+            self.paths.clear();
             return Effect::None;
         };
         warn_of_large_mtu(membership, &self.settings);

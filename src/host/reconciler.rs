@@ -9,11 +9,13 @@ use tracing::{debug, info, warn};
 
 use crate::conditions::status::PeerSummary;
 use crate::conditions::{Problem, Reason};
+use crate::host::exclusions;
 use crate::host::firewall::{self, FilterTable, FirewallSetup};
 use crate::host::neighbour_table::{self, NeighbourTable};
 use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
 use crate::host::settings::HostSettings;
 use crate::host::sysctls;
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
 use crate::model::underlay::Underlay;
 use crate::reconcile::followed::Followed;
@@ -37,6 +39,8 @@ pub(crate) enum HostInput {
     Start,
     /// The lease of this host changed.
     Membership,
+    /// Leases of other hosts are used, or are not used any more.
+    Leases,
     /// The external interface is another one, or has changed.
     Underlay,
     Event(HostEvent),
@@ -64,6 +68,7 @@ pub(crate) struct HostSlice<K, F, E> {
     membership: watch::Receiver<Option<Membership>>,
     underlay: Followed<Underlay>,
     peers: watch::Receiver<PeerSummary>,
+    leases: watch::Receiver<LeaseCounts>,
     view: FirewallView,
     neighbours: NeighbourTable,
     is_started: bool,
@@ -78,6 +83,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         settings: HostSettings,
         membership: watch::Receiver<Option<Membership>>,
         peers: watch::Receiver<PeerSummary>,
+        leases: watch::Receiver<LeaseCounts>,
     ) -> Self {
         let neighbours = kernel.neighbour_table();
         Self {
@@ -88,6 +94,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             membership,
             underlay: Followed::nothing(),
             peers,
+            leases,
             view: FirewallView::Outdated(Vec::new()),
             neighbours,
             is_started: false,
@@ -141,6 +148,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         if let (Some(setup), FirewallView::Current(tables)) = (self.setup(), &self.view) {
             problems.extend(firewall::problems(&setup, tables));
         }
+        problems.extend(exclusions::problem(&self.leases.borrow()));
         let mut warnings = sysctls::warnings(&sysctls);
         warnings.extend(neighbour_table::warning(
             neighbours,
@@ -192,6 +200,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
                 Err(_) => HostInput::Closed,
             },
             () = self.underlay.changed() => HostInput::Underlay,
+            Ok(()) = self.leases.changed() => HostInput::Leases,
             event = self.events.next() => HostInput::Event(event),
         }
     }
@@ -207,6 +216,10 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
                 Effect::Desired
             }
             HostInput::Underlay => self.take_underlay(),
+            HostInput::Leases => {
+                self.leases.mark_unchanged();
+                Effect::Resync
+            }
             HostInput::Event(HostEvent::Settings) => Effect::Resync,
             HostInput::Event(HostEvent::Firewalls) => {
                 if let FirewallView::Current(known) = &mut self.view {

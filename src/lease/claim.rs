@@ -1,6 +1,7 @@
 //! Decides which subnet this host gets, given everything that etcd holds. Pure: the listing and the random number are
 //! arguments; `manager::acquire` carries the decision out.
 
+mod overwritten;
 mod ownership;
 mod rival;
 
@@ -9,8 +10,14 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+pub(crate) use crate::lease::claim::overwritten::{
+    Claimant, JoinedKey, claimant, describe, is_created_by_other,
+};
+use crate::lease::claim::overwritten::{overwritten_since_joined, spoilt_since_last_run};
 use crate::lease::claim::ownership::{Ownership, ownership};
-pub(crate) use crate::lease::claim::ownership::{held_by_other_host, holder, is_named, names_us};
+pub(crate) use crate::lease::claim::ownership::{
+    held_by_other_host, holder, is_named, is_ours, names_us,
+};
 use crate::lease::claim::rival::oldest_rival;
 pub(crate) use crate::lease::claim::rival::{Rival, RivalMessage, is_older_rival};
 
@@ -79,6 +86,8 @@ pub(crate) struct Exclusions {
     pub(crate) taken: Vec<Ipv4Network>,
     /// Keys whose etcd lease was not renewed for so long that the host that wrote them cannot be alive.
     pub(crate) dead_keys: BTreeSet<String>,
+    /// Keys whose writers have proven that they live in the subnet.
+    pub(crate) conceded_keys: BTreeSet<String>,
 }
 
 /// How this host gets a lease.
@@ -88,6 +97,9 @@ pub(crate) enum Claim {
     Keep(OwnLease, Entry),
     /// etcd holds our lease, with another value.
     Rewrite(OwnLease, Entry),
+    /// Something that is not ours stands in the key of the subnet in which our pods run. It has to be written back,
+    /// unless a host lives there.
+    Defend(OwnLease, Entry),
     /// A new key has to be created.
     Create(OwnLease),
     /// Another host uses our node id or our PublicIP: only one of the two can be in the overlay.
@@ -95,16 +107,30 @@ pub(crate) enum Claim {
     NoFreeSubnet,
 }
 
-/// Decides in this order: a key of ours, the previous subnet, any free subnet. `random` is uniform in 0..1.
+/// Decides in this order: the key of the subnet in which our pods run, a key of ours, the previous subnet, any free
+/// subnet. `joined`: our key as this run knows it. `random` is uniform in 0..1.
 pub(crate) fn claim(
     listing: &Listing,
     config: &NetworkConfig,
     identity: &Identity,
+    joined: Option<&JoinedKey>,
     exclusions: &Exclusions,
     random: f64,
 ) -> Claim {
     let own = own_entry(listing, config, identity, exclusions);
     let rival = oldest_rival(listing, config, identity, exclusions);
+    let overwritten = match joined {
+        Some(joined) => overwritten_since_joined(listing, identity, joined, exclusions),
+        None if own.is_none() => spoilt_since_last_run(listing, config, identity),
+        None => None,
+    };
+    if let Some((lease, entry)) = overwritten {
+        let written = joined.map_or(entry.revision, |joined| joined.revision);
+        // A rival in another key is older, or it is none. One in this key has to prove itself.
+        let older =
+            rival.filter(|rival| rival.entry.name != entry.name && rival.entry.revision < written);
+        return older.map_or_else(|| Claim::Defend(lease, entry.clone()), Claim::Rival);
+    }
     match (own, rival) {
         // The older key wins, so that of two hosts that start together one stays.
         (Some((_, entry)), Some(rival)) if rival.entry.revision < entry.revision => {
@@ -114,7 +140,7 @@ pub(crate) fn claim(
         (Some((_, entry)), Some(rival)) if is_moving_to(identity, entry, &rival) => {
             Claim::Rival(rival)
         }
-        (Some((subnet, entry)), _) => adopt(subnet, entry, config, identity),
+        (Some((subnet, entry)), _) => adopt(subnet, entry, config, identity, joined),
         (None, Some(rival)) => Claim::Rival(rival),
         (None, None) => create(listing, config, identity, exclusions, random),
     }
@@ -198,8 +224,15 @@ fn fitting_entries<'a>(
     })
 }
 
-/// Takes an entry over. The MAC address in it wins over ours, so that no peer has to learn a new one.
-fn adopt(subnet: Ipv4Network, entry: &Entry, config: &NetworkConfig, identity: &Identity) -> Claim {
+/// Takes an entry over. The MAC address in it wins over ours, so that no peer has to learn a new one; but not while our
+/// device is up, which has ours.
+fn adopt(
+    subnet: Ipv4Network,
+    entry: &Entry,
+    config: &NetworkConfig,
+    identity: &Identity,
+    joined: Option<&JoinedKey>,
+) -> Claim {
     let vni = config.vxlan.vni;
     let lease = parse_lease(&entry.name, &entry.value, entry.revision).ok();
     let owner = owner_of(&entry.value);
@@ -209,7 +242,12 @@ fn adopt(subnet: Ipv4Network, entry: &Entry, config: &NetworkConfig, identity: &
         .is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, owner));
     let mac = lease.as_ref().map(|lease| lease.vtep_mac);
     let mac = mac.filter(|mac| mac.is_unicast() && !foreign);
-    let own = identity.own_lease(subnet, mac.unwrap_or_else(|| identity.vtep_mac(vni)));
+    let in_use = joined.map(|joined| &joined.own);
+    let in_use = in_use
+        .filter(|own| own.subnet == subnet)
+        .map(|own| own.vtep_mac);
+    let mac = in_use.or(mac).unwrap_or_else(|| identity.vtep_mac(vni));
+    let own = identity.own_lease(subnet, mac);
     let complete = lease.is_some_and(|lease| {
         lease.vni == Some(vni) && lease.vtep_mac == own.vtep_mac && lease.public_ip == own.public_ip
     });

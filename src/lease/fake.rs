@@ -31,6 +31,8 @@ pub(crate) struct FakeRegistryState {
     pub(crate) renewals: usize,
     /// How many times everything was listed.
     pub(crate) lists: usize,
+    /// How many times a key was replaced.
+    pub(crate) replacements: usize,
     /// Whether the next creation of a key fails.
     pub(crate) fail_next_creation: bool,
     /// Keys that another host creates just before the lease manager does.
@@ -65,10 +67,17 @@ impl FakeRegistry {
     }
 
     pub(crate) fn put(&self, name: &str, value: &str, lease: Option<LeaseId>) -> i64 {
+        let before = self
+            .state
+            .borrow()
+            .entries
+            .get(name)
+            .map(|entry| entry.created);
         self.record(|revision| {
             RegistryChange::Put(Entry {
                 name: name.to_owned(),
                 value: value.as_bytes().to_vec(),
+                created: before.unwrap_or(revision),
                 revision,
                 lease,
             })
@@ -80,6 +89,7 @@ impl FakeRegistry {
         let entry = Entry {
             name: name.to_owned(),
             value: value.as_bytes().to_vec(),
+            created: 1,
             revision: 1,
             lease: None,
         };
@@ -95,6 +105,7 @@ impl FakeRegistry {
             RegistryChange::Put(Entry {
                 name: name.to_owned(),
                 value: value.as_bytes().to_vec(),
+                created: revision,
                 revision,
                 lease: Some(8),
             })
@@ -104,6 +115,14 @@ impl FakeRegistry {
 
     pub(crate) fn delete(&self, name: &str) {
         self.record(|_| RegistryChange::Delete(name.to_owned()));
+    }
+
+    /// Forgets everything but the config, and starts with revision 0: etcd was restored from a backup.
+    pub(crate) fn restore(&self) {
+        let mut state = self.state.borrow_mut();
+        state.entries.clear();
+        state.history.clear();
+        state.revision = 0;
     }
 
     /// While `unreachable`, every request and every running watch fails.

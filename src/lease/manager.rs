@@ -18,11 +18,13 @@ use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
 use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
 use crate::lease::status::LeaseConditions;
 use crate::model::lease::key::key_name;
+use crate::model::lease_counts::LeaseCounts;
 use crate::peers::update::LeaseUpdate;
 
 mod acquire;
 mod blocker;
 mod contact;
+mod contest;
 mod etcd_lease;
 mod followed;
 mod machine;
@@ -68,6 +70,8 @@ pub(crate) struct LeaseChannels {
     pub(crate) conditions: LeaseConditions,
     /// Keys that are not used, with the reasons.
     pub(crate) ignored: watch::Sender<BTreeMap<String, String>>,
+    /// How many leases are used, and how many are not.
+    pub(crate) counts: watch::Sender<LeaseCounts>,
     /// Subnets that packets need and that have no known lease.
     pub(crate) lookups: mpsc::Receiver<Ipv4Network>,
     /// The address at which the other hosts reach this one. Our lease follows it.
@@ -155,6 +159,10 @@ impl<R: Registry> LeaseManager<R> {
                 let renewed = self.registry.keep_alive(lease).await;
                 Ok(Some(event(renewed, LeaseEvent::Renewed)))
             }
+            LeaseAction::WriteBack { read, value } => {
+                let outcome = self.registry.replace(&read, &value).await;
+                Ok(Some(LeaseEvent::WrittenBack(outcome)))
+            }
             LeaseAction::LookUp(subnet) => {
                 let entry = self.look_up(subnet).await;
                 Ok(Some(LeaseEvent::LookedUp { subnet, entry }))
@@ -174,6 +182,10 @@ impl<R: Registry> LeaseManager<R> {
             }
             LeaseAction::ShowIgnored(reasons) => {
                 self.channels.ignored.send_replace(reasons);
+                Ok(None)
+            }
+            LeaseAction::ShowCounts(counts) => {
+                self.channels.counts.send_replace(counts);
                 Ok(None)
             }
         }

@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// The value, not parsed.
     pub(crate) value: Vec<u8>,
+    /// Revision at which the key was created. It differs when the key was gone in between.
+    pub(crate) created: i64,
     /// Revision of the last write.
     pub(crate) revision: i64,
     /// The etcd lease that the key is attached to; `None` for a reservation, which never expires.

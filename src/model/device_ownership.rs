@@ -4,9 +4,11 @@
 /// Whose the device with our name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum DeviceOwnership {
-    /// The kernel was not looked at yet, or it has no device with our name.
+    /// The kernel was not looked at yet.
     #[default]
     Unknown,
+    /// No other flanneld has it: we make it, or take it over, now.
+    Free,
     /// The device is there and carries our alias, as read back.
     Ours,
     /// The device is of another kind, or another flanneld has it: its rules may have the same names as ours.

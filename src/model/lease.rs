@@ -95,5 +95,20 @@ pub enum Rejection {
     VtepMac(MacAddr, &'static str),
 }
 
+impl Rejection {
+    /// Whether the value says nothing about a host that can be believed: it is damaged, and the host that it belongs to
+    /// may well live. Another backend or another VNI is a statement, and a key that cannot be used never could.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Value(_) | Self::PublicIp(..) | Self::VtepMac(..) => true,
+            Self::Key
+            | Self::OtherBackend(_)
+            | Self::OtherVni(..)
+            | Self::SecondKey(_)
+            | Self::Subnet(..) => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -211,6 +211,8 @@ impl DesiredOverlay {
             }
             KernelChange::ForeignRoute(table, to) => self.may_be_hidden_by(*table, *to),
             KernelChange::Rules => true,
+            // The reconciler looks at the settings themselves.
+            KernelChange::Settings => false,
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) enum KernelChange {
     ForeignRoute(u32, Ipv4Network),
     /// A rule appeared or disappeared.
     Rules,
+    /// Some setting of some interface.
+    Settings,
 }
 
 /// What the kernel reports by itself.
@@ -148,7 +150,7 @@ pub(crate) trait Kernel {
     ) -> Result<Observed, KernelError>;
 
     /// Returns the settings of the device, as far as this kernel has them and they count on this host. It is asked each
-    /// second: the kernel announces no change of them.
+    /// second: the kernel announces a change of forwarding only.
     fn sysctls(&self, device: &str) -> BTreeMap<Sysctl, i32>;
 
     /// Asks where the kernel would send a packet: `ip route get`.

@@ -27,7 +27,7 @@ use crate::overlay::paths::ForeignPaths;
 use crate::overlay::paths::takeover::{self, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan, plan_anew};
-use crate::overlay::port::{Kernel, KernelError, KernelEvent, Miss, Observed};
+use crate::overlay::port::{Kernel, KernelChange, KernelError, KernelEvent, Miss, Observed};
 use crate::overlay::reconciler::effects::{failure, stronger};
 use crate::overlay::reconciler::external::{FollowedUnderlay, ParentChange};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
@@ -58,7 +58,7 @@ const EVENTS_PER_CHUNK: usize = 512;
 /// Time from a loss of misses to the search for packets that still wait.
 const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
 
-/// Time between two looks at the settings of the device, of which the kernel announces no change.
+/// Time between two looks at the settings of the device, of which the kernel announces few changes.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the slice waits for.
@@ -200,6 +200,7 @@ impl<K: Kernel> OverlaySlice<K> {
     fn take_event(&mut self, event: Result<KernelEvent, KernelError>) -> Effect {
         match event {
             Ok(KernelEvent::Miss(miss)) => self.take_miss(miss),
+            Ok(KernelEvent::Changed(KernelChange::Settings)) => self.check_settings(),
             Ok(KernelEvent::Changed(change)) => {
                 let actions = self.step(PhaseEvent::Changed(&change));
                 if !actions.is_empty() {
@@ -239,7 +240,7 @@ impl<K: Kernel> OverlaySlice<K> {
     /// Asks for a run if another program changed a setting of the device.
     fn check_settings(&mut self) -> Effect {
         self.check_settings_at = Instant::now() + SETTINGS_INTERVAL;
-        let Some(overlay) = self.phase.known_overlay() else {
+        let Some(overlay) = self.phase.managed_overlay_mut() else {
             return Effect::None;
         };
         let settings = self.kernel.sysctls(&overlay.device().name);
@@ -398,7 +399,7 @@ impl<K: Kernel> OverlaySlice<K> {
         Ok(ops)
     }
 
-    /// Wakes those who wait for it only if it changed. A device of ours that is gone is made again: nobody else has it.
+    /// Wakes those who wait for it only if it changed.
     fn set_ownership(&self, ownership: DeviceOwnership) {
         self.ownership
             .send_if_modified(|known| std::mem::replace(known, ownership) != ownership);
@@ -436,7 +437,10 @@ impl<K: Kernel> OverlaySlice<K> {
         ops.extend(left_by_go.map(Op::DelForeignRoute));
         if overlay.has(observed) {
             self.set_ownership(DeviceOwnership::Ours);
+        } else if *self.ownership.borrow() != DeviceOwnership::Ours {
+            self.set_ownership(DeviceOwnership::Free);
         }
+        // A device of ours that is gone is made again: nobody else has it.
         ops
     }
 }

@@ -1,5 +1,5 @@
-//! The table of peers: what etcd says, except that peers which vanish together with most others stay for a while. The
-//! lease manager feeds it, and the overlay follows it. Pure: `task` drives it, and `snapshot` is its form on disk.
+//! The table of peers: what etcd says, except that peers which vanish together with most others stay for a while, and that
+//! a peer whose lease is damaged stays as it was last known. The lease manager feeds it, and the overlay follows it. Pure: `task` drives it, and `snapshot` is its form on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -7,12 +7,17 @@ use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::lease::Lease;
 use crate::model::lease::validate::validate;
+use crate::model::lease::{Lease, TTL};
 use crate::model::membership::Membership;
 use crate::peers::guard::{DueRemovals, GuardDecision, RemovalGuard};
 use crate::peers::missing::MissingPeers;
-use crate::peers::update::{PeerChange, PeerUpdate};
+use crate::peers::update::{LeaseChange, ListedLeases, PeerChange, PeerUpdate};
+
+/// How long a peer is kept whose lease is damaged. Its host may live: ours puts its value back within moments, Go flannel
+/// when it renews, which is after 23 hours. If it is gone, its key goes after the time to live, and the peer with it; only
+/// a key that was detached from its etcd lease stays.
+pub(crate) const DAMAGE_GRACE: Duration = TTL;
 
 #[derive(Debug)]
 pub(crate) struct PeerTable {
@@ -21,6 +26,8 @@ pub(crate) struct PeerTable {
     /// What the overlay should carry: the missing peers are among them.
     peers: BTreeMap<Ipv4Network, Lease>,
     missing: MissingPeers,
+    /// The peers whose leases are damaged.
+    damaged: MissingPeers,
 }
 
 /// What follows from a change of the table.
@@ -39,6 +46,7 @@ impl PeerTable {
             membership: None,
             peers: by_subnet(known),
             missing: MissingPeers::default(),
+            damaged: MissingPeers::default(),
         }
     }
 
@@ -56,6 +64,11 @@ impl PeerTable {
         self.missing.len()
     }
 
+    /// Returns the peers that are kept although their leases are damaged, with the times since when.
+    pub(crate) fn damaged(&self) -> impl Iterator<Item = (Ipv4Network, Duration)> {
+        self.damaged.by_time()
+    }
+
     /// Takes the lease and the network config of this host. Peers that do not fit them are dropped. The same membership
     /// again changes nothing.
     pub(crate) fn join(&mut self, membership: Membership) -> TableStep {
@@ -67,6 +80,7 @@ impl PeerTable {
             .retain(|_, lease| validate(lease, config, own).is_ok());
         let peers = &self.peers;
         self.missing.retain(|subnet| peers.contains_key(&subnet));
+        self.damaged.retain(|subnet| peers.contains_key(&subnet));
         self.membership = Some(membership.clone());
         TableStep {
             updates: vec![PeerUpdate::Joined(membership)],
@@ -80,11 +94,11 @@ impl PeerTable {
     }
 
     /// Takes the complete list of leases: peers that are not in it are missing.
-    pub(crate) fn replace(&mut self, leases: Vec<Lease>, now: Duration) -> TableStep {
+    pub(crate) fn replace(&mut self, leases: ListedLeases, now: Duration) -> TableStep {
         let was_holding = self.guard.is_holding();
-        let before = std::mem::replace(&mut self.peers, by_subnet(leases));
+        let before = std::mem::replace(&mut self.peers, by_subnet(leases.usable));
         let count = before.len();
-        self.keep_missing(before, now);
+        self.keep_missing(before, &leases.damaged.into_iter().collect(), now);
         let held = self.guard.judge(self.missing.len(), count, now);
         if !self.guard.is_holding() {
             self.remove_missing();
@@ -96,37 +110,50 @@ impl PeerTable {
         }
     }
 
-    /// Keeps the peers of `before` that are not in the table any more, as missing.
-    fn keep_missing(&mut self, before: BTreeMap<Ipv4Network, Lease>, now: Duration) {
+    /// Keeps the peers of `before` that are not in the table any more, as damaged or missing.
+    fn keep_missing(
+        &mut self,
+        before: BTreeMap<Ipv4Network, Lease>,
+        damaged: &BTreeSet<Ipv4Network>,
+        now: Duration,
+    ) {
         let missing_before = std::mem::take(&mut self.missing);
+        let damaged_before = std::mem::take(&mut self.damaged);
         let present: BTreeSet<Ipv4Addr> =
             self.peers.values().map(|lease| lease.public_ip).collect();
         for (subnet, lease) in before {
             // A host that has another subnet now is not missing.
-            if !self.peers.contains_key(&subnet) && !present.contains(&lease.public_ip) {
+            if self.peers.contains_key(&subnet) || present.contains(&lease.public_ip) {
+                continue;
+            }
+            if damaged.contains(&subnet) {
+                self.keep_damaged(lease, damaged_before.since(subnet).unwrap_or(now));
+            } else {
                 self.keep(lease, missing_before.since(subnet).unwrap_or(now));
             }
         }
     }
 
+    /// Keeps one peer whose lease is damaged.
+    fn keep_damaged(&mut self, lease: Lease, since: Duration) {
+        self.damaged.insert(&lease, since);
+        self.peers.insert(lease.subnet, last_known(lease));
+    }
+
     /// Keeps one peer whose lease is gone.
     fn keep(&mut self, lease: Lease, since: Duration) {
         self.missing.insert(&lease, since);
-        // The lowest revision: where leases conflict, those that etcd holds win.
-        let kept = Lease {
-            revision: 0,
-            ..lease
-        };
-        self.peers.insert(kept.subnet, kept);
+        self.peers.insert(lease.subnet, last_known(lease));
     }
 
     /// Takes leases that appeared, changed or disappeared.
-    pub(crate) fn change(&mut self, changes: Vec<PeerChange>, now: Duration) -> TableStep {
+    pub(crate) fn change(&mut self, changes: Vec<LeaseChange>, now: Duration) -> TableStep {
         let mut for_overlay = Vec::with_capacity(changes.len());
-        for (subnet, lease) in changes {
-            match lease {
-                Some(lease) => self.put(lease, &mut for_overlay),
-                None => self.lose(subnet, now, &mut for_overlay),
+        for change in changes {
+            match change {
+                LeaseChange::Usable(lease) => self.put(lease, &mut for_overlay),
+                LeaseChange::Damaged(subnet) => self.damage(subnet, now),
+                LeaseChange::Gone(subnet) => self.lose(subnet, now, &mut for_overlay),
             }
         }
         let all_back = self.guard.is_holding() && self.missing.is_empty();
@@ -140,20 +167,32 @@ impl PeerTable {
     }
 
     fn put(&mut self, lease: Lease, for_overlay: &mut Vec<PeerChange>) {
-        // A missing host that has come back with another subnet does not need the old one.
-        if let Some(old) = self.missing.subnet_of(lease.public_ip)
-            && old != lease.subnet
-        {
-            self.missing.remove(old);
-            self.peers.remove(&old);
-            for_overlay.push((old, None));
+        for kept in [&mut self.missing, &mut self.damaged] {
+            // A host that has come back with another subnet does not need the old one.
+            if let Some(old) = kept.subnet_of(lease.public_ip)
+                && old != lease.subnet
+            {
+                kept.remove(old);
+                self.peers.remove(&old);
+                for_overlay.push((old, None));
+            }
+            kept.remove(lease.subnet);
         }
-        self.missing.remove(lease.subnet);
         self.peers.insert(lease.subnet, lease.clone());
         for_overlay.push((lease.subnet, Some(lease)));
     }
 
+    /// The key of a peer has a damaged value now. The host that it belongs to has not gone.
+    fn damage(&mut self, subnet: Ipv4Network, now: Duration) {
+        let known = self.peers.get(&subnet).cloned();
+        if let Some(lease) = known.filter(|_| self.damaged.since(subnet).is_none()) {
+            self.missing.remove(subnet);
+            self.keep_damaged(lease, now);
+        }
+    }
+
     fn lose(&mut self, subnet: Ipv4Network, now: Duration, for_overlay: &mut Vec<PeerChange>) {
+        self.damaged.remove(subnet);
         if self.guard.is_off() {
             self.peers.remove(&subnet);
             for_overlay.push((subnet, None));
@@ -166,12 +205,30 @@ impl PeerTable {
 
     /// Returns when [`PeerTable::tick`] has something to do.
     pub(crate) fn due(&self) -> Option<Duration> {
+        let damaged = self.damaged.first_since();
+        let damaged = damaged.map(|since| since + DAMAGE_GRACE);
+        self.removals_due().into_iter().chain(damaged).min()
+    }
+
+    fn removals_due(&self) -> Option<Duration> {
         self.guard.due(self.missing.first_since())
     }
 
-    /// Removes the missing peers whose time is up, unless the guard holds them.
+    /// Removes the missing peers whose time is up, unless the guard holds them, and those whose leases were damaged for
+    /// too long.
     pub(crate) fn tick(&mut self, now: Duration) -> TableStep {
-        if self.due().is_none_or(|due| due > now) {
+        let mut step = self.tick_missing(now);
+        if let Some(until) = now.checked_sub(DAMAGE_GRACE) {
+            let gone = self.damaged.take_missing_since(until);
+            gone.iter().for_each(|subnet| _ = self.peers.remove(subnet));
+            let changes = gone.into_iter().map(|subnet| (subnet, None)).collect();
+            step.updates.extend(changes_update(changes));
+        }
+        step
+    }
+
+    fn tick_missing(&mut self, now: Duration) -> TableStep {
+        if self.removals_due().is_none_or(|due| due > now) {
             return TableStep::default();
         }
         let (gone, of) = (self.missing.len(), self.peers.len());
@@ -191,6 +248,14 @@ impl PeerTable {
         let gone = self.missing.drain();
         gone.iter().for_each(|subnet| _ = self.peers.remove(subnet));
         gone.into_iter().map(|subnet| (subnet, None)).collect()
+    }
+}
+
+/// With the lowest revision: where leases conflict, those that etcd holds win.
+fn last_known(lease: Lease) -> Lease {
+    Lease {
+        revision: 0,
+        ..lease
     }
 }
 

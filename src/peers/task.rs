@@ -1,6 +1,7 @@
 //! The loop around the table of peers: passes updates of the lease manager on to the overlay, starts from the last known
 //! state when etcd does not answer at the start, and has the snapshot saved. It decides nothing about peers.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
@@ -18,12 +19,15 @@ use crate::peers::port::SnapshotStore;
 use crate::peers::settings::PeerSettings;
 use crate::peers::snapshot::Snapshot;
 use crate::peers::snapshot_writer::SnapshotWriter;
-use crate::peers::table::{PeerTable, TableStep};
+use crate::peers::table::{DAMAGE_GRACE, PeerTable, TableStep};
 use crate::peers::update::{LeaseUpdate, PeerUpdate};
 use crate::reconcile::followed::Followed;
 
 /// How long etcd may take for its first answer before the last known state is used.
 const FIRST_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Peers with damaged leases that are shown. The first change of each is logged.
+const MAX_SHOWN: usize = 1000;
 
 pub(crate) struct PeerChannels {
     /// From the lease manager.
@@ -32,6 +36,8 @@ pub(crate) struct PeerChannels {
     pub(crate) overlay: mpsc::Sender<PeerUpdate>,
     pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) summary: watch::Sender<PeerSummary>,
+    /// Peers that are kept as last known because their leases are damaged, and until when.
+    pub(crate) last_known: watch::Sender<BTreeMap<Ipv4Network, SystemTime>>,
     /// The snapshot says through which interface this host is reached.
     pub(crate) underlay: Followed<Underlay>,
     /// Its sender is dropped when the daemon shuts down.
@@ -208,7 +214,32 @@ impl<S: SnapshotStore> PeerTask<S> {
         self.channels
             .summary
             .send_if_modified(|before| std::mem::replace(before, summary) != summary);
+        self.show_last_known();
         Ok(())
+    }
+
+    fn show_last_known(&self) {
+        let (elapsed, wall_time) = (self.started.elapsed(), (self.settings.wall_time)());
+        let damaged = self.table.damaged().take(MAX_SHOWN);
+        let last_known: BTreeMap<Ipv4Network, SystemTime> = damaged
+            .map(|(subnet, since)| {
+                let left = (since + DAMAGE_GRACE).saturating_sub(elapsed);
+                (subnet, wall_time + left)
+            })
+            .collect();
+        self.channels.last_known.send_if_modified(|before| {
+            // The times differ a little each time that they are computed.
+            let is_new = !before.keys().eq(last_known.keys());
+            if is_new {
+                let added = last_known.keys().find(|subnet| !before.contains_key(subnet));
+                if let Some(subnet) = added {
+                    let kept = last_known.len();
+                    warn!(%subnet, kept, "the lease of a peer is damaged; keeping the peer as it was last known");
+                }
+                *before = last_known;
+            }
+            is_new
+        });
     }
 
     /// The subnet of the last run belongs to another host now: the overlay must not come up with it.

@@ -24,9 +24,26 @@ pub(crate) enum LeaseUpdate {
     /// etcd lost the key of this host, so it may have lost others: peers that are missing in the next list may well live.
     Suspect,
     /// The leases of all other hosts: peers that are not among them have no lease.
-    Leases(Vec<Lease>),
+    Leases(ListedLeases),
     /// Leases that appeared, changed or disappeared.
-    Changes(Vec<PeerChange>),
+    Changes(Vec<LeaseChange>),
+}
+
+/// The leases of all other hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct ListedLeases {
+    pub(crate) usable: Vec<Lease>,
+    /// Subnets that have a key, whose value is damaged.
+    pub(crate) damaged: Vec<Ipv4Network>,
+}
+
+/// What a change in etcd means for the lease of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LeaseChange {
+    Usable(Lease),
+    /// The key is there, but its value is damaged: its host may well live.
+    Damaged(Ipv4Network),
+    Gone(Ipv4Network),
 }
 
 /// What the overlay has to know of the peers, in the order in which it happened. The first is always `Joined`.

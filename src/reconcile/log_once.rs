@@ -17,6 +17,11 @@ impl LogOnce {
         true
     }
 
+    /// Returns the reason that was reported last.
+    pub(crate) fn last(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// Forgets the reason after a success. Returns whether a failure had been reported: then its
     /// end is worth a line.
     pub(crate) fn clear(&mut self) -> bool {

@@ -111,6 +111,8 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
     fn take_membership(&mut self) -> Effect {
         let membership = self.membership.borrow_and_update();
         let Some(membership) = membership.as_ref() else {
+            // The rules with our names may be those of another instance.
+            self.desired = None;
             return Effect::None;
         };
         let desired = desired(membership, &self.settings);

@@ -1,6 +1,7 @@
 //! Leases under load and under attack: many at once, lost, deleted, changed by the thousand. Needs root.
 
 mod many;
+mod overwritten;
 mod renewal;
 mod strangers;
 

@@ -48,6 +48,7 @@ impl NetworkKeys {
         Some(Entry {
             name: self.name(kv.key())?,
             value: value.get(..MAX_KEPT_VALUE_BYTES).unwrap_or(value).to_vec(),
+            created: kv.create_revision(),
             revision: kv.mod_revision(),
             lease: Some(kv.lease()).filter(|lease| *lease != 0),
         })

@@ -18,12 +18,20 @@ pub(super) mod vxlan;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage as Message;
 
+use crate::adapters::netlink::message::messages;
 use crate::model::addr::MacAddr;
 use crate::overlay::port::{KernelChange, Miss};
+
+/// The kernel announces some settings of interfaces, forwarding among them (linux/rtnetlink.h). The
+/// library does not know the message.
+const RTM_NEWNETCONF: u16 = 80;
 
 /// Reads what the kernel announces in a datagram about any link, or about the device with this
 /// index.
 pub(super) fn change(datagram: &[u8], device: Option<u32>) -> Option<KernelChange> {
+    if messages(datagram).any(|message| message.kind == RTM_NEWNETCONF) {
+        return Some(KernelChange::Settings);
+    }
     let message = message(datagram)?;
     if let Message::NewLink(message) | Message::DelLink(message) = &message {
         return Some(KernelChange::Link(link::attributes(message).name));

@@ -1,13 +1,13 @@
 //! The socket on which the kernel announces changes by other programs: of the device, its
-//! addresses, FDB, neighbours, routes and rules. The kernel filters out what we change ourselves, except
+//! addresses, FDB, neighbours, routes, rules and forwarding. The kernel filters out what we change ourselves, except
 //! FDB entries, for which it does not say who made them.
 
 use std::io;
 use std::time::Duration;
 
 use nix::libc::{
-    RTM_GETNEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_LINK,
-    RTNLGRP_NEIGH,
+    RTM_GETNEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE,
+    RTNLGRP_LINK, RTNLGRP_NEIGH,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -15,12 +15,13 @@ use crate::adapters::netlink::decode;
 use crate::adapters::netlink::listen::{Filter, Listener};
 use crate::overlay::port::KernelEvent;
 
-const GROUPS: [u32; 5] = [
+const GROUPS: [u32; 6] = [
     RTNLGRP_LINK,
     RTNLGRP_NEIGH,
     RTNLGRP_IPV4_IFADDR,
     RTNLGRP_IPV4_ROUTE,
     RTNLGRP_IPV4_RULE,
+    RTNLGRP_IPV4_NETCONF,
 ];
 /// Family of FDB entries (linux/socket.h).
 const AF_BRIDGE: u8 = 7;

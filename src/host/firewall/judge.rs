@@ -206,13 +206,9 @@ fn commands_for(setup: &FirewallSetup, table: &FilterTable, drop: &Drop) -> Vec<
         (Owner::Firewalld, Flow::FromPeers | Flow::ToPeers) => {
             now_and_always(&format!("{}--add-port={port}/udp", zone(&drop.chain))).into()
         }
+        // By source, since Docker puts its bridge into a zone of its own and fails if another zone has it.
         (Owner::Firewalld, Flow::ToPods | Flow::FromPods) => {
-            let interfaces = [Some(device), setup.bridge.as_ref()].into_iter().flatten();
-            interfaces
-                .flat_map(|name| {
-                    now_and_always(&format!("--zone=trusted --change-interface={name}"))
-                })
-                .collect()
+            now_and_always(&format!("--zone=trusted --add-source={}", setup.network)).into()
         }
         (Owner::Ufw, Flow::FromPeers) => vec![format!("ufw allow {port}/udp")],
         (Owner::Ufw, Flow::ToPeers) => vec![format!("ufw allow out {port}/udp")],

@@ -17,6 +17,7 @@ struct Rig {
     events: mpsc::Sender<HostEvent>,
     membership: watch::Sender<Option<Membership>>,
     peers: watch::Sender<PeerSummary>,
+    leases: watch::Sender<LeaseCounts>,
     conditions: watch::Receiver<Conditions>,
 }
 
@@ -33,7 +34,8 @@ impl Rig {
             has_rules: true,
         };
         let ports = (host.clone(), host.clone(), receiver);
-        let slice = HostSlice::new(ports, settings, joined, summary);
+        let (leases, counts) = watch::channel(LeaseCounts::default());
+        let slice = HostSlice::new(ports, settings, joined, summary, counts);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::HostFit);
         tokio::task::spawn_local(Driver::new("host", slice, TIMING, condition, || 0.0).run());
         let rig = Self {
@@ -41,6 +43,7 @@ impl Rig {
             events,
             membership,
             peers,
+            leases,
             conditions,
         };
         rig.pass(1).await;
@@ -158,5 +161,24 @@ fn all_problems_are_named_and_many_peers_are_no_problem() {
         let message = rig.condition().message;
         assert!(message.contains("ip_forward is 0"), "{message}");
         assert!(message.contains("was full 5 times"), "{message}");
+    });
+}
+
+#[test]
+fn a_host_that_most_others_ignore_is_not_fit() {
+    on_paused_time(async {
+        let rig = Rig::start().await;
+        rig.join().await;
+        let excluded = LeaseCounts {
+            used: 1,
+            other_vni: 2,
+            ..LeaseCounts::default()
+        };
+        rig.leases.send_replace(excluded);
+        rig.pass(1000).await;
+        assert_eq!(rig.condition().reason, Reason::ExcludesOthers);
+        rig.leases.send_replace(LeaseCounts::default());
+        rig.pass(1000).await;
+        assert!(rig.is_fit());
     });
 }

@@ -45,6 +45,11 @@ pub(super) fn ownership(identity: &Identity, owner: &Owner, dead: bool) -> Owner
     }
 }
 
+/// Whether an entry with this owner is ours.
+pub(crate) fn is_ours(identity: &Identity, owner: &Owner) -> bool {
+    ownership(identity, owner, false) == Ownership::Ours
+}
+
 /// Whether an owner has our node id.
 pub(crate) fn is_named(identity: &Identity, owner: &Owner) -> bool {
     owner.node_id.as_deref() == Some(identity.node.as_str())

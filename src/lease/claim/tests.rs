@@ -15,6 +15,7 @@ fn entry(name: &str, public_ip: &str, data: &str) -> Entry {
     Entry {
         name: name.to_owned(),
         value: value.into_bytes(),
+        created: 1,
         revision: 7,
         lease: Some(1),
     }
@@ -28,6 +29,7 @@ fn named(name: &str, public_ip: &str, node: &str, revision: i64) -> Entry {
     Entry {
         name: name.to_owned(),
         value: value.into_bytes(),
+        created: 1,
         revision,
         lease: Some(1),
     }
@@ -50,6 +52,7 @@ fn text_of(entries: Vec<Entry>, identity: &Identity, dead: &[&str]) -> String {
     let exclusions = Exclusions {
         taken: Vec::new(),
         dead_keys: dead.iter().map(ToString::to_string).collect(),
+        conceded_keys: BTreeSet::new(),
     };
     match claim(
         &Listing {
@@ -59,11 +62,13 @@ fn text_of(entries: Vec<Entry>, identity: &Identity, dead: &[&str]) -> String {
         },
         &config(),
         identity,
+        None,
         &exclusions,
         0.0,
     ) {
         Claim::Keep(own, _) => format!("keep {} {}", own.subnet, own.vtep_mac),
         Claim::Rewrite(own, _) => format!("rewrite {} {}", own.subnet, own.vtep_mac),
+        Claim::Defend(own, _) => format!("defend {} {}", own.subnet, own.vtep_mac),
         Claim::Create(own) => format!("create {} {}", own.subnet, own.vtep_mac),
         Claim::Rival(rival) => format!("rival {} {:?}", rival.entry.name, rival.shares),
         Claim::NoFreeSubnet => "exhausted".to_owned(),
@@ -165,6 +170,7 @@ fn the_message_about_a_rival_names_both_hosts_and_what_to_do() {
             &listing,
             &config(),
             &identity(),
+            None,
             &Exclusions::default(),
             0.0,
         ) else {
@@ -269,7 +275,14 @@ fn takes_no_subnet_that_contains_the_address_of_a_host() {
         config: None,
         entries,
     };
-    let claimed = claim(&listing, &config, &identity, &Exclusions::default(), 0.0);
+    let claimed = claim(
+        &listing,
+        &config,
+        &identity,
+        None,
+        &Exclusions::default(),
+        0.0,
+    );
     let free = "10.99.2.0/24".parse().expect("a subnet in a test");
     assert!(
         matches!(&claimed, Claim::Create(own) if own.subnet == free),

@@ -114,6 +114,7 @@ impl Registry for FakeRegistry {
         if !self.is_unchanged(read) {
             return Ok(WriteOutcome::Lost);
         }
+        self.state.borrow_mut().replacements += 1;
         Ok(WriteOutcome::Done {
             revision: self.put(&read.name, value, read.lease),
         })

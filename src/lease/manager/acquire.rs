@@ -8,19 +8,23 @@
 
 mod adopt;
 mod create;
+mod defend;
 
 use std::time::Duration;
 
 use tracing::debug;
 
-use crate::lease::claim::{self, Claim, Exclusions, Rival, names_us};
+use crate::lease::claim::{self, Claim, Exclusions, Rival, is_named, names_us};
 use crate::lease::manager::LeaseSettings;
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::etcd_lease::{EtcdLease, OrphanedKey, renewal_time};
 use crate::lease::manager::progress::Courtesy;
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{AcquireRequest, Acquisition, Renewal};
-use crate::lease::port::{LeaseId, Registry, RegistryError};
+use crate::lease::port::{Entry, LeaseId, Registry, RegistryError};
+use crate::model::lease::OwnLease;
+use crate::model::lease::key::key_name;
+use crate::model::lease::value::owner_of;
 
 /// What is remembered from one attempt to the next.
 #[derive(Debug)]
@@ -88,6 +92,10 @@ impl<R: Registry> Attempt<'_, R> {
             match self.claim(&exclusions) {
                 Claim::Keep(own, entry) => return self.keep(own, entry).await,
                 Claim::Rewrite(own, entry) => return self.rewrite(own, entry).await,
+                Claim::Defend(_, entry) if self.is_lived_in(&entry).await? => {
+                    exclusions.conceded_keys.insert(entry.name);
+                }
+                Claim::Defend(own, entry) => return self.defend(own, entry).await,
                 Claim::Create(_) if self.request.courtesy == Courtesy::Owed => {
                     return Ok(Acquisition::OwnerMayReturn);
                 }
@@ -106,10 +114,18 @@ impl<R: Registry> Attempt<'_, R> {
             listing,
             config,
             identity,
+            joined,
             ..
         } = self.request;
         let random = (self.acquirer.settings.random)();
-        claim::claim(listing, config, identity, exclusions, random)
+        claim::claim(
+            listing,
+            config,
+            identity,
+            joined.as_ref(),
+            exclusions,
+            random,
+        )
     }
 
     fn no_free_subnet(&self) -> NoLease {
@@ -131,9 +147,21 @@ impl<R: Registry> Attempt<'_, R> {
     }
 
     /// Leaves the overlay to a rival that was there before, and removes our own key: etcd must not hold two leases of hosts
-    /// that cannot be told apart. A reservation stays: it is the operator's, and we could not create it again.
+    /// that cannot be told apart. A reservation stays: it is the operator's, and we could not create it again. A key with
+    /// an earlier PublicIP of ours stays, too: nobody confuses it with the rival's, and pods run in its subnet.
     async fn yield_to(&mut self, rival: &Rival) -> Result<Acquisition, Setback> {
         let identity = &self.request.identity;
+        let no_lease = NoLease::rival(rival, identity);
+        if let Some((own, entry)) = self.key_with_earlier_public_ip() {
+            let held = self.keep(own, entry).await?;
+            return Ok(match held {
+                Acquisition::Lease(held, _) => Acquisition::Refused(held, no_lease),
+                other @ (Acquisition::Refused(..)
+                | Acquisition::NoLease(_)
+                | Acquisition::OwnerMayReturn
+                | Acquisition::Relist(_)) => other,
+            });
+        }
         let mut entries = self.request.listing.entries.iter();
         let own = entries.find_map(|entry| {
             let lease = entry.lease?;
@@ -147,7 +175,23 @@ impl<R: Registry> Attempt<'_, R> {
             self.registry.remove(entry).await?;
             self.acquirer.etcd_lease.attached(lease);
         }
-        Ok(Acquisition::NoLease(NoLease::rival(rival, identity)))
+        Ok(Acquisition::NoLease(no_lease))
+    }
+
+    /// Returns our key and lease, if etcd still holds the PublicIP with which we have joined and we have another one now.
+    fn key_with_earlier_public_ip(&self) -> Option<(OwnLease, Entry)> {
+        let AcquireRequest {
+            listing,
+            identity,
+            joined,
+            ..
+        } = self.request;
+        let own = &joined.as_ref()?.own;
+        let name = key_name(own.subnet);
+        let entry = listing.entries.iter().find(|entry| entry.name == name)?;
+        let owner = owner_of(&entry.value)?;
+        let ours = is_named(identity, &owner) && owner.public_ip == own.public_ip;
+        (ours && own.public_ip != identity.public_ip).then(|| (own.clone(), entry.clone()))
     }
 
     fn renewal(&self, lease: LeaseId, ttl: Duration) -> Renewal {

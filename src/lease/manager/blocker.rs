@@ -110,6 +110,7 @@ mod tests {
         RegistryChange::Put(Entry {
             name: name.to_owned(),
             value: Vec::new(),
+            created: 1,
             revision: 1,
             lease: None,
         })

@@ -126,6 +126,7 @@ mod tests {
         let entry = |name: &str, revision| Entry {
             name: name.to_owned(),
             value: Vec::new(),
+            created: 1,
             revision,
             lease: Some(7),
         };

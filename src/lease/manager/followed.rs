@@ -16,8 +16,9 @@ use crate::model::lease::key::{key_name, parse_key_name};
 use crate::model::lease::validate::validate;
 use crate::model::lease::value::parse_lease;
 use crate::model::lease::{Lease, Rejection};
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
-use crate::peers::update::PeerChange;
+use crate::peers::update::{LeaseChange, ListedLeases};
 
 /// The leases of the other hosts, as far as memory is needed to follow them.
 #[derive(Debug, Default)]
@@ -27,16 +28,27 @@ pub(super) struct FollowedLeases {
 }
 
 impl FollowedLeases {
-    /// Starts over with a complete list and returns the leases that may be used.
-    pub(super) fn list(&mut self, entries: &[Entry], membership: &Membership) -> Vec<Lease> {
+    /// Starts over with a complete list and returns the leases in it.
+    pub(super) fn list(&mut self, entries: &[Entry], membership: &Membership) -> ListedLeases {
         self.active = ActiveKeys::default();
         let names = entries.iter().map(|entry| entry.name.as_str());
         self.ignored.retain_listed(names);
         let own_key = key_name(membership.own.subnet);
         let others = entries.iter().filter(|entry| entry.name != own_key);
-        others
-            .filter_map(|entry| self.accept(entry, membership).ok())
-            .collect()
+        let mut listed = ListedLeases::default();
+        for entry in others {
+            match self.accept(entry, membership) {
+                Ok(lease) => listed.usable.push(lease),
+                Err(rejection) if rejection.is_damage() => {
+                    listed.damaged.extend(parse_key_name(&entry.name));
+                }
+                Err(_) => {}
+            }
+        }
+        // Another key of the subnet may count.
+        let active = &self.active;
+        listed.damaged.retain(|subnet| !active.contains(*subnet));
+        listed
     }
 
     /// Returns what a change means for the peer of its subnet, if anything.
@@ -47,7 +59,7 @@ impl FollowedLeases {
         &mut self,
         change: &RegistryChange,
         membership: &Membership,
-    ) -> Result<Option<PeerChange>, RelistReason> {
+    ) -> Result<Option<LeaseChange>, RelistReason> {
         match change {
             RegistryChange::Config(_) => Ok(None),
             RegistryChange::Put(entry) if entry.name == key_name(membership.own.subnet) => Ok(None),
@@ -60,7 +72,7 @@ impl FollowedLeases {
         &mut self,
         entry: &Entry,
         membership: &Membership,
-    ) -> Result<Option<PeerChange>, RelistReason> {
+    ) -> Result<Option<LeaseChange>, RelistReason> {
         let subnet = match parse_key_name(&entry.name) {
             Ok(subnet) => subnet,
             Err(rejection) => {
@@ -69,27 +81,32 @@ impl FollowedLeases {
             }
         };
         match self.accept(entry, membership) {
-            Ok(lease) => Ok(Some((subnet, Some(lease)))),
+            Ok(lease) => Ok(Some(LeaseChange::Usable(lease))),
             Err(Rejection::SecondKey(_)) => Ok(None),
-            Err(_) => self.withdraw(subnet, &entry.name),
+            Err(rejection) if rejection.is_damage() => {
+                self.withdraw(LeaseChange::Damaged(subnet), subnet, &entry.name)
+            }
+            Err(_) => self.withdraw(LeaseChange::Gone(subnet), subnet, &entry.name),
         }
     }
 
-    fn delete(&mut self, name: &str) -> Result<Option<PeerChange>, RelistReason> {
+    fn delete(&mut self, name: &str) -> Result<Option<LeaseChange>, RelistReason> {
         self.ignored.remove(name);
         match parse_key_name(name) {
-            Ok(subnet) => self.withdraw(subnet, name),
+            Ok(subnet) => self.withdraw(LeaseChange::Gone(subnet), subnet, name),
             Err(_) => Ok(None),
         }
     }
 
+    /// `change` is what the withdrawal means if the key was the only one of its subnet.
     fn withdraw(
         &mut self,
+        change: LeaseChange,
         subnet: Ipv4Network,
         name: &str,
-    ) -> Result<Option<PeerChange>, RelistReason> {
+    ) -> Result<Option<LeaseChange>, RelistReason> {
         match self.active.withdraw(subnet, name) {
-            Withdrawal::NoLeaseLeft => Ok(Some((subnet, None))),
+            Withdrawal::NoLeaseLeft => Ok(Some(change)),
             Withdrawal::OtherKeyMayCount => Err(RelistReason::OtherKeyMayCount),
             Withdrawal::OtherKeyCounts => Ok(None),
         }
@@ -113,6 +130,11 @@ impl FollowedLeases {
         } else {
             Err(Rejection::SecondKey(lease.subnet))
         }
+    }
+
+    /// Returns how many leases are used, and how many are not.
+    pub(super) fn counts(&self) -> LeaseCounts {
+        self.ignored.counts(self.active.len())
     }
 
     /// Returns the keys that are not used, with the reasons.

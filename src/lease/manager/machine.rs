@@ -2,6 +2,7 @@
 //! watch, renew and wait, and what the rest of the daemon is told. It never awaits and never reads a clock.
 
 mod acquiring;
+mod defending;
 mod holding;
 mod listing;
 mod publishing;
@@ -13,13 +14,14 @@ use std::time::Duration;
 
 use crate::lease::claim::Identity;
 use crate::lease::manager::contact::Contact;
+use crate::lease::manager::contest::Contest;
 use crate::lease::manager::followed::FollowedLeases;
-use crate::lease::manager::machine::holding::renew_if_due;
 use crate::lease::manager::machine::retrying::watched_since;
 use crate::lease::manager::network::ObservedConfig;
 use crate::lease::manager::progress::JoinProgress;
 use crate::lease::manager::relists::{RelistReason, Relists};
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, LeaseState, StepContext};
+use crate::model::lease_counts::LeaseCounts;
 use crate::reconcile::log_once::LogOnce;
 
 /// How often a host without a lease lists again: a rival may be silent by then.
@@ -37,9 +39,14 @@ pub(super) struct LeaseMachine {
     progress: JoinProgress,
     config: ObservedConfig,
     followed: FollowedLeases,
+    /// The counts that were shown last.
+    counts: LeaseCounts,
     contact: Contact,
     relists: Relists,
+    contest: Contest,
     no_lease_logged: LogOnce,
+    /// What was found in our key last.
+    overwrite_logged: LogOnce,
 }
 
 impl LeaseMachine {
@@ -52,9 +59,12 @@ impl LeaseMachine {
             progress: JoinProgress::default(),
             config: ObservedConfig::new(),
             followed: FollowedLeases::default(),
+            counts: LeaseCounts::default(),
             contact: Contact::new(),
             relists: Relists::new(),
+            contest: Contest::new(),
             no_lease_logged: LogOnce::default(),
+            overwrite_logged: LogOnce::default(),
         }
     }
 
@@ -65,7 +75,7 @@ impl LeaseMachine {
             LeaseState::Unreachable { retry_at } => Some(*retry_at),
             LeaseState::AwaitingOwner { until } => Some(*until),
             LeaseState::Waiting { since, .. } => Some(*since + WAIT_RECHECK),
-            LeaseState::Holding(holding) => holding.held.renewal.map(|renewal| renewal.at),
+            LeaseState::Holding(holding) => self.next_while_holding(holding),
             LeaseState::Listing | LeaseState::Acquiring { .. } | LeaseState::OpeningWatch(_) => {
                 None
             }
@@ -114,6 +124,7 @@ impl LeaseMachine {
                 | LeaseEvent::WatchOpened
                 | LeaseEvent::Changed(_)
                 | LeaseEvent::Renewed(_)
+                | LeaseEvent::WrittenBack(_)
                 | LeaseEvent::LookupRequested(_)
                 | LeaseEvent::LookedUp { .. },
             ) => (state, Vec::new()),
@@ -134,7 +145,7 @@ impl LeaseMachine {
             LeaseState::Waiting { since, .. } if since + WAIT_RECHECK <= context.now => {
                 self.relist(RelistReason::RecheckDue, Some(since), context)
             }
-            LeaseState::Holding(holding) => renew_if_due(holding, context),
+            LeaseState::Holding(holding) => self.time_while_holding(holding, context),
             LeaseState::Relisting { .. }
             | LeaseState::Unreachable { .. }
             | LeaseState::AwaitingOwner { .. }

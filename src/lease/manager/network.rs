@@ -20,6 +20,8 @@ pub(super) struct ObservedConfig {
     usable: Option<NetworkConfig>,
     /// Why the value cannot be used, if there is one.
     error: Option<String>,
+    /// How the value differs from the config in use.
+    differences: Vec<String>,
 }
 
 type ConfigResult = Result<network_config::Parsed, network_config::error::ConfigError>;
@@ -30,6 +32,7 @@ impl ObservedConfig {
             last: LastValue::NotRead,
             usable: None,
             error: None,
+            differences: Vec::new(),
         }
     }
 
@@ -46,7 +49,12 @@ impl ObservedConfig {
         self.last = now;
         if let Some(in_use) = in_use {
             if is_new {
-                warn_if_changed(in_use, value.map(network_config::parse));
+                let parsed = value.map(network_config::parse);
+                self.differences = match &parsed {
+                    Some(Ok(now)) => in_use.differences(&now.config),
+                    Some(Err(_)) | None => Vec::new(),
+                };
+                warn_if_changed(in_use, parsed);
             }
             return Some(in_use.clone());
         }
@@ -59,6 +67,11 @@ impl ObservedConfig {
             self.usable = judge(parsed);
         }
         self.usable.clone()
+    }
+
+    /// Returns how the value that was read last differs from the config in use.
+    pub(super) fn differences(&self) -> &[String] {
+        &self.differences
     }
 
     /// Returns why the value that was read last cannot be used, if there is one.

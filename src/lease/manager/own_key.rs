@@ -1,8 +1,8 @@
 //! Judges changes of etcd while this host holds its lease: whether the lease still stands. Pure; it only logs.
 
-use tracing::{error, warn};
+use tracing::warn;
 
-use crate::lease::claim::{Identity, is_named, is_older_rival};
+use crate::lease::claim::{Identity, describe, is_older_rival, is_ours};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::HeldLease;
 use crate::lease::port::{Entry, RegistryChange};
@@ -10,6 +10,16 @@ use crate::model::lease::OwnLease;
 use crate::model::lease::key::key_name;
 use crate::model::lease::value::{owner_of, parse_lease};
 use crate::model::network_config::NetworkConfig;
+
+/// What a change means for our key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum OwnKey {
+    Unaffected,
+    /// It holds our value.
+    Confirmed,
+    /// Another client has written over it what is not ours.
+    Overwritten(Entry),
+}
 
 /// Checks a change against our lease.
 ///
@@ -20,11 +30,11 @@ pub(super) fn check(
     held: &HeldLease,
     config: &NetworkConfig,
     identity: &Identity,
-) -> Result<(), RelistReason> {
+) -> Result<OwnKey, RelistReason> {
     let subnet = held.own.subnet;
     match change {
         RegistryChange::Put(entry) if entry.name == key_name(subnet) => {
-            check_write(entry, held, identity)
+            check_write(entry, held, config, identity)
         }
         RegistryChange::Put(entry) if is_older_rival(entry, config, identity, held.revision) => {
             Err(RelistReason::RivalAppeared)
@@ -33,42 +43,48 @@ pub(super) fn check(
             warn!(%subnet, "the key of our lease was deleted or has expired; creating it again");
             Err(RelistReason::OwnKeyDeleted)
         }
-        RegistryChange::Put(_) | RegistryChange::Delete(_) | RegistryChange::Config(_) => Ok(()),
+        RegistryChange::Put(_) | RegistryChange::Delete(_) | RegistryChange::Config(_) => {
+            Ok(OwnKey::Unaffected)
+        }
     }
 }
 
-/// Accepts a write to our key that says what we say: we wrote it, or an operator has restored a backup.
-fn check_write(entry: &Entry, held: &HeldLease, identity: &Identity) -> Result<(), RelistReason> {
+fn check_write(
+    entry: &Entry,
+    held: &HeldLease,
+    config: &NetworkConfig,
+    identity: &Identity,
+) -> Result<OwnKey, RelistReason> {
+    if entry.revision < held.revision {
+        return Ok(OwnKey::Unaffected);
+    }
     let subnet = held.own.subnet;
-    if let Err(rejection) = parse_lease(&entry.name, &entry.value, entry.revision) {
-        error!(
-            %subnet, %rejection,
-            "the key of our lease was overwritten with a value that is not a lease; acquiring a lease again"
-        );
+    let owner = owner_of(&entry.value).filter(|owner| is_ours(identity, owner));
+    let Some(owner) = owner else {
+        if entry.created == held.created {
+            return Ok(OwnKey::Overwritten(entry.clone()));
+        }
+        warn!(%subnet, "the key of our lease is gone, and another client has created it");
+        return Err(RelistReason::OwnKeyDeleted);
+    };
+    if !is_same_lease(entry, &held.own, config) {
+        let found = describe(&entry.value);
+        warn!(%subnet, found, "another client has changed our lease; writing it again");
         return Err(RelistReason::OwnKeyOverwritten);
     }
-    let owner = owner_of(&entry.value);
-    let same = is_same_lease(entry, &held.own);
-    match owner {
-        Some(owner) if same && is_named(identity, &owner) => {
-            if entry.lease == held.etcd_lease() {
-                Ok(())
-            } else {
-                Err(RelistReason::OwnKeyMoved)
-            }
-        }
-        Some(owner) if same && owner.node_id.is_none() => Err(RelistReason::OwnKeyLostNodeId),
-        Some(_) | None => {
-            let holder = owner.map_or_else(String::new, |owner| owner.to_string());
-            error!(%subnet, holder, "another host has written its lease to the key of our subnet");
-            Err(RelistReason::OwnKeyOverwritten)
-        }
+    match owner.node_id {
+        None => Err(RelistReason::OwnKeyLostNodeId),
+        Some(_) if entry.lease == held.etcd_lease() => Ok(OwnKey::Confirmed),
+        Some(_) => Err(RelistReason::OwnKeyMoved),
     }
 }
 
-fn is_same_lease(entry: &Entry, own: &OwnLease) -> bool {
+fn is_same_lease(entry: &Entry, own: &OwnLease, config: &NetworkConfig) -> bool {
     let lease = parse_lease(&entry.name, &entry.value, entry.revision);
-    lease.is_ok_and(|lease| lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac)
+    lease.is_ok_and(|lease| {
+        let same_host = lease.public_ip == own.public_ip && lease.vtep_mac == own.vtep_mac;
+        same_host && lease.vni == Some(config.vxlan.vni)
+    })
 }
 
 #[cfg(test)]

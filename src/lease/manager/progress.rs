@@ -5,6 +5,7 @@ use std::mem;
 
 use ipnetwork::Ipv4Network;
 
+use crate::lease::claim::JoinedKey;
 use crate::model::membership::Membership;
 
 /// Whether this host has had a lease in this run.
@@ -19,6 +20,7 @@ pub(super) enum JoinProgress {
     /// Yes: pods run with addresses of its subnet, also while the key is missing from etcd.
     Joined {
         membership: Membership,
+        key: JoinedKey,
         suspicion: Suspicion,
     },
 }
@@ -57,6 +59,14 @@ impl JoinProgress {
         }
     }
 
+    /// Returns our key as this run knows it.
+    pub(super) const fn key(&self) -> Option<&JoinedKey> {
+        match self {
+            Self::Joining { .. } => None,
+            Self::Joined { key, .. } => Some(key),
+        }
+    }
+
     pub(super) const fn courtesy(&self) -> Courtesy {
         match self {
             Self::Joining { courtesy, .. } => *courtesy,
@@ -75,11 +85,12 @@ impl JoinProgress {
         }
     }
 
-    /// Records that this host holds a lease. Returns whether that is news for the rest of the daemon.
-    pub(super) fn join(&mut self, membership: &Membership) -> bool {
+    /// Records that this host holds a lease, with this key. Returns whether that is news for the rest of the daemon.
+    pub(super) fn join(&mut self, membership: &Membership, key: JoinedKey) -> bool {
         let is_new = self.membership() != Some(membership);
         *self = Self::Joined {
             membership: membership.clone(),
+            key,
             suspicion: Suspicion::None,
         };
         is_new
@@ -122,19 +133,19 @@ impl JoinProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::manager::test_data::membership;
+    use crate::lease::manager::test_data::{joined_key, membership};
 
     fn joined() -> JoinProgress {
         let mut progress = JoinProgress::default();
-        assert!(progress.join(&membership("10.5.1.0/24")));
+        assert!(progress.join(&membership("10.5.1.0/24"), joined_key("10.5.1.0/24")));
         progress
     }
 
     #[test]
     fn a_lease_is_news_when_it_differs_from_the_one_before() {
         let mut progress = joined();
-        assert!(!progress.join(&membership("10.5.1.0/24")));
-        assert!(progress.join(&membership("10.5.2.0/24")));
+        assert!(!progress.join(&membership("10.5.1.0/24"), joined_key("10.5.1.0/24")));
+        assert!(progress.join(&membership("10.5.2.0/24"), joined_key("10.5.2.0/24")));
     }
 
     #[test]
@@ -165,7 +176,7 @@ mod tests {
         let reports = [true, true, false, true].map(|missing| progress.write_failed(missing));
         let (none, reported) = (Suspicion::None, Suspicion::Reported);
         assert_eq!(reports, [reported, none, none, reported]);
-        progress.join(&membership("10.5.1.0/24"));
+        progress.join(&membership("10.5.1.0/24"), joined_key("10.5.1.0/24"));
         assert_eq!(
             progress.write_failed(true),
             reported,

@@ -21,12 +21,14 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 
 use crate::conditions::Problem;
-use crate::lease::claim::Identity;
+use crate::lease::claim::{Identity, JoinedKey};
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::progress::Courtesy;
 use crate::lease::manager::relists::RelistReason;
-use crate::lease::port::{Entry, LeaseId, Listing, RegistryChange, RegistryError};
+use crate::lease::port::{Entry, LeaseId, Listing, RegistryChange, RegistryError, WriteOutcome};
 use crate::model::lease::OwnLease;
+use crate::model::lease::value::Owner;
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::network_config::NetworkConfig;
 use crate::peers::update::LeaseUpdate;
 
@@ -62,6 +64,8 @@ pub(super) enum LeaseState {
 #[derive(Debug)]
 pub(super) enum ListOutcome {
     Lease(HeldLease),
+    /// We hold our lease with an earlier PublicIP: this keeps us from publishing the current one.
+    Refused(HeldLease, NoLease),
     NoLease(NoLease),
 }
 
@@ -70,6 +74,18 @@ pub(super) struct Holding {
     pub(super) held: HeldLease,
     /// When the watch was opened.
     pub(super) since: Duration,
+    /// What is to be written over, and when.
+    pub(super) write_back: Option<WriteBack>,
+    /// What keeps us from publishing our current PublicIP.
+    pub(super) refused: Option<NoLease>,
+}
+
+/// A write that puts our value back into our key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WriteBack {
+    /// What another client has written there.
+    pub(super) over: Entry,
+    pub(super) at: Duration,
 }
 
 /// Our lease as etcd holds it.
@@ -78,6 +94,8 @@ pub(super) struct HeldLease {
     pub(super) own: OwnLease,
     /// `None` for a reservation, which never expires.
     pub(super) renewal: Option<Renewal>,
+    /// Revision at which our key was created.
+    pub(super) created: i64,
     /// Revision of the last write of our key that we know of.
     pub(super) revision: i64,
     pub(super) value: ValueState,
@@ -98,17 +116,21 @@ pub(super) struct Renewal {
 }
 
 /// Whether our key has the value that we want.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ValueState {
     Complete,
     /// It could not be written. The node id is added with the next renewal.
     LacksNodeId,
+    /// Another client has written this over it.
+    Overwritten(Entry),
 }
 
 /// How an attempt to acquire a lease ended.
 #[derive(Debug)]
 pub(super) enum Acquisition {
     Lease(HeldLease, KeyOrigin),
+    /// We hold our lease with an earlier PublicIP: this keeps us from publishing the current one.
+    Refused(HeldLease, NoLease),
     NoLease(NoLease),
     /// There is a free subnet, but its owner may come back for it.
     OwnerMayReturn,
@@ -148,6 +170,8 @@ pub(super) enum LeaseEvent {
     },
     /// The new time to live; `None` if etcd does not know the lease any more.
     Renewed(Option<Duration>),
+    /// Our value was put back into our key, or not.
+    WrittenBack(Result<WriteOutcome, RegistryError>),
     /// A request, or the watch, has failed.
     Failed(RegistryError),
 }
@@ -162,6 +186,11 @@ pub(super) enum LeaseAction {
         from: i64,
     },
     KeepAlive(LeaseId),
+    /// Writes this value over what was read.
+    WriteBack {
+        read: Entry,
+        value: String,
+    },
     LookUp(Ipv4Network),
 
     CloseWatch,
@@ -173,6 +202,8 @@ pub(super) enum LeaseAction {
     SetLeaseHeld(Result<(), Problem>),
     /// Shows the keys that are not used, with the reasons.
     ShowIgnored(BTreeMap<String, String>),
+    /// Shows how many leases are used, and how many are not.
+    ShowCounts(LeaseCounts),
 }
 
 /// What an attempt to acquire a lease needs to know.
@@ -182,8 +213,10 @@ pub(super) struct AcquireRequest {
     pub(super) config: NetworkConfig,
     pub(super) identity: Identity,
     pub(super) courtesy: Courtesy,
-    /// Whether this host has had a lease in this run.
-    pub(super) has_joined: bool,
+    /// Our key, if this host has had a lease in this run.
+    pub(super) joined: Option<JoinedKey>,
+    /// A host that keeps undoing our writes to our key.
+    pub(super) persistent: Option<Owner>,
 }
 
 /// When an event happened, and a random number for the decisions about it.

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::lease::claim::Identity;
+use crate::lease::claim::{Identity, JoinedKey};
 use crate::model::addr::MacAddr;
 use crate::model::lease::OwnLease;
 use crate::model::membership::Membership;
@@ -36,6 +36,16 @@ pub(super) fn own_lease(subnet: &str) -> OwnLease {
         subnet: subnet.parse().expect("a subnet in a test"),
         public_ip: Ipv4Addr::new(10, 99, 0, 2),
         vtep_mac: MAC,
+    }
+}
+
+/// Our key on etcd lease 7, created at revision 1.
+pub(super) fn joined_key(subnet: &str) -> JoinedKey {
+    JoinedKey {
+        own: own_lease(subnet),
+        etcd_lease: Some(7),
+        created: 1,
+        revision: 5,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The lease manager over a registry in memory, on a paused clock.
 
 mod following;
+mod overwritten;
 mod readdressing;
 mod renewal;
 mod rig;
@@ -10,7 +11,7 @@ mod trouble;
 use std::time::Duration;
 
 use crate::lease::fake::FakeRegistry;
-use crate::lease::manager::test_data::{CONFIG, MINE, OTHER, UNNAMED, rivals};
+use crate::lease::manager::test_data::{CONFIG, MINE, OTHER, UNNAMED, identity, rivals};
 use crate::lease::manager::tests::rig::{Rig, joined, on_paused_time, pass};
 
 #[test]
@@ -111,19 +112,6 @@ fn creates_the_same_subnet_again_after_its_key_was_deleted() {
         assert_eq!(rig.next().await, "suspect");
         assert_eq!(rig.next().await, "leases ");
         assert_eq!(rig.registry.names(), ["10.5.9.0-24"]);
-    });
-}
-
-#[test]
-fn takes_another_subnet_when_another_host_has_taken_its_own() {
-    on_paused_time(async {
-        let mut rig = Rig::start(FakeRegistry::with_config(CONFIG), Some("10.5.9.0/24"));
-        assert_eq!(rig.next().await, "joined 10.5.9.0/24");
-        assert_eq!(rig.next().await, "suspect");
-        assert_eq!(rig.next().await, "leases ");
-        rig.registry.put("10.5.9.0-24", OTHER, Some(99));
-        assert_eq!(rig.next().await, "joined 10.5.1.0/24");
-        assert_eq!(rig.next().await, "leases +10.5.9.0/24");
     });
 }
 

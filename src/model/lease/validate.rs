@@ -2,6 +2,8 @@
 //! one. A lease that would take addresses from this host, or from the network that carries the
 //! overlay, is refused. Pure.
 
+use std::net::Ipv4Addr;
+
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::{MacAddr, Vni, covers, overlap};
@@ -20,6 +22,13 @@ pub fn validate(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> Result
     validate_public_ip(lease, config, own)?;
     validate_vtep_mac(lease.vtep_mac, own)?;
     validate_vni(lease.vni, config.vxlan.vni)
+}
+
+/// Whether a lease describes a host of this overlay, whatever its subnet is: one that can receive our packets.
+pub(crate) fn describes_host(lease: &Lease, config: &NetworkConfig) -> bool {
+    validate_address(lease.public_ip).is_ok()
+        && lease.vtep_mac.is_unicast()
+        && validate_vni(lease.vni, config.vxlan.vni).is_ok()
 }
 
 fn validate_subnet(
@@ -55,6 +64,15 @@ fn validate_public_ip(
     if ip == own.public_ip {
         return refuse("is our own");
     }
+    validate_address(ip)?;
+    if is_carried_by_overlay(lease, config, own) {
+        return refuse("is inside the overlay that it should carry");
+    }
+    Ok(())
+}
+
+fn validate_address(ip: Ipv4Addr) -> Result<(), Rejection> {
+    let refuse = |reason| Err(Rejection::PublicIp(ip, reason));
     // 0.0.0.0/8 means "this network" (RFC 1122, section 3.2.1.3): no packet can be sent there.
     if ip.octets()[0] == 0 || ip.is_broadcast() {
         return refuse("is not the address of a host");
@@ -64,9 +82,6 @@ fn validate_public_ip(
     }
     if ip.is_loopback() {
         return refuse("is a loopback address");
-    }
-    if is_carried_by_overlay(lease, config, own) {
-        return refuse("is inside the overlay that it should carry");
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ impl ForeignRoute {
     /// Returns the command that shows it.
     pub(crate) fn show(&self) -> String {
         let table = TableArgument(self.table);
-        format!("ip route show {}{table}", self.destination)
+        format!("ip route show {}{table}", Destination(self.destination))
     }
 
     /// Returns the command that takes it out of the way.
@@ -96,7 +96,7 @@ impl ForeignRoute {
 
 impl fmt::Display for ForeignRoute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.kind.word(), self.destination)?;
+        write!(f, "{}{}", self.kind.word(), Destination(self.destination))?;
         if let Some(gateway) = self.gateway {
             write!(f, " via {gateway}")?;
         }
@@ -108,6 +108,18 @@ impl fmt::Display for ForeignRoute {
             write!(f, " metric {}", self.metric)?;
         }
         Ok(())
+    }
+}
+
+struct Destination(Ipv4Network);
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.prefix() == 0 {
+            f.write_str("default")
+        } else {
+            self.0.fmt(f)
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use crate::model::addr::MacAddr;
 use crate::model::lease::Lease;
 use crate::overlay::desired::tests::{membership, settings};
 use crate::overlay::fake::FakeKernel;
-use crate::overlay::port::KernelChange;
 use crate::reconcile::driver::Driver;
 
 mod external;
@@ -386,5 +385,23 @@ fn a_setting_of_the_device_is_put_right_within_a_second_though_no_event_tells() 
                 .copied();
             assert_eq!(now, Some(sysctl.desired()));
         }
+    });
+}
+
+#[test]
+fn a_setting_whose_change_the_kernel_announces_is_put_right_at_once() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let settings = |kernel: &FakeKernel| kernel.shared.borrow().state.sysctls.clone();
+        rig.kernel
+            .shared
+            .borrow_mut()
+            .state
+            .sysctls
+            .insert(Sysctl::Forwarding, 0);
+        rig.kernel
+            .report(KernelEvent::Changed(KernelChange::Settings));
+        pass(Duration::from_millis(30)).await;
+        assert_eq!(settings(&rig.kernel).get(&Sysctl::Forwarding), Some(&1));
     });
 }

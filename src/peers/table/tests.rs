@@ -39,16 +39,28 @@ pub(crate) fn lease(n: u8) -> Lease {
     lease_of(n, n)
 }
 
-fn leases(range: RangeInclusive<u8>) -> Vec<Lease> {
-    range.map(lease).collect()
+fn leases(range: RangeInclusive<u8>) -> ListedLeases {
+    listed(range.map(lease).collect())
 }
 
-fn back(range: RangeInclusive<u8>) -> Vec<PeerChange> {
-    range.map(|n| (subnet(n), Some(lease(n)))).collect()
+/// A list without a damaged lease.
+pub(crate) fn listed(usable: Vec<Lease>) -> ListedLeases {
+    ListedLeases {
+        usable,
+        damaged: Vec::new(),
+    }
 }
 
-fn gone(range: RangeInclusive<u8>) -> Vec<PeerChange> {
-    range.map(|n| (subnet(n), None)).collect()
+fn back(range: RangeInclusive<u8>) -> Vec<LeaseChange> {
+    range.map(|n| LeaseChange::Usable(lease(n))).collect()
+}
+
+fn gone(range: RangeInclusive<u8>) -> Vec<LeaseChange> {
+    range.map(|n| LeaseChange::Gone(subnet(n))).collect()
+}
+
+fn damaged(range: RangeInclusive<u8>) -> Vec<LeaseChange> {
+    range.map(|n| LeaseChange::Damaged(subnet(n))).collect()
 }
 
 fn at(millis: u64) -> Duration {
@@ -184,9 +196,9 @@ fn a_missing_host_that_takes_another_subnet_loses_the_old_one() {
     let mut table = table_of(8);
     table.change(gone(1..=8), at(1000));
     table.tick(at(1200));
-    let moved = vec![(subnet(99), Some(lease_of(99, 1)))];
+    let moved = vec![LeaseChange::Usable(lease_of(99, 1))];
     check(&table.change(moved, at(2000)), "-1 +99", None);
-    let step = table.replace(vec![lease_of(99, 1), lease_of(98, 2)], at(3000));
+    let step = table.replace(listed(vec![lease_of(99, 1), lease_of(98, 2)]), at(3000));
     let Some(PeerUpdate::Peers(all)) = step.updates.first() else {
         panic!("a list is expected")
     };
@@ -197,6 +209,58 @@ fn a_missing_host_that_takes_another_subnet_loses_the_old_one() {
     let held = all.iter().find(|lease| lease.subnet == subnet(3));
     let revision = held.map(|lease| lease.revision);
     assert_eq!(revision, Some(0), "a lease that etcd holds wins over it");
+}
+
+#[test]
+fn a_peer_whose_lease_is_damaged_stays_for_a_day() {
+    let day = 24 * 3600 * 1000;
+    let mut table = table_of(8);
+    check(&table.change(damaged(1..=7), at(1000)), "", None);
+    check(&table.tick(at(500_000)), "", None);
+    assert_eq!((table.peers().len(), table.missing()), (8, 0));
+    // A list says the same, and does not start the time anew.
+    let list = ListedLeases {
+        damaged: (1..=7).map(subnet).collect(),
+        ..leases(8..=8)
+    };
+    check(&table.replace(list, at(600_000)), "8 leases", None);
+    assert_eq!(table.damaged().count(), 7);
+    // What becomes of them: put back, deleted, moved to another subnet, still damaged.
+    check(&table.change(back(1..=1), at(700_000)), "+1", None);
+    table.change(gone(2..=2), at(700_000));
+    check(&table.tick(at(700_200)), "-2", None);
+    let moved = vec![LeaseChange::Usable(lease_of(99, 3))];
+    check(&table.change(moved, at(700_300)), "-3 +99", None);
+    assert_eq!(table.due(), Some(at(1000 + day)));
+    check(&table.tick(at(999 + day)), "", None);
+    check(&table.tick(at(1000 + day)), "-4 -5 -6 -7", None);
+    assert_eq!((table.due(), table.damaged().count()), (None, 0));
+}
+
+#[test]
+fn a_damaged_lease_of_nobody_known_is_no_peer_and_one_of_the_last_run_is() {
+    let mut table = table_of(2);
+    check(&table.change(damaged(9..=9), at(1000)), "", None);
+    assert_eq!((table.peers().len(), table.due()), (2, None));
+    let known = (1..=2).map(lease).collect();
+    let mut table = PeerTable::new(GRACE, known);
+    table.join(membership());
+    let list = ListedLeases {
+        damaged: vec![subnet(1), subnet(9)],
+        ..leases(2..=2)
+    };
+    check(&table.replace(list, at(20)), "2 leases", None);
+    let revision = table.peers().next().map(|lease| lease.revision);
+    assert_eq!(revision, Some(0), "a lease that etcd holds wins over it");
+}
+
+#[test]
+fn a_key_that_is_back_with_a_damaged_value_is_not_missing() {
+    let mut table = table_of(8);
+    table.change(gone(1..=1), at(1000));
+    table.change(damaged(1..=1), at(1100));
+    check(&table.tick(at(9000)), "", None);
+    assert_eq!((table.missing(), table.damaged().count()), (0, 1));
 }
 
 #[test]
@@ -212,24 +276,32 @@ fn peers_of_an_earlier_run_are_held_when_etcd_is_empty_now() {
     let known = (1..=8).map(lease).chain([lease(200)]).collect();
     let mut table = PeerTable::new(GRACE, known);
     check(&table.join(membership()), "joined", None);
-    check(&table.replace(vec![], at(20)), "8 leases", hold(8, 8));
+    check(
+        &table.replace(listed(vec![]), at(20)),
+        "8 leases",
+        hold(8, 8),
+    );
 }
 
 proptest! {
     /// Whatever happens, in the end the overlay carries the peers that etcd holds.
     #[test]
-    fn comes_to_what_etcd_says(steps in prop::collection::vec((0u8..40, any::<bool>(), 0u64..9000), 0..120)) {
+    fn comes_to_what_etcd_says(steps in prop::collection::vec((0u8..40, 0u8..3, 0u64..9000), 0..120)) {
         let mut table = table_of(20);
         let mut etcd: BTreeMap<Ipv4Network, Lease> = (1..=20).map(|n| (subnet(n), lease(n))).collect();
         let mut overlay = etcd.clone();
         let mut now = 0;
-        for (n, there, pause) in steps {
-            let change = there.then(|| lease(n));
-            match &change {
-                Some(lease) => etcd.insert(subnet(n), lease.clone()),
-                None => etcd.remove(&subnet(n)),
+        for (n, kind, pause) in steps {
+            let change = match kind {
+                0 => LeaseChange::Gone(subnet(n)),
+                1 => LeaseChange::Damaged(subnet(n)),
+                _ => LeaseChange::Usable(lease(n)),
             };
-            follow(&mut overlay, table.change(vec![(subnet(n), change)], at(now)));
+            match &change {
+                LeaseChange::Usable(lease) => etcd.insert(subnet(n), lease.clone()),
+                LeaseChange::Damaged(_) | LeaseChange::Gone(_) => etcd.remove(&subnet(n)),
+            };
+            follow(&mut overlay, table.change(vec![change], at(now)));
             now += pause;
             follow(&mut overlay, table.tick(at(now)));
         }

@@ -7,7 +7,8 @@ use crate::model::node_id::NodeId;
 use crate::peers::fake::FakeSnapshotStore;
 use crate::peers::snapshot::SnapshotOwner;
 use crate::peers::snapshot_writer::{PAUSE, TIMING};
-use crate::peers::table::tests::{lease, membership};
+use crate::peers::table::tests::{lease, listed, membership};
+use crate::peers::update::LeaseChange;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -16,6 +17,7 @@ struct Rig {
     updates: mpsc::Sender<LeaseUpdate>,
     overlay: mpsc::Receiver<PeerUpdate>,
     summary: watch::Receiver<PeerSummary>,
+    last_known: watch::Receiver<BTreeMap<Ipv4Network, SystemTime>>,
     store: FakeSnapshotStore,
     shutdown: oneshot::Sender<Infallible>,
     task: JoinHandle<()>,
@@ -27,12 +29,14 @@ impl Rig {
         let (to_overlay, overlay) = mpsc::channel(8);
         let (membership, _) = watch::channel(None);
         let (summary_sender, summary) = watch::channel(PeerSummary::default());
+        let (last_known_sender, last_known) = watch::channel(BTreeMap::new());
         let (shutdown, on_shutdown) = oneshot::channel();
         let channels = PeerChannels {
             updates: from_manager,
             overlay: to_overlay,
             membership,
             summary: summary_sender,
+            last_known: last_known_sender,
             underlay: Followed::nothing(),
             shutdown: on_shutdown,
         };
@@ -48,6 +52,7 @@ impl Rig {
             updates,
             overlay,
             summary,
+            last_known,
             store,
             shutdown,
             task: tokio::task::spawn_local(task.run()),
@@ -79,7 +84,7 @@ impl Rig {
     }
 
     async fn put(&mut self, n: u8) {
-        let changes = vec![(lease(n).subnet, Some(lease(n)))];
+        let changes = vec![LeaseChange::Usable(lease(n))];
         self.send(LeaseUpdate::Changes(changes)).await;
         assert_eq!(self.next_update().await, "1 changes");
     }
@@ -150,7 +155,7 @@ fn starts_from_the_last_known_state_when_etcd_is_silent_and_follows_etcd_later()
         assert_eq!(rig.next_update().await, "5 leases");
         assert_eq!(started.elapsed(), FIRST_ANSWER_TIMEOUT);
         rig.send(LeaseUpdate::Joined(membership())).await;
-        rig.send(LeaseUpdate::Leases(leases(1..=6))).await;
+        rig.send(LeaseUpdate::Leases(listed(leases(1..=6)))).await;
         // The same membership again is no update.
         assert_eq!(rig.next_update().await, "6 leases");
     });
@@ -189,9 +194,9 @@ fn does_not_start_with_a_subnet_that_belongs_to_another_host_now() {
 fn the_summary_counts_peers_and_held_removals() {
     on_paused_time(async {
         let mut rig = Rig::joined().await;
-        rig.send(LeaseUpdate::Leases(leases(1..=8))).await;
+        rig.send(LeaseUpdate::Leases(listed(leases(1..=8)))).await;
         assert_eq!(rig.next_update().await, "8 leases");
-        rig.send(LeaseUpdate::Leases(leases(1..=3))).await;
+        rig.send(LeaseUpdate::Leases(listed(leases(1..=3)))).await;
         assert_eq!(rig.next_update().await, "8 leases");
         tokio::time::sleep(Duration::from_millis(1)).await;
         let held = PeerSummary { peers: 8, held: 5 };
@@ -241,7 +246,7 @@ fn the_first_snapshot_is_saved_soon() {
     on_paused_time(async {
         let rig = Rig::start(None);
         rig.send(LeaseUpdate::Joined(membership())).await;
-        rig.send(LeaseUpdate::Leases(leases(1..=6))).await;
+        rig.send(LeaseUpdate::Leases(listed(leases(1..=6)))).await;
         let started = Instant::now();
         assert_eq!(rig.next_saved().await.leases.len(), 6);
         assert_eq!(started.elapsed(), TIMING.debounce);
@@ -298,5 +303,26 @@ fn a_shutdown_waits_for_the_running_save_and_for_the_last_one() {
         let disk = rig.store.disk.borrow();
         let saved: Vec<usize> = disk.saved.iter().map(|s| s.leases.len()).collect();
         assert_eq!(saved, [0, 1]);
+    });
+}
+
+#[test]
+fn shows_until_when_a_peer_with_a_damaged_lease_is_kept() {
+    on_paused_time(async {
+        let mut rig = Rig::joined().await;
+        rig.put(7).await;
+        let damaged = || LeaseUpdate::Changes(vec![LeaseChange::Damaged(lease(7).subnet)]);
+        rig.send(damaged()).await;
+        rig.last_known.changed().await.expect("the peer task runs");
+        let until = rig.last_known.borrow_and_update().clone();
+        assert_eq!(until, [(lease(7).subnet, wall_time() + TTL)].into());
+        rig.send(damaged()).await;
+        rig.put(7).await;
+        rig.last_known.changed().await.expect("the peer task runs");
+        assert!(rig.last_known.borrow().is_empty());
+        rig.send(damaged()).await;
+        tokio::time::sleep(TTL).await;
+        assert_eq!(rig.next_update().await, "1 changes");
+        assert_eq!(rig.summary.borrow().peers, 0, "a day has passed");
     });
 }

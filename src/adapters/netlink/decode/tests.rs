@@ -302,6 +302,12 @@ fn changes_of_other_devices_are_none() {
 }
 
 #[test]
+fn a_change_of_settings_is_read_though_the_library_does_not_know_it() {
+    const KIND: usize = 4;
+    check_change(&with(ADDRESS, &[(KIND, 80)]), Some(KernelChange::Settings));
+}
+
+#[test]
 fn a_route_through_another_device_is_a_foreign_one() {
     let foreign = |table, text: &str| {
         let expected = KernelChange::ForeignRoute(table, network("10.5.40.0/24"));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::host::firewall::{iptables_table, nft_base_tables, nft_table};
 
-/// What firewalld 1.3.3 makes of its default configuration, and of the ports and interfaces that our message names.
+/// What firewalld 1.3.3 makes of its default configuration, and of the commands that our message names.
 const FIREWALLD: &str = include_str!("../testdata/firewalld.json");
 const FIREWALLD_CURED: &str = include_str!("../testdata/firewalld-cured.json");
 /// What ufw 0.36.2 makes of its default configuration.
@@ -39,10 +39,8 @@ fn firewalld_is_named_with_the_commands_that_cure_it() {
         packets from flannel.1 to pods of this host, and packets of pods of this host to flannel.1 (chain filter_INPUT, \
         in filter_IN_public); firewall-cmd --zone=public --add-port=8472/udp && \
         firewall-cmd --permanent --zone=public --add-port=8472/udp && \
-        firewall-cmd --zone=trusted --change-interface=flannel.1 && \
-        firewall-cmd --permanent --zone=trusted --change-interface=flannel.1 && \
-        firewall-cmd --zone=trusted --change-interface=docker0 && \
-        firewall-cmd --permanent --zone=trusted --change-interface=docker0";
+        firewall-cmd --zone=trusted --add-source=10.5.0.0/16 && \
+        firewall-cmd --permanent --zone=trusted --add-source=10.5.0.0/16";
     assert_eq!(messages(&setup(), firewalld(FIREWALLD)), [expected]);
     assert_eq!(messages(&setup(), firewalld(FIREWALLD_CURED)), [""; 0]);
 }

@@ -26,7 +26,8 @@ impl<R: Registry> Attempt<'_, R> {
     ) -> Result<Acquisition, Setback> {
         match self.renew(&entry).await? {
             Renewed::Alive(renewal) => {
-                Ok(found(own, renewal, entry.revision, ValueState::Complete))
+                let revision = entry.revision;
+                Ok(found(own, renewal, &entry, revision, ValueState::Complete))
             }
             Renewed::Unknown => self.attach_again(own, entry).await,
         }
@@ -43,7 +44,7 @@ impl<R: Registry> Attempt<'_, R> {
             Renewed::Unknown => return self.attach_again(own, entry).await,
         };
         match self.replace(&own, &entry).await {
-            Ok(revision) => Ok(found(own, renewal, revision, ValueState::Complete)),
+            Ok(revision) => Ok(found(own, renewal, &entry, revision, ValueState::Complete)),
             Err(Setback::Registry(error))
                 if lacks_only_node_id(&entry, &own, &self.request.config) =>
             {
@@ -52,7 +53,14 @@ impl<R: Registry> Attempt<'_, R> {
                     %subnet, error,
                     "failed to add the node id to our lease; using the lease without it until the next renewal"
                 );
-                Ok(found(own, renewal, entry.revision, ValueState::LacksNodeId))
+                let revision = entry.revision;
+                Ok(found(
+                    own,
+                    renewal,
+                    &entry,
+                    revision,
+                    ValueState::LacksNodeId,
+                ))
             }
             Err(setback) => Err(setback),
         }
@@ -71,7 +79,7 @@ impl<R: Registry> Attempt<'_, R> {
         };
         let revision = self.replace(&own, &entry).await?;
         let renewal = Some(self.renewal(lease, ttl));
-        Ok(found(own, renewal, revision, ValueState::Complete))
+        Ok(found(own, renewal, &entry, revision, ValueState::Complete))
     }
 
     async fn renew(&mut self, entry: &Entry) -> Result<Renewed, Setback> {
@@ -98,10 +106,17 @@ impl<R: Registry> Attempt<'_, R> {
     }
 }
 
-fn found(own: OwnLease, renewal: Option<Renewal>, revision: i64, value: ValueState) -> Acquisition {
+fn found(
+    own: OwnLease,
+    renewal: Option<Renewal>,
+    entry: &Entry,
+    revision: i64,
+    value: ValueState,
+) -> Acquisition {
     let held = HeldLease {
         own,
         renewal,
+        created: entry.created,
         revision,
         value,
     };

@@ -35,9 +35,11 @@ impl<R: Registry> Attempt<'_, R> {
             exclusions.taken.push(own.subnet);
             match self.claim(&exclusions) {
                 Claim::Create(next) => own = next,
-                Claim::Keep(..) | Claim::Rewrite(..) | Claim::Rival(_) | Claim::NoFreeSubnet => {
-                    break;
-                }
+                Claim::Keep(..)
+                | Claim::Rewrite(..)
+                | Claim::Defend(..)
+                | Claim::Rival(_)
+                | Claim::NoFreeSubnet => break,
             }
         }
         Err(Setback::Relist(RelistReason::OthersWereFaster))
@@ -60,10 +62,10 @@ impl<R: Registry> Attempt<'_, R> {
             listing,
             config,
             identity,
-            has_joined,
+            joined,
             ..
         } = self.request;
-        if *has_joined || revision == listing.revision + 1 {
+        if joined.is_some() || revision == listing.revision + 1 {
             return Ok(());
         }
         let now = self.registry.list().await?;
@@ -88,6 +90,7 @@ impl<R: Registry> Attempt<'_, R> {
         let held = HeldLease {
             own,
             renewal: Some(self.renewal(lease, ttl)),
+            created: revision,
             revision,
             value: ValueState::Complete,
         };

@@ -41,6 +41,16 @@ impl ActiveKeys {
         true
     }
 
+    /// Whether a key of this subnet counts.
+    pub(super) fn contains(&self, subnet: Ipv4Network) -> bool {
+        self.active.contains_key(&subnet)
+    }
+
+    /// Returns how many subnets have a key that counts.
+    pub(super) fn len(&self) -> usize {
+        self.active.len()
+    }
+
     fn other_key_counts(&self, subnet: Ipv4Network, part: &str) -> bool {
         let active = self.active.get(&subnet);
         active.is_some_and(|active| **active != *part)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tracing::{info, warn};
 
 use crate::model::lease::Rejection;
+use crate::model::lease_counts::LeaseCounts;
 
 const MAX_SHOWN: usize = 1000;
 const MAX_LOGGED_KEY_CHARS: usize = 80;
@@ -21,7 +22,31 @@ enum Shown {
 #[derive(Debug, Default)]
 pub(super) struct IgnoredLeases {
     by_name: BTreeMap<String, Rejection>,
+    counts: Counts,
     shown: Shown,
+}
+
+/// How many entries there are for each kind of reason.
+#[derive(Debug, Default)]
+struct Counts {
+    other_vni: usize,
+    other_backend: usize,
+    otherwise: usize,
+}
+
+impl Counts {
+    const fn of(&mut self, rejection: &Rejection) -> &mut usize {
+        match rejection {
+            Rejection::OtherVni(..) => &mut self.other_vni,
+            Rejection::OtherBackend(_) => &mut self.other_backend,
+            Rejection::Key
+            | Rejection::Value(_)
+            | Rejection::SecondKey(_)
+            | Rejection::Subnet(..)
+            | Rejection::PublicIp(..)
+            | Rejection::VtepMac(..) => &mut self.otherwise,
+        }
+    }
 }
 
 impl IgnoredLeases {
@@ -29,13 +54,17 @@ impl IgnoredLeases {
         if self.by_name.get(name) == Some(rejection) {
             return;
         }
-        self.by_name.insert(name.to_owned(), rejection.clone());
+        *self.counts.of(rejection) += 1;
+        if let Some(before) = self.by_name.insert(name.to_owned(), rejection.clone()) {
+            *self.counts.of(&before) -= 1;
+        }
         self.shown = Shown::Outdated;
         log(name, rejection);
     }
 
     pub(super) fn remove(&mut self, name: &str) {
-        if self.by_name.remove(name).is_some() {
+        if let Some(before) = self.by_name.remove(name) {
+            *self.counts.of(&before) -= 1;
             self.shown = Shown::Outdated;
         }
     }
@@ -43,7 +72,45 @@ impl IgnoredLeases {
     /// Forgets the entries that are not in a complete list.
     pub(super) fn retain_listed<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         let names: BTreeSet<&str> = names.collect();
-        self.by_name.retain(|name, _| names.contains(name.as_str()));
+        let counts = &mut self.counts;
+        self.by_name.retain(|name, rejection| {
+            let is_listed = names.contains(name.as_str());
+            if !is_listed {
+                *counts.of(rejection) -= 1;
+            }
+            is_listed
+        });
+    }
+
+    /// Returns how many there are. `used`: how many leases are used.
+    pub(super) fn counts(&self, used: usize) -> LeaseCounts {
+        let Counts {
+            other_vni,
+            other_backend,
+            otherwise,
+        } = self.counts;
+        LeaseCounts {
+            used,
+            other_vni,
+            other_backend,
+            otherwise_unusable: otherwise,
+            example: self.example(),
+            config_differences: Vec::new(),
+        }
+    }
+
+    fn example(&self) -> Option<(String, String)> {
+        if self.counts.other_vni + self.counts.other_backend == 0 {
+            return None;
+        }
+        let mut ignored = self.by_name.iter();
+        let (name, rejection) = ignored.find(|(_, rejection)| {
+            matches!(
+                rejection,
+                Rejection::OtherVni(..) | Rejection::OtherBackend(_)
+            )
+        })?;
+        Some((name.clone(), rejection.to_string()))
     }
 
     /// Returns the reasons as text.
@@ -95,6 +162,27 @@ mod tests {
         assert_eq!(ignored.changed_reasons(), None);
         ignored.remove("nonsense");
         assert_eq!(ignored.changed_reasons(), Some(BTreeMap::new()));
+    }
+
+    #[test]
+    fn counts_the_kinds_of_reasons_as_entries_come_and_go() {
+        let (udp, key) = (Rejection::OtherBackend("udp".to_owned()), Rejection::Key);
+        let mut ignored = IgnoredLeases::default();
+        let counted = |ignored: &IgnoredLeases| {
+            let counts = ignored.counts(5);
+            let example = counts.example.map(|(name, _)| name);
+            (counts.other_backend, counts.otherwise_unusable, example)
+        };
+        ignored.insert("a", &udp);
+        ignored.insert("b", &udp);
+        ignored.insert("b", &udp);
+        ignored.insert("c", &key);
+        assert_eq!(counted(&ignored), (2, 1, Some("a".to_owned())));
+        ignored.insert("a", &key);
+        ignored.remove("c");
+        assert_eq!(counted(&ignored), (1, 1, Some("b".to_owned())));
+        ignored.retain_listed(["a"].into_iter());
+        assert_eq!(counted(&ignored), (0, 1, None));
     }
 
     #[test]

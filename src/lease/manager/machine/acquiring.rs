@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use tracing::{error, info};
 
+use crate::lease::claim::JoinedKey;
 use crate::lease::manager::blocker::NoLease;
+use crate::lease::manager::contest::Contest;
 use crate::lease::manager::machine::listing::open_watch;
 use crate::lease::manager::machine::{LeaseMachine, Step};
 use crate::lease::manager::progress::Suspicion;
@@ -31,6 +33,7 @@ impl LeaseMachine {
     ) -> Step {
         match acquisition {
             Acquisition::Lease(held, origin) => self.lease_acquired(held, origin, listing, config),
+            Acquisition::Refused(held, no_lease) => self.refused(held, no_lease, listing),
             Acquisition::NoLease(no_lease) => self.no_lease(no_lease, listing),
             Acquisition::OwnerMayReturn => {
                 self.progress.owes_no_courtesy();
@@ -51,7 +54,18 @@ impl LeaseMachine {
         let own = held.own.clone();
         let membership = Membership { own, config };
         let mut actions = Vec::new();
-        if self.progress.join(&membership) {
+        let key = JoinedKey {
+            own: held.own.clone(),
+            etcd_lease: held.etcd_lease(),
+            created: held.created,
+            revision: held.revision.max(listing.revision),
+        };
+        match origin {
+            KeyOrigin::Found => {}
+            // The key that was written over is gone, or left to another host.
+            KeyOrigin::Created | KeyOrigin::Recreated => self.contest = Contest::new(),
+        }
+        if self.progress.join(&membership, key) {
             log_acquired(&membership, origin);
             let previous = &mut self.identity.previous;
             previous.subnet = Some(membership.own.subnet);
@@ -68,6 +82,17 @@ impl LeaseMachine {
         actions.extend(self.publish_peers(listing, suspicion));
         actions.push(open_watch(listing));
         (LeaseState::OpeningWatch(ListOutcome::Lease(held)), actions)
+    }
+
+    /// This host has another PublicIP now, and a rival has that, too. Its lease stays as it is.
+    fn refused(&mut self, held: HeldLease, no_lease: NoLease, listing: &Listing) -> Step {
+        if self.no_lease_logged.is_new(&no_lease.message) {
+            error!(subnet = %held.own.subnet, published = %held.own.public_ip, "{}", no_lease.message);
+        }
+        let mut actions = self.publish_peers(listing, Suspicion::None);
+        actions.push(open_watch(listing));
+        let outcome = ListOutcome::Refused(held, no_lease);
+        (LeaseState::OpeningWatch(outcome), actions)
     }
 
     /// This host cannot have a lease. If it had one before, pods run here, so its peers are still followed.

@@ -6,8 +6,8 @@ use ipnetwork::Ipv4Network;
 use tracing::debug;
 
 use crate::lease::manager::etcd_lease::renewal_time;
-use crate::lease::manager::machine::{LeaseMachine, Step};
-use crate::lease::manager::own_key;
+use crate::lease::manager::machine::{LeaseMachine, Step, WAIT_RECHECK};
+use crate::lease::manager::own_key::{self, OwnKey};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{
     Holding, LeaseAction, LeaseEvent, LeaseState, Renewal, StepContext, ValueState,
@@ -24,6 +24,7 @@ impl LeaseMachine {
     ) -> Step {
         match event {
             LeaseEvent::Changed(changes) => self.changed_while_holding(holding, &changes, context),
+            LeaseEvent::WrittenBack(outcome) => self.written_back(holding, outcome, context),
             LeaseEvent::Renewed(ttl) => self.renewed(holding, ttl, context),
             LeaseEvent::LookupRequested(subnet) => look_up(holding, subnet),
             LeaseEvent::LookedUp { subnet, entry } => {
@@ -44,25 +45,73 @@ impl LeaseMachine {
         changes: &[RegistryChange],
         context: StepContext,
     ) -> Step {
-        let checked = self.check_own_lease(&holding, changes);
-        match checked.and_then(|()| self.publish_changes(changes)) {
-            Ok(actions) => (LeaseState::Holding(holding), actions),
-            Err(reason) => self.relist(reason, Some(holding.since), context),
-        }
+        let since = Some(holding.since);
+        let checked = self.check_own_key(&holding, changes);
+        let published = checked.and_then(|own_key| Ok((own_key, self.publish_changes(changes)?)));
+        let (own_key, mut actions) = match published {
+            Ok(both) => both,
+            Err(reason) => return self.relist(reason, since, context),
+        };
+        let (state, more) = match own_key {
+            OwnKey::Unaffected => (LeaseState::Holding(holding), Vec::new()),
+            OwnKey::Confirmed => self.stands_again(holding, context),
+            OwnKey::Overwritten(entry) => self.overwritten(holding, entry, context),
+        };
+        actions.extend(more);
+        (state, actions)
     }
 
-    fn check_own_lease(
+    /// Returns what the last of the changes that are about our key means for it.
+    fn check_own_key(
         &self,
         holding: &Holding,
         changes: &[RegistryChange],
-    ) -> Result<(), RelistReason> {
+    ) -> Result<OwnKey, RelistReason> {
+        let mut own_key = OwnKey::Unaffected;
         let Some(membership) = self.progress.membership() else {
-            return Ok(());
+            return Ok(own_key);
         };
         let (held, config) = (&holding.held, &membership.config);
-        changes
-            .iter()
-            .try_for_each(|change| own_key::check(change, held, config, &self.identity))
+        for change in changes {
+            if let Some(refused) = &holding.refused
+                && refused.may_end_with(change, true)
+            {
+                return Err(RelistReason::WaitMayBeOver);
+            }
+            match own_key::check(change, held, config, &self.identity)? {
+                OwnKey::Unaffected => {}
+                now @ (OwnKey::Confirmed | OwnKey::Overwritten(_)) => own_key = now,
+            }
+        }
+        Ok(own_key)
+    }
+
+    /// Returns when there is something to do next.
+    pub(super) fn next_while_holding(&self, holding: &Holding) -> Option<Duration> {
+        let renewal = holding.held.renewal.map(|renewal| renewal.at);
+        let write_back = holding.write_back.as_ref().map(|write_back| write_back.at);
+        let recheck = holding
+            .refused
+            .as_ref()
+            .map(|_| holding.since + WAIT_RECHECK);
+        let times = [renewal, write_back, recheck, self.contest.calm_at()];
+        times.into_iter().flatten().min()
+    }
+
+    pub(super) fn time_while_holding(&mut self, holding: Holding, context: StepContext) -> Step {
+        if let Some(write) = self.write_back_if_due(&holding, context) {
+            return (LeaseState::Holding(holding), vec![write]);
+        }
+        if holding.refused.is_some() && holding.since + WAIT_RECHECK <= context.now {
+            return self.relist(RelistReason::RecheckDue, Some(holding.since), context);
+        }
+        if let Some(renewal) = holding.held.renewal
+            && renewal.at <= context.now
+        {
+            let renew = LeaseAction::KeepAlive(renewal.lease);
+            return (LeaseState::Holding(holding), vec![renew]);
+        }
+        self.calm_if_due(holding, context)
     }
 
     fn renewed(
@@ -72,10 +121,10 @@ impl LeaseMachine {
         context: StepContext,
     ) -> Step {
         let held = &mut holding.held;
-        let reason = match (ttl, held.value) {
+        let reason = match (ttl, &held.value) {
             (None, _) => RelistReason::OwnEtcdLeaseExpired,
             (Some(_), ValueState::LacksNodeId) => RelistReason::ValueIncomplete,
-            (Some(ttl), ValueState::Complete) => {
+            (Some(ttl), ValueState::Complete | ValueState::Overwritten(_)) => {
                 debug!(subnet = %held.own.subnet, ?ttl, "lease renewed");
                 let at = renewal_time(ttl, self.renew_margin, context);
                 held.renewal = held.renewal.map(|renewal| Renewal { at, ..renewal });
@@ -102,15 +151,6 @@ impl LeaseMachine {
             Err(reason) => self.relist(reason, Some(holding.since), context),
         }
     }
-}
-
-pub(super) fn renew_if_due(holding: Holding, context: StepContext) -> Step {
-    let due = holding
-        .held
-        .renewal
-        .filter(|renewal| renewal.at <= context.now);
-    let actions = due.map(|renewal| LeaseAction::KeepAlive(renewal.lease));
-    (LeaseState::Holding(holding), actions.into_iter().collect())
 }
 
 /// Looks the lease of a subnet up, which the watch may not have brought yet.

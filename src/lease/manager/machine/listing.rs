@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use crate::conditions::Problem;
 use crate::lease::claim::held_by_other_host;
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::machine::{LeaseMachine, Step};
 use crate::lease::manager::state::{
-    AcquireRequest, Holding, LeaseAction, LeaseState, ListOutcome, StepContext,
+    AcquireRequest, HeldLease, Holding, LeaseAction, LeaseState, ListOutcome, StepContext,
 };
 use crate::lease::port::Listing;
 use crate::peers::update::LeaseUpdate;
@@ -35,7 +36,8 @@ impl LeaseMachine {
             config: config.clone(),
             identity: self.identity.clone(),
             courtesy: self.progress.courtesy(),
-            has_joined: self.progress.membership().is_some(),
+            joined: self.progress.key().cloned(),
+            persistent: self.contest.persistent().cloned(),
         }));
         (LeaseState::Acquiring { listing, config }, actions)
     }
@@ -52,12 +54,8 @@ impl LeaseMachine {
 
     pub(super) fn watch_opened(&mut self, outcome: ListOutcome, context: StepContext) -> Step {
         let (state, held, news) = match outcome {
-            ListOutcome::Lease(held) => {
-                self.no_lease_logged.clear();
-                let since = context.now;
-                let state = LeaseState::Holding(Holding { held, since });
-                (state, Ok(()), self.contact.record_synced())
-            }
+            ListOutcome::Lease(held) => self.hold(held, None, context),
+            ListOutcome::Refused(held, no_lease) => self.hold(held, Some(no_lease), context),
             ListOutcome::NoLease(no_lease) => {
                 let problem = no_lease.problem();
                 let since = context.now;
@@ -70,8 +68,30 @@ impl LeaseMachine {
             LeaseAction::ShowIgnored(self.followed.ignored()),
             LeaseAction::SetEtcdReachable(Ok(())),
         ];
+        actions.extend(self.changed_counts());
         actions.extend(news.map(LeaseAction::Publish));
         (state, actions)
+    }
+
+    fn hold(
+        &mut self,
+        held: HeldLease,
+        refused: Option<NoLease>,
+        context: StepContext,
+    ) -> (LeaseState, Result<(), Problem>, Option<LeaseUpdate>) {
+        if refused.is_none() {
+            self.no_lease_logged.clear();
+        }
+        let mut holding = Holding {
+            held,
+            since: context.now,
+            write_back: None,
+            refused,
+        };
+        self.write_back_if_overwritten(&mut holding, context);
+        let status = self.lease_status(&holding);
+        let news = self.contact.record_synced();
+        (LeaseState::Holding(holding), status, news)
     }
 }
 

@@ -46,9 +46,19 @@ impl LeaseMachine {
         let ignored = self.followed.changed_ignored();
         let mut actions: Vec<LeaseAction> =
             ignored.map(LeaseAction::ShowIgnored).into_iter().collect();
+        actions.extend(self.changed_counts());
         if !peers.is_empty() {
             actions.push(LeaseAction::Publish(LeaseUpdate::Changes(peers)));
         }
         Ok(actions)
+    }
+
+    /// Returns the action that shows the counts, if they have changed.
+    pub(super) fn changed_counts(&mut self) -> Option<LeaseAction> {
+        let mut counts = self.followed.counts();
+        counts.config_differences = self.config.differences().to_vec();
+        let is_new = self.counts != counts;
+        self.counts = counts.clone();
+        is_new.then_some(LeaseAction::ShowCounts(counts))
     }
 }

@@ -15,7 +15,7 @@ use crate::lease::manager::blocker::{Blocker, NoLease};
 use crate::lease::manager::machine::tests::describe::{is_request, state_text, text};
 use crate::lease::manager::state::{HeldLease, Holding, Renewal, ValueState};
 use crate::lease::manager::test_data::{
-    CONFIG, MINE, OTHER, config, identity, membership, own_lease,
+    CONFIG, MINE, OTHER, UNNAMED, config, identity, joined_key, membership, own_lease,
 };
 use crate::lease::port::{Entry, Listing, RegistryChange, RegistryError};
 
@@ -33,7 +33,9 @@ fn new_host() -> LeaseMachine {
 /// A host that has joined with `SUBNET`.
 fn joined_host() -> LeaseMachine {
     let mut machine = new_host();
-    machine.progress.join(&membership(SUBNET));
+    machine
+        .progress
+        .join(&membership(SUBNET), joined_key(SUBNET));
     machine.identity = identity(Some(SUBNET));
     machine
 }
@@ -66,6 +68,7 @@ fn entry(name: &str, value: &str) -> Entry {
     Entry {
         name: name.to_owned(),
         value: value.as_bytes().to_vec(),
+        created: 1,
         revision: 5,
         lease: Some(7),
     }
@@ -103,6 +106,7 @@ fn held(subnet: &str) -> HeldLease {
             lease: 7,
             at: NOW + seconds(50),
         }),
+        created: 1,
         revision: 5,
         value: ValueState::Complete,
     }
@@ -118,7 +122,12 @@ fn no_lease() -> NoLease {
 /// A state whose watch was opened 5 s ago.
 fn holding(held: HeldLease) -> LeaseState {
     let since = NOW - seconds(5);
-    LeaseState::Holding(Holding { held, since })
+    LeaseState::Holding(Holding {
+        held,
+        since,
+        write_back: None,
+        refused: None,
+    })
 }
 
 /// A state whose watch was opened 5 s ago.

@@ -14,6 +14,9 @@ fn publishes_each_change_of_a_peer() {
         rig.registry.put("10.5.40.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes +10.5.40.0/24");
         rig.registry.put("10.5.40.0-24", "garbage", Some(7));
+        assert_eq!(rig.next().await, "changes ?10.5.40.0/24");
+        let udp = OTHER.replace("vxlan", "udp");
+        rig.registry.put("10.5.40.0-24", &udp, Some(7));
         assert_eq!(rig.next().await, "changes -10.5.40.0/24");
         rig.registry.put("8.8.8.0-24", OTHER, Some(7));
         assert_eq!(rig.next().await, "changes -8.8.8.0/24");
@@ -106,5 +109,46 @@ fn a_dual_stack_key_counts_when_the_plain_one_is_gone() {
         assert_eq!(rig.next().await, "leases +10.5.40.0/24");
         rig.registry.delete(DUAL);
         assert_eq!(rig.next().await, "changes -10.5.40.0/24");
+    });
+}
+
+#[test]
+fn counts_the_leases_that_it_uses_and_those_that_it_does_not() {
+    on_paused_time(async {
+        let registry = FakeRegistry::with_config(CONFIG);
+        registry.put(
+            "10.5.41.0-24",
+            &OTHER.replace(r#""VNI":1"#, r#""VNI":9"#),
+            None,
+        );
+        let mut rig = joined(registry).await;
+        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
+        rig.registry
+            .put("10.5.42.0-24", &OTHER.replace("vxlan", "udp"), Some(7));
+        rig.registry.put("nonsense", "", Some(7));
+        rig.registry
+            .put_config(r#"{"Network":"10.5.0.0/16","Backend":{"Port":4789}}"#);
+        pass(1).await;
+        let counts = rig.counts.borrow_and_update().clone();
+        let numbers = [
+            counts.used,
+            counts.other_vni,
+            counts.other_backend,
+            counts.otherwise_unusable,
+        ];
+        assert_eq!(numbers, [1; 4]);
+        let example = ("10.5.41.0-24".to_owned(), "VNI is 9, ours is 1".to_owned());
+        assert_eq!(counts.example, Some(example));
+        assert!(
+            counts.config_differences[0].contains("Backend.Port 8472 -> 4789"),
+            "{counts:?}"
+        );
+        rig.registry.delete("10.5.41.0-24");
+        rig.registry.put("10.5.40.0-24", "garbage", Some(7));
+        pass(1).await;
+        assert_eq!(
+            (rig.counts.borrow().used, rig.counts.borrow().other_vni),
+            (0, 0)
+        );
     });
 }

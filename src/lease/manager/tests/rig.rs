@@ -12,12 +12,14 @@ use tokio::time::Instant;
 
 use crate::conditions::readiness::etcd_text;
 use crate::conditions::{ConditionType, Conditions};
+use crate::lease::claim::Identity;
 use crate::lease::fake::FakeRegistry;
 use crate::lease::manager::test_data::identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
 use crate::lease::status::LeaseConditions;
+use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
-use crate::peers::update::LeaseUpdate;
+use crate::peers::update::{LeaseChange, LeaseUpdate};
 
 pub(super) struct Rig {
     pub(super) registry: FakeRegistry,
@@ -25,6 +27,7 @@ pub(super) struct Rig {
     pub(super) lookups: mpsc::Sender<Ipv4Network>,
     conditions: watch::Receiver<Conditions>,
     pub(super) ignored: watch::Receiver<BTreeMap<String, String>>,
+    pub(super) counts: watch::Receiver<LeaseCounts>,
     pub(super) public_ip: watch::Sender<Ipv4Addr>,
 }
 
@@ -47,11 +50,15 @@ pub(super) fn suspend(duration: Duration) {
 
 impl Rig {
     pub(super) fn start(registry: FakeRegistry, previous: Option<&str>) -> Self {
+        Self::start_as(registry, identity(previous))
+    }
+
+    pub(super) fn start_as(registry: FakeRegistry, identity: Identity) -> Self {
         let (updates_sender, updates) = mpsc::channel(8);
         let (conditions, table) = LeaseConditions::for_test();
         let (ignored_sender, ignored) = watch::channel(BTreeMap::new());
+        let (counts_sender, counts) = watch::channel(LeaseCounts::default());
         let (lookups_sender, lookups) = mpsc::channel(4);
-        let identity = identity(previous);
         let (public_ip, public_ip_receiver) = watch::channel(identity.public_ip);
         let settings = LeaseSettings {
             renew_margin: Duration::from_secs(3600),
@@ -62,6 +69,7 @@ impl Rig {
             updates: updates_sender,
             conditions,
             ignored: ignored_sender,
+            counts: counts_sender,
             lookups,
             public_ip: public_ip_receiver,
         };
@@ -73,6 +81,7 @@ impl Rig {
             lookups: lookups_sender,
             conditions: table,
             ignored,
+            counts,
             public_ip,
         }
     }
@@ -132,23 +141,29 @@ fn describe(update: &LeaseUpdate) -> Option<String> {
         }
         LeaseUpdate::Suspect => Some("suspect".to_owned()),
         LeaseUpdate::Leases(leases) => {
-            let all = leases.iter().map(|lease| (lease.subnet, true));
-            Some(format!("leases {}", subnets(all)))
+            let usable = leases
+                .usable
+                .iter()
+                .map(|lease| format!("+{}", lease.subnet));
+            let damaged = leases.damaged.iter().map(|subnet| format!("?{subnet}"));
+            let all: Vec<String> = usable.chain(damaged).collect();
+            Some(format!("leases {}", all.join(" ")))
         }
         LeaseUpdate::Changes(changes) => {
-            let all = changes
-                .iter()
-                .map(|(subnet, lease)| (*subnet, lease.is_some()));
-            Some(format!("changes {}", subnets(all)))
+            let all: Vec<String> = changes.iter().map(change_text).collect();
+            Some(format!("changes {}", all.join(" ")))
         }
         LeaseUpdate::SubnetTaken(subnet) => Some(format!("{subnet} taken")),
         LeaseUpdate::Unreachable { .. } | LeaseUpdate::Waiting | LeaseUpdate::Synced => None,
     }
 }
 
-fn subnets(each: impl Iterator<Item = (Ipv4Network, bool)>) -> String {
-    let text = each.map(|(subnet, there)| format!("{}{subnet}", if there { "+" } else { "-" }));
-    text.collect::<Vec<_>>().join(" ")
+fn change_text(change: &LeaseChange) -> String {
+    match change {
+        LeaseChange::Usable(lease) => format!("+{}", lease.subnet),
+        LeaseChange::Damaged(subnet) => format!("?{subnet}"),
+        LeaseChange::Gone(subnet) => format!("-{subnet}"),
+    }
 }
 
 pub(super) async fn pass(seconds: u64) {

@@ -21,6 +21,12 @@ pub(super) fn state_text(state: &LeaseState) -> String {
         LeaseState::OpeningWatch(ListOutcome::Lease(held)) => {
             format!("opening watch for {}", held.own.subnet)
         }
+        LeaseState::OpeningWatch(ListOutcome::Refused(held, no_lease)) => {
+            format!(
+                "opening watch for {}: {:?}",
+                held.own.subnet, no_lease.blocker
+            )
+        }
         LeaseState::OpeningWatch(ListOutcome::NoLease(no_lease)) => {
             format!("opening watch: {:?}", no_lease.blocker)
         }
@@ -29,7 +35,12 @@ pub(super) fn state_text(state: &LeaseState) -> String {
             let renewal = renewal.map_or("never".to_owned(), |renewal| {
                 format!("in {}", until(renewal.at))
             });
-            format!("holding {}, renewal {renewal}", holding.held.own.subnet)
+            let write_back = holding.write_back.as_ref();
+            let write_back = write_back.map_or(String::new(), |write_back| {
+                format!(", write back in {}", until(write_back.at))
+            });
+            let subnet = holding.held.own.subnet;
+            format!("holding {subnet}, renewal {renewal}{write_back}")
         }
         LeaseState::Waiting { no_lease, .. } => format!("waiting: {:?}", no_lease.blocker),
     }
@@ -41,12 +52,14 @@ pub(super) fn is_request(action: &LeaseAction) -> bool {
         | LeaseAction::Acquire(_)
         | LeaseAction::OpenWatch { .. }
         | LeaseAction::KeepAlive(_)
+        | LeaseAction::WriteBack { .. }
         | LeaseAction::LookUp(_) => true,
         LeaseAction::CloseWatch
         | LeaseAction::Publish(_)
         | LeaseAction::SetEtcdReachable(_)
         | LeaseAction::SetLeaseHeld(_)
-        | LeaseAction::ShowIgnored(_) => false,
+        | LeaseAction::ShowIgnored(_)
+        | LeaseAction::ShowCounts(_) => false,
     }
 }
 
@@ -61,11 +74,15 @@ pub(super) fn text(action: &LeaseAction) -> String {
         }
         LeaseAction::OpenWatch { from } => format!("watch from {from}"),
         LeaseAction::KeepAlive(lease) => format!("keep alive {lease}"),
+        LeaseAction::WriteBack { read, .. } => {
+            format!("write back over {} on {:?}", read.revision, read.lease)
+        }
         LeaseAction::LookUp(subnet) => format!("look up {subnet}"),
         LeaseAction::CloseWatch => "close watch".to_owned(),
         LeaseAction::Publish(update) => update_text(update),
         LeaseAction::SetEtcdReachable(status) => format!("etcd {}", status_text(status)),
         LeaseAction::SetLeaseHeld(status) => format!("lease {}", status_text(status)),
+        LeaseAction::ShowCounts(counts) => format!("count {}", counts.used),
         LeaseAction::ShowIgnored(reasons) => format!("ignored {}", reasons.len()),
     }
 }
@@ -85,7 +102,7 @@ fn update_text(update: &LeaseUpdate) -> String {
         LeaseUpdate::SubnetTaken(subnet) => format!("tell {subnet} taken"),
         LeaseUpdate::Joined(membership) => format!("tell joined {}", membership.own.subnet),
         LeaseUpdate::Suspect => "tell suspect".to_owned(),
-        LeaseUpdate::Leases(leases) => format!("tell {} leases", leases.len()),
+        LeaseUpdate::Leases(leases) => format!("tell {} leases", leases.usable.len()),
         LeaseUpdate::Changes(changes) => format!("tell {} changes", changes.len()),
     }
 }

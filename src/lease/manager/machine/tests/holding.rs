@@ -54,7 +54,7 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
     for (changes, expected) in [
         (
             vec![put(OTHER_KEY, OTHER)],
-            format!("{goes_on}; tell 1 changes"),
+            format!("{goes_on}; count 1; tell 1 changes"),
         ),
         (
             vec![delete(OTHER_KEY)],
@@ -62,11 +62,11 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
         ),
         (
             vec![put(OTHER_KEY, "garbage")],
-            format!("{goes_on}; ignored 1; tell 1 changes"),
+            format!("{goes_on}; ignored 1; count 0; tell 1 changes"),
         ),
         (
             vec![put("nonsense", OTHER)],
-            format!("{goes_on}; ignored 1"),
+            format!("{goes_on}; ignored 1; count 0"),
         ),
         (vec![put(OWN_KEY, MINE)], goes_on.to_owned()),
         (vec![config("{}")], goes_on.to_owned()),
@@ -75,8 +75,18 @@ fn publishes_changes_of_peers_and_lists_again_when_its_own_lease_may_not_stand()
             "relisting in 50ms; close watch".to_owned(),
         ),
         (
-            vec![put(OTHER_KEY, OTHER), put(OWN_KEY, OTHER)],
+            vec![put(OWN_KEY, UNNAMED)],
             "relisting in 50ms; close watch".to_owned(),
+        ),
+        (
+            vec![put(OTHER_KEY, OTHER), put(OWN_KEY, OTHER)],
+            format!(
+                "{goes_on}, write back in 0ms; count 1; tell 1 changes; write back over 5 on Some(7)"
+            ),
+        ),
+        (
+            vec![put(OWN_KEY, "garbage"), put(OWN_KEY, MINE)],
+            goes_on.to_owned(),
         ),
     ] {
         let event = LeaseEvent::Changed(changes);
@@ -119,7 +129,7 @@ fn looks_up_subnets_of_others() {
         (looked_up(None), goes_on.to_owned()),
         (
             looked_up(Some(entry(OTHER_KEY, OTHER))),
-            format!("{goes_on}; tell 1 changes"),
+            format!("{goes_on}; count 1; tell 1 changes"),
         ),
     ] {
         check(joined_host(), holding(held(SUBNET)), event, &expected);
@@ -147,6 +157,8 @@ fn delays_start_anew_after_a_watch_that_lasted() {
             LeaseState::Holding(Holding {
                 held: held(SUBNET),
                 since: NOW - seconds(lasted),
+                write_back: None,
+                refused: None,
             })
         };
         let machine = || {

@@ -36,7 +36,7 @@ fn lists_again_when_a_change_may_help_and_passes_on_the_others() {
             joined_host(),
             no_lease(),
             put(OTHER_KEY, OTHER),
-            "waiting: NoFreeSubnet; tell 1 changes",
+            "waiting: NoFreeSubnet; count 1; tell 1 changes",
         ),
         (
             joined_host(),
