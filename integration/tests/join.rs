@@ -65,12 +65,9 @@ fn the_kernel_holds_what_the_contract_says() -> Result<()> {
             );
             ensure!(host.sysctl("net/ipv4/neigh/flannel.1/app_solicit")? == "3");
             ensure!(host.sysctl("net/ipv6/conf/flannel.1/accept_ra")? == "0");
-            let metrics: Vec<u64> = host
-                .routes("flannel.1")?
-                .values()
-                .map(|route| route.metric)
-                .collect();
-            ensure!(metrics.iter().all(|metric| *metric > 0), "{metrics:?}");
+            // As Go flannel's: no route that another program adds wins over them.
+            let routes = host.routes("flannel.1")?;
+            ensure!(routes.values().all(|route| route.metric == 0), "{routes:?}");
         }
         Ok(())
     })

@@ -24,7 +24,7 @@ struct Obstacle {
 const OBSTACLES: [Obstacle; 9] = [
     Obstacle {
         name: "static",
-        put: "ip route add PEER via 10.99.0.1 dev eth0",
+        put: "ip route replace PEER via 10.99.0.1 dev eth0",
         undo: "ip route del PEER via 10.99.0.1 dev eth0",
         named: &[
             "ip route show PEER",
@@ -41,21 +41,22 @@ const OBSTACLES: [Obstacle; 9] = [
     },
     Obstacle {
         name: "blackhole",
-        put: "ip route add blackhole PEER",
+        put: "ip route replace blackhole PEER",
         undo: "ip route del blackhole PEER",
         named: &["ip route del blackhole PEER"],
         cuts_pods_off: true,
     },
     Obstacle {
         name: "prohibit",
-        put: "ip route add prohibit PEER",
+        put: "ip route replace prohibit PEER",
         undo: "ip route del prohibit PEER",
         named: &["ip route del prohibit PEER"],
         cuts_pods_off: true,
     },
     Obstacle {
         name: "connected (row 13)",
-        put: "ip addr add BASE.1/24 dev docker0",
+        // The bridge was there before the peer had its lease.
+        put: "printf 'route del PEER dev flannel.1\\naddr add BASE.1/24 dev docker0\\n' | ip -batch -",
         undo: "ip addr del BASE.1/24 dev docker0",
         named: &[
             "docker0 has the address BASE.1/24",
@@ -193,8 +194,8 @@ fn the_command_that_is_named_clears_the_way() -> Result<()> {
         let host = lab.host(1);
         let peer = lab.lease(2)?.subnet;
         for put in [
-            format!("ip route add {peer} via 10.99.0.1 dev eth0 metric 0"),
-            format!("ip route add unreachable {peer}"),
+            format!("ip route replace {peer} via 10.99.0.1 dev eth0"),
+            format!("ip route replace unreachable {peer}"),
             format!("ip addr add {}/24 dev docker0", to.address()),
             "ip route add blackhole 10.5.0.0/16 table 52; ip rule add pref 5270 lookup 52"
                 .to_owned(),
@@ -233,7 +234,7 @@ fn direct_routes_of_go_flannel_are_taken_over_without_loss() -> Result<()> {
         lab.host(2)
             .sh("echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")?;
         let direct = format!(
-            "ip route add {} via {} dev eth0",
+            "ip route replace {} via {} dev eth0",
             peer.subnet, peer.public_ip
         );
 
@@ -267,11 +268,84 @@ fn direct_routes_of_go_flannel_are_taken_over_without_loss() -> Result<()> {
 
         // The same by another gateway may be anybody's.
         host.sh(&format!(
-            "ip route add {} via 10.99.0.1 dev eth0",
+            "ip route replace {} via 10.99.0.1 dev eth0",
             peer.subnet
         ))?;
-        wait_for_named(host, &[peer.subnet.clone()])?;
+        wait_for_named(host, std::slice::from_ref(&peer.subnet))?;
         ensure!(is_gone().is_err());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_route_that_another_program_adds_is_refused_by_the_kernel() -> Result<()> {
+    in_lab(2, |lab| {
+        let _daemons = lab.start_all()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        let (from, to) = lab.two_pods()?;
+        let peer = lab.lease(2)?;
+        let ping = Ping::start(&from, to.address(), Duration::from_millis(10))?;
+        ping.wait_for_answer()?;
+        for via in [peer.public_ip.as_str(), "10.99.0.1"] {
+            let add = format!("ip route add {} via {via} dev eth0", peer.subnet);
+            ensure!(lab.host(1).sh(&add).is_err(), "{add}");
+        }
+        let bridge = peer.subnet.replace(".0/24", ".77/24");
+        lab.host(1)
+            .sh(&format!("ip addr add {bridge} dev docker0"))?;
+        from.run(&["ping", "-c3", "-i0.05", "-W5", &to.address().to_string()])?;
+        let report = ping.finish()?;
+        println!(
+            "figure: a stranger's routes and bridge: {} packets lost",
+            report.lost()
+        );
+        ensure!(report.lost() == 0, "{report:?}");
+        Ok(())
+    })
+}
+
+/// From routes with metrics of their own, which earlier versions had, and from those of Go flannel.
+#[test]
+fn an_upgrade_from_another_layout_of_routes_loses_no_packet() -> Result<()> {
+    in_lab(2, |lab| {
+        let _second = {
+            lab.etcd.put(CONFIG_KEY, CONFIG)?;
+            lab.host(2).flanneld().start_ready()?
+        };
+        let mut first = lab.host(1).flanneld().start_ready()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        let (from, to) = lab.two_pods()?;
+        let (host, peer) = (lab.host(1), lab.lease(2)?);
+        let route = format!("{} via {} dev flannel.1 onlink", peer.subnet, peer.vtep);
+        for (name, layout) in [
+            (
+                "metrics",
+                format!(
+                    "ip route add {route} metric 143 proto 102; ip route del {route} metric 0 proto 102"
+                ),
+            ),
+            ("Go flannel", format!("ip route replace {route}")),
+        ] {
+            first.stop()?;
+            let ping = Ping::start(&from, to.address(), Duration::from_millis(5))?;
+            ping.wait_for_answer()?;
+            host.sh(&layout)?;
+            first = host.flanneld().start_ready()?;
+            lab.wait_for_mesh(&[1, 2])?;
+            from.run(&["ping", "-c3", "-i0.05", "-W5", &to.address().to_string()])?;
+            let report = ping.finish()?;
+            println!(
+                "figure: from {name}: {} packets lost of {}",
+                report.lost(),
+                report.sent
+            );
+            ensure!(report.lost() == 0, "{name}: {report:?}");
+            let routes = host.sh(&format!("ip route show {}", peer.subnet))?;
+            ensure!(
+                routes.lines().count() == 1 && routes.contains("proto 102"),
+                "{routes}"
+            );
+        }
         Ok(())
     })
 }

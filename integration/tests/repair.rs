@@ -47,7 +47,7 @@ const DAMAGE: [&str; 17] = [
     "ip neigh add 10.5.90.9 lladdr 02:00:00:00:00:99 dev flannel.1 nud permanent",
     "ip neigh flush dev flannel.1 nud permanent",
     "ip route del 10.5.40.0/24",
-    "ip route replace 10.5.40.0/24 via 10.5.41.0 dev flannel.1 onlink metric 41 proto 102",
+    "ip route replace 10.5.40.0/24 via 10.5.41.0 dev flannel.1 onlink proto 102",
     "ip route add 10.5.90.0/24 via 10.5.41.0 dev flannel.1 onlink",
     "ip route flush proto 102",
     "ip address del $(ip -4 -o address show dev flannel.1 | awk '{print $4}') dev flannel.1",

@@ -160,6 +160,12 @@ impl DesiredOverlay {
 
     /// Takes leases that appeared, changed or disappeared. Returns the operations for these peers.
     pub(crate) fn change_peers(&mut self, changes: Vec<PeerChange>) -> Vec<Op> {
+        if self.peers.outgrows_metric_0(changes.len()) {
+            // The new routes of all peers are there before the old ones go.
+            let before = self.peers.all_entries();
+            self.set_changes(changes);
+            return plan_entries(&self.peers.all_entries(), &before);
+        }
         let changed = self.changed(&changes);
         let before = self.peers.entries_of(&changed);
         self.set_changes(changes);
@@ -172,6 +178,7 @@ impl DesiredOverlay {
         for (subnet, lease) in changes {
             self.peers.set(subnet, lease);
         }
+        self.peers.choose_metrics();
         // Only now: an address may have moved from one peer to another.
         for subnet in subnets {
             self.peers.forget_unowned(subnet);

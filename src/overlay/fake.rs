@@ -14,7 +14,7 @@ use crate::model::addr::covers;
 use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery};
 use crate::overlay::plan::Op;
 use crate::overlay::port::{Kernel, KernelError, KernelEvent, NeighbourUse, Observed, OpError};
-use crate::overlay::state::{Device, Entries, NextHop, OverlayState, Sysctl};
+use crate::overlay::state::{Device, Entries, NextHop, OverlayState, RouteKey, Sysctl};
 
 /// What a test sees of the kernel, and with what it makes it fail.
 #[derive(Debug, Default)]
@@ -85,6 +85,15 @@ impl FakeKernelState {
             self.state.device = Some(device);
             return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
         }
+        let is_taken = |key: &RouteKey| {
+            let mut routes = self.foreign.routes.iter();
+            routes.any(|route| (route.destination, route.metric) == (key.destination, key.metric))
+        };
+        if let Op::AddRoute(key, _) = op
+            && is_taken(key)
+        {
+            return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
+        }
         self.applied += 1;
         if self.parent_is_fixed && matches!(op, Op::SetParent(_)) {
             return Err(io::Error::from_raw_os_error(nix::libc::EOPNOTSUPP));
@@ -97,6 +106,11 @@ impl FakeKernelState {
         }
         apply(&mut self.state, op)
     }
+}
+
+/// What the kernel takes for the place of a route.
+fn same_place(one: &RouteKey, other: &RouteKey) -> bool {
+    (one.destination, one.metric) == (other.destination, other.metric)
 }
 
 /// Does what the kernel would do.
@@ -145,7 +159,13 @@ pub(crate) fn apply(state: &mut OverlayState, op: &Op) -> io::Result<()> {
         Op::PutNeighbour(ip, mac) => _ = entries.neighbours.insert(ip, mac),
         Op::TestNeighbour(ip, _) => _ = entries.neighbours.remove(&ip),
         Op::DelNeighbour(ip) => _ = entries.neighbours.remove(&ip),
-        Op::PutRoute(key, hop) => _ = entries.routes.insert(key, hop),
+        Op::AddRoute(key, _) if entries.routes.keys().any(|other| same_place(other, &key)) => {
+            return Err(io::Error::from_raw_os_error(nix::libc::EEXIST));
+        }
+        Op::AddRoute(key, hop) | Op::PutRoute(key, hop) => {
+            entries.routes.retain(|other, _| !same_place(other, &key));
+            entries.routes.insert(key, hop);
+        }
         Op::DelRoute(key, _) => _ = entries.routes.remove(&key),
         Op::DelForeignRoute(_) | Op::DeleteOldDevice(_) => {}
     }

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use crate::model::addr::MacAddr;
 pub(crate) use crate::overlay::plan::op::Op;
-use crate::overlay::state::{Device, Entries, OverlayState};
+use crate::overlay::state::{Device, Entries, NextHop, OverlayState, RouteKey};
 
 /// Returns the operations that turn `observed` into `desired`. Everything in `observed` is ours.
 ///
@@ -153,11 +153,24 @@ fn plan_tables(
             .iter()
             .map(|(ip, mac)| Op::PutNeighbour(*ip, *mac)),
     );
-    ops.extend(routes.put.iter().map(|(key, hop)| Op::PutRoute(*key, *hop)));
+    let put = |(key, hop): &(RouteKey, NextHop)| put_route(*key, *hop, &observed.routes);
+    ops.extend(routes.put.iter().map(put));
     ops.extend(routes.del.iter().map(|(key, hop)| Op::DelRoute(*key, *hop)));
     ops.extend(neighbours.del.iter().map(|(ip, _)| Op::DelNeighbour(*ip)));
     ops.extend(fdb.del.iter().map(|(mac, ip)| Op::DelFdb(*mac, *ip)));
     ops
+}
+
+/// The kernel tells routes apart by destination and metric, not by protocol number: what is there takes the place.
+fn put_route(key: RouteKey, hop: NextHop, observed: &BTreeMap<RouteKey, NextHop>) -> Op {
+    let with_protocol = |protocol| RouteKey { protocol, ..key };
+    let same_place = with_protocol(u8::MIN)..=with_protocol(u8::MAX);
+    // Our blackhole is on no device: it may be there although the device is not.
+    if hop == NextHop::Blackhole || observed.range(same_place).next().is_some() {
+        Op::PutRoute(key, hop)
+    } else {
+        Op::AddRoute(key, hop)
+    }
 }
 
 /// The differences of one table.

@@ -24,7 +24,7 @@ use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
 use crate::overlay::on_demand::NeighbourTests;
 use crate::overlay::paths::ForeignPaths;
-use crate::overlay::paths::takeover::{self, left_by_go};
+use crate::overlay::paths::takeover::{TakenPlaces, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan, plan_anew};
 use crate::overlay::port::{Kernel, KernelChange, KernelError, KernelEvent, Miss, Observed};
@@ -430,8 +430,8 @@ impl<K: Kernel> OverlaySlice<K> {
         }
         log_replaced_device(overlay, observed);
         let mut ops = plan(&overlay.state(), observed);
-        let occupied = takeover::occupied(overlay, &foreign.routes);
-        ops.retain(|op| !matches!(op, Op::PutRoute(key, _) if occupied.contains(key)));
+        let taken = TakenPlaces::new(overlay, &foreign.routes);
+        ops = ops.into_iter().filter_map(|op| taken.adjust(op)).collect();
         // Ours are there first: no packet is lost between.
         let left_by_go = left_by_go(overlay, &foreign.routes).cloned();
         ops.extend(left_by_go.map(Op::DelForeignRoute));

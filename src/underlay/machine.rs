@@ -1,8 +1,10 @@
 //! When this host looks at its interfaces, and when it takes another external interface: a state machine without I/O.
 //!
 //! ```text
-//!          changed            debounced           observed
-//!   Idle ──────────▶ Due ───────────────▶ (look) ──────────▶ Idle, published at once or after the hold
+//!              fits                another, or none
+//!   Searching ──────▶ Settled ────────────────────────▶ Holding
+//!                     ▲    ▲   as before, or it stays so   │
+//!                     └────┴───────────────────────────────┘
 //! ```
 //!
 //! Two delays, and why:
@@ -25,6 +27,8 @@ pub(super) const HOLD: Duration = Duration::from_millis(50);
 /// A look waits for this many times the duration of the last one, so that changes without end, such as those of a routing
 /// daemon, take only a part of the CPU time.
 const REST: u32 = 9;
+/// Limit of that: on a busy machine a look takes long without much CPU time.
+const MAX_REST: Duration = Duration::from_millis(100);
 /// From a look to the next one without any change.
 const AUDIT: Duration = Duration::from_secs(60);
 /// From a look that the kernel did not answer to the next one.
@@ -63,11 +67,37 @@ pub(crate) enum UnderlayAction {
     LogLastRun,
 }
 
-/// A choice that differs from what is published, and since when it is so.
-#[derive(Debug)]
-struct Held {
-    underlay: Underlay,
-    since: Duration,
+/// How far this host is with its external interface.
+#[derive(Debug, Clone)]
+enum UnderlayState {
+    /// None was found yet.
+    Searching,
+    /// The slices know what was looked at last.
+    Settled(Present),
+    /// Another interface, or none, is right since `since`; the slices are told when it stays so.
+    Holding {
+        present: Present,
+        wanted: Underlay,
+        since: Duration,
+    },
+}
+
+/// What was taken last.
+#[derive(Debug, Clone)]
+struct Present {
+    /// The choice; it stays while nothing fits.
+    chosen: Chosen,
+    /// What the slices were told.
+    told: Underlay,
+}
+
+impl UnderlayState {
+    const fn present(&self) -> Option<&Present> {
+        match self {
+            Self::Searching => None,
+            Self::Settled(present) | Self::Holding { present, .. } => Some(present),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -75,9 +105,7 @@ pub(crate) struct UnderlayMachine {
     selectors: Selectors,
     /// Name of the external interface of the last run.
     last_interface: Option<String>,
-    current: Option<Chosen>,
-    published: Option<Underlay>,
-    held: Option<Held>,
+    state: UnderlayState,
     etcd_path: EtcdPath,
     look_at: Duration,
     rest_until: Duration,
@@ -89,9 +117,7 @@ impl UnderlayMachine {
         Self {
             selectors,
             last_interface,
-            current: None,
-            published: None,
-            held: None,
+            state: UnderlayState::Searching,
             etcd_path: EtcdPath::default(),
             look_at: Duration::ZERO,
             rest_until: Duration::ZERO,
@@ -120,13 +146,14 @@ impl UnderlayMachine {
                 observation,
                 started,
             } => {
-                self.rest_until = now + now.saturating_sub(started) * REST;
+                let rest = now.saturating_sub(started) * REST;
+                self.rest_until = now + rest.min(MAX_REST);
                 self.observed(&observation, now)
             }
             UnderlayEvent::Failed(reason) => {
                 self.look_at = now + RETRY;
-                let waits = self.published.is_none();
-                waits
+                let is_searching = self.state.present().is_none();
+                is_searching
                     .then_some(UnderlayAction::LogWaiting(reason))
                     .into_iter()
                     .collect()
@@ -139,12 +166,12 @@ impl UnderlayMachine {
         if self.etcd_path.update(observation) {
             actions.push(UnderlayAction::RenewEtcdConnections);
         }
-        let choice = choose(&self.selectors, observation, self.current.as_ref());
-        match self.published.clone() {
+        let present = self.state.present().cloned();
+        let chosen = present.as_ref().map(|present| &present.chosen);
+        let choice = choose(&self.selectors, observation, chosen);
+        match present {
             None => actions.append(&mut self.start(choice, observation, now)),
-            Some(published) => {
-                actions.extend(self.follow(&published, choice, observation, now));
-            }
+            Some(present) => actions.extend(self.follow(present, choice, observation, now)),
         }
         actions
     }
@@ -158,7 +185,7 @@ impl UnderlayMachine {
         now: Duration,
     ) -> Vec<UnderlayAction> {
         match choice {
-            Ok(chosen) => vec![self.publish(with_problem(&chosen), chosen)],
+            Ok(chosen) => vec![self.settle(with_problem(&chosen), chosen)],
             Err(reason) if now < ETCD_ROUTE_TIMEOUT => {
                 self.look_at = self.look_at.min(ETCD_ROUTE_TIMEOUT);
                 vec![UnderlayAction::LogWaiting(reason.to_string())]
@@ -166,7 +193,7 @@ impl UnderlayMachine {
             Err(reason) => match self.last_interface(observation) {
                 Some(chosen) => vec![
                     UnderlayAction::LogLastRun,
-                    self.publish(with_problem(&chosen), chosen),
+                    self.settle(with_problem(&chosen), chosen),
                 ],
                 None => vec![UnderlayAction::LogWaiting(reason.to_string())],
             },
@@ -188,48 +215,50 @@ impl UnderlayMachine {
     /// Decides whether a choice is taken at once, or only if it stays so.
     fn follow(
         &mut self,
-        published: &Underlay,
+        present: Present,
         choice: Result<Chosen, NoInterface>,
         observation: &Observation,
         now: Duration,
     ) -> Option<UnderlayAction> {
         let (wanted, chosen) = match choice {
-            Ok(chosen) => (with_problem(&chosen), Some(chosen)),
-            Err(reason) => (without_interface(published, observation, &reason), None),
+            Ok(chosen) => (with_problem(&chosen), chosen),
+            Err(reason) => {
+                let wanted = without_interface(&present.told, observation, &reason);
+                (wanted, present.chosen.clone())
+            }
         };
-        if wanted == *published {
-            self.held = None;
+        if wanted == present.told {
+            self.state = UnderlayState::Settled(present);
             return None;
         }
-        if !may_be_an_instant(published, &wanted, observation) || self.is_held_enough(&wanted, now)
-        {
-            self.held = None;
-            let chosen = chosen.or_else(|| self.current.take())?;
-            return Some(self.publish(wanted, chosen));
+        let since = self.right_since(&wanted, now);
+        let is_sure = now >= since + HOLD;
+        if is_sure || !may_be_an_instant(&present.told, &wanted, observation) {
+            return Some(self.settle(wanted, chosen));
         }
-        let at = self.held.as_ref().map_or(now, |held| held.since) + HOLD;
-        self.look_at = self.look_at.min(at);
+        self.look_at = self.look_at.min(since + HOLD);
+        self.state = UnderlayState::Holding {
+            present,
+            wanted,
+            since,
+        };
         None
     }
 
-    /// Notes a choice, or that it is still the same, and returns whether it has been so long enough.
-    fn is_held_enough(&mut self, wanted: &Underlay, now: Duration) -> bool {
-        match &self.held {
-            Some(held) if held.underlay == *wanted => now >= held.since + HOLD,
-            Some(_) | None => {
-                self.held = Some(Held {
-                    underlay: wanted.clone(),
-                    since: now,
-                });
-                false
-            }
+    /// Returns since when a choice is right without a break.
+    fn right_since(&self, choice: &Underlay, now: Duration) -> Duration {
+        match &self.state {
+            UnderlayState::Holding { wanted, since, .. } if wanted == choice => *since,
+            UnderlayState::Searching
+            | UnderlayState::Settled(_)
+            | UnderlayState::Holding { .. } => now,
         }
     }
 
-    fn publish(&mut self, underlay: Underlay, chosen: Chosen) -> UnderlayAction {
-        self.current = Some(chosen);
-        self.published = Some(underlay.clone());
-        UnderlayAction::Publish(underlay)
+    fn settle(&mut self, told: Underlay, chosen: Chosen) -> UnderlayAction {
+        let action = UnderlayAction::Publish(told.clone());
+        self.state = UnderlayState::Settled(Present { chosen, told });
+        action
     }
 }
 

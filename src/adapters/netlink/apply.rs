@@ -82,6 +82,7 @@ impl<'a> Execution<'a> {
             | Op::PutNeighbour(..)
             | Op::TestNeighbour(..)
             | Op::DelNeighbour(_)
+            | Op::AddRoute(..)
             | Op::PutRoute(..)
             | Op::DelRoute(..)
             | Op::DelForeignRoute(_)
@@ -161,10 +162,12 @@ fn parent_of(op: &Op) -> Option<&str> {
 
 /// Returns the interface of an operation that is not about our device: `Some(None)` if it needs none.
 fn other_interface(op: &Op) -> Option<Option<&str>> {
-    match op {
-        Op::DelForeignRoute(route) => Some(route.device.as_deref()),
-        Op::DeleteOldDevice(name) => Some(Some(name)),
-        _ => None,
+    if let Op::DelForeignRoute(route) = op {
+        Some(route.device.as_deref())
+    } else if let Op::DeleteOldDevice(name) = op {
+        Some(Some(name))
+    } else {
+        None
     }
 }
 

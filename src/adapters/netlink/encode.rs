@@ -2,7 +2,7 @@
 //! Pure; decides nothing that the operation leaves open.
 //!
 //! The header flags say what happens when the object exists already (linux/netlink.h): a new device
-//! must be new (`NLM_F_EXCL`), entries replace those with the same key (`NLM_F_REPLACE`).
+//! and a new route must be new (`NLM_F_EXCL`), entries replace those with the same key (`NLM_F_REPLACE`).
 
 mod address;
 mod link;
@@ -78,6 +78,7 @@ pub(super) fn request(op: &Op, device: u32, parent: u32) -> Option<Request> {
             Request::put(Message::NewNeighbour(neighbour::stale(device, *ip, *mac)))
         }
         Op::DelNeighbour(ip) => Request::change(Message::DelNeighbour(neighbour::any(device, *ip))),
+        Op::AddRoute(key, hop) => Request::create(Message::NewRoute(route::new(device, key, *hop))),
         Op::PutRoute(key, hop) => Request::put(Message::NewRoute(route::new(device, key, *hop))),
         Op::DelRoute(key, hop) => {
             Request::change(Message::DelRoute(route::existing(device, key, *hop)))

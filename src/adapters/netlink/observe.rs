@@ -27,6 +27,9 @@ use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery, Sender};
 use crate::overlay::port::{KernelError, Observed};
 use crate::overlay::state::{Entries, NextHop, OverlayState, RouteKey, Sysctl};
 
+/// The index of no interface.
+const NO_INTERFACE: u32 = 0;
+
 impl Netlink {
     /// Reads the overlay on `device`, and notes the index of the device.
     pub(super) async fn observe_overlay(
@@ -36,7 +39,15 @@ impl Netlink {
     ) -> Result<Observed, KernelError> {
         let Some(message) = self.link(device).await? else {
             self.device = None;
-            return Ok(Observed::default());
+            // A device that is made has to find what is in the places of its routes.
+            let (_, foreign) = self.routes(NO_INTERFACE, network).await?;
+            return Ok(Observed {
+                foreign: ForeignPaths {
+                    routes: foreign,
+                    ..ForeignPaths::default()
+                },
+                ..Observed::default()
+            });
         };
         let link = decode::link::attributes(&message);
         let Some(found) = decode::vxlan::device(&message, name_of) else {
@@ -143,17 +154,13 @@ impl Netlink {
             question = question.source_prefix(*address, 32).input_interface(index);
         }
         let routes = self.handle.route().get(question.build()).execute();
-        let refused = |error: &rtnetlink::Error| match error {
-            rtnetlink::Error::NetlinkError(error) => Some(error.raw_code().abs()),
-            _ => None,
-        };
         let found = async {
             match routes.try_collect::<Vec<_>>().await {
                 Ok(routes) => Ok(Ok(routes)),
-                Err(error) => match refused(&error) {
-                    Some(code) => Ok(Err(io::Error::from_raw_os_error(code))),
-                    None => Err(error),
-                },
+                Err(rtnetlink::Error::NetlinkError(error)) => {
+                    Ok(Err(io::Error::from_raw_os_error(error.raw_code().abs())))
+                }
+                Err(error) => Err(error),
             }
         };
         Ok(match answer("look up a route", found).await? {

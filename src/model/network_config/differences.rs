@@ -11,7 +11,7 @@ impl NetworkConfig {
         let (old, new) = (&self.vxlan, &now.vxlan);
         let other_subnet = "take another subnet if ours is outside the new range";
         let other_device = format!(
-            "make the device {} beside {}",
+            "make the device {} and remove {}",
             new.vni.device(),
             old.vni.device()
         );

@@ -265,7 +265,7 @@ fn says_what_a_restart_would_change() {
         SubnetLen 24 -> 26: a restart would take a subnet of the new size
         SubnetMin 10.5.1.0 -> 10.6.2.0: a restart would take another subnet if ours is outside the new range
         SubnetMax 10.5.255.0 -> 10.6.9.0: a restart would take another subnet if ours is outside the new range
-        Backend.VNI 1 -> 7: a restart would make the device flannel.7 beside flannel.1
+        Backend.VNI 1 -> 7: a restart would make the device flannel.7 and remove flannel.1
         Backend.Port 8472 -> 4789: a restart would recreate the device
         Backend.GBP false -> true: a restart would recreate the device
         Backend.Learning false -> true: a restart would change the device

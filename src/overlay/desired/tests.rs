@@ -11,6 +11,7 @@ use crate::model::lease::OwnLease;
 use crate::model::network_config;
 use crate::overlay::fake::{apply, render};
 use crate::overlay::misses::{answer, unknown_subnet};
+use crate::overlay::peer_entries::MAX_PEERS_AT_METRIC_0;
 use crate::overlay::plan::plan;
 use crate::overlay::port::Miss;
 
@@ -123,7 +124,7 @@ fn a_host_that_moved_to_another_subnet_keeps_its_fdb_entry_when_the_old_lease_go
     assert_eq!(
         commands(&ops),
         [
-            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink metric 41 proto 102",
+            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink proto 102",
             "ip neigh del 10.5.40.0 dev flannel.1"
         ]
     );
@@ -193,7 +194,7 @@ fn a_complete_list_removes_the_peers_that_are_not_in_it() {
         commands(&ops),
         [
             "bridge fdb replace 02:00:00:00:00:41 dev flannel.1 dst 10.99.0.5 self permanent",
-            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink metric 41 proto 102",
+            "ip route del 10.5.40.0/24 via 10.5.40.0 dev flannel.1 onlink proto 102",
             "ip neigh del 10.5.40.0 dev flannel.1",
             "bridge fdb del 02:00:00:00:00:40 dev flannel.1 dst 10.99.0.3 self",
         ]
@@ -244,17 +245,42 @@ fn etcd_is_asked_only_for_subnets_of_the_network() {
 }
 
 #[test]
-fn each_route_has_a_metric_of_its_own() {
+fn up_to_a_number_of_peers_routes_have_metric_0_and_then_each_has_its_own() {
+    let peer = |n: usize| {
+        let n = u32::try_from(n).expect("a small number");
+        let subnet = Ipv4Network::new((0x0a05_0000 + n * 16).into(), 28).expect("a subnet");
+        Lease {
+            subnet,
+            ..lease(0, 1, 3, 1)
+        }
+    };
+    let metrics = |overlay: &DesiredOverlay| -> BTreeSet<u32> {
+        overlay
+            .state()
+            .entries
+            .routes
+            .keys()
+            .map(|key| key.metric)
+            .collect()
+    };
     let mut overlay = overlay();
-    overlay.replace_peers((0..=98).map(|n| lease(n, n, 3, 1)).collect());
-    let metrics: BTreeSet<u32> = overlay
-        .state()
-        .entries
-        .routes
-        .keys()
-        .map(|key| key.metric)
-        .collect();
-    assert_eq!(metrics, (1..=99).collect());
+    overlay.replace_peers((0..MAX_PEERS_AT_METRIC_0).map(peer).collect());
+    assert_eq!(metrics(&overlay), [0].into());
+    let one_more = peer(MAX_PEERS_AT_METRIC_0);
+    let ops = overlay.change_peers(vec![put(one_more.clone())]);
+    assert_eq!(metrics(&overlay), (1..=1025).collect());
+    let added = ops
+        .iter()
+        .filter(|op| matches!(op, Op::AddRoute(..)))
+        .count();
+    let first_deleted = ops.iter().position(|op| matches!(op, Op::DelRoute(..)));
+    assert_eq!(added, MAX_PEERS_AT_METRIC_0 + 1);
+    // All new routes are there before the first old one goes.
+    assert!(first_deleted.is_some_and(|first| ops[first..].iter().all(Op::removes)));
+    // A number that goes up and down does not move all routes each time.
+    let ops = overlay.change_peers(vec![(one_more.subnet, None)]);
+    assert!(ops.iter().all(Op::removes), "{:?}", commands(&ops));
+    assert_eq!(metrics(&overlay).len(), MAX_PEERS_AT_METRIC_0);
 }
 
 fn any_change() -> impl Strategy<Value = (Ipv4Network, Option<Lease>)> {

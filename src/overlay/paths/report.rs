@@ -30,10 +30,8 @@ pub(crate) fn problem(overlay: &DesiredOverlay, shadows: &[Shadow]) -> Option<Pr
 
 fn what(shadow: &Shadow) -> String {
     match &shadow.cause {
-        Cause::Route(route, None) => match route.address() {
-            Some((address, device)) => format!("{device} has the address {address}"),
-            None => format!("the route \"{route}\" wins over ours"),
-        },
+        Cause::Route(route, None) => format!("the route \"{route}\" wins over ours"),
+        Cause::Address(address, device) => format!("{device} has the address {address}"),
         Cause::Route(route, Some(rule)) => {
             format!("the rule \"{rule}\" comes first and finds the route \"{route}\"")
         }
@@ -46,6 +44,7 @@ fn what(shadow: &Shadow) -> String {
 fn show(shadow: &Shadow) -> String {
     match &shadow.cause {
         Cause::Route(route, None) => route.show(),
+        Cause::Address(_, device) => format!("ip addr show {device}"),
         Cause::Route(route, Some(_)) => format!("ip rule; {}", route.show()),
         Cause::Rule(_) => "ip rule".to_owned(),
         Cause::Answer(..) => format!("ip rule; {}", shadow.query),
@@ -54,12 +53,11 @@ fn show(shadow: &Shadow) -> String {
 
 fn cure(overlay: &DesiredOverlay, shadow: &Shadow) -> String {
     match &shadow.cause {
-        Cause::Route(route, None) => {
-            let docker = route
-                .address()
-                .is_some_and(|(_, device)| device.starts_with("docker"));
-            let hint = if docker { "restart Docker, or " } else { "" };
-            format!("{hint}{}", route.cure())
+        Cause::Route(route, None) => format!("ip route del {route}"),
+        Cause::Address(address, device) => {
+            let is_docker = device.starts_with("docker");
+            let hint = if is_docker { "restart Docker, or " } else { "" };
+            format!("{hint}ip addr del {address} dev {device}")
         }
         Cause::Route(_, Some(rule)) | Cause::Rule(rule) => rule_in_front(overlay, rule),
         Cause::Answer(_, Some(rule)) if rule.action == RuleAction::LookupVrf => {

@@ -1,4 +1,4 @@
-//! A route of another program: what of it matters for the overlay, and the commands that show and remove it. Pure.
+//! A route of another program: what of it matters for the overlay, and the command that shows it. Pure.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -60,37 +60,10 @@ pub(crate) struct ForeignRoute {
 }
 
 impl ForeignRoute {
-    /// The address of an interface for which the kernel made this route.
-    pub(crate) fn address(&self) -> Option<(Ipv4Network, &str)> {
-        let device = self.device.as_deref()?;
-        let address = match self.kind {
-            RouteKind::Local => Ipv4Network::from(self.destination.ip()),
-            RouteKind::Unicast if self.protocol == BY_KERNEL => {
-                Ipv4Network::new(self.source?, self.destination.prefix()).ok()?
-            }
-            RouteKind::Unicast
-            | RouteKind::Broadcast
-            | RouteKind::Blackhole
-            | RouteKind::Unreachable
-            | RouteKind::Prohibit
-            | RouteKind::Throw
-            | RouteKind::Other => return None,
-        };
-        Some((address, device))
-    }
-
     /// Returns the command that shows it.
     pub(crate) fn show(&self) -> String {
         let table = TableArgument(self.table);
         format!("ip route show {}{table}", Destination(self.destination))
-    }
-
-    /// Returns the command that takes it out of the way.
-    pub(crate) fn cure(&self) -> String {
-        match self.address() {
-            Some((address, device)) => format!("ip addr del {address} dev {device}"),
-            None => format!("ip route del {self}"),
-        }
     }
 }
 

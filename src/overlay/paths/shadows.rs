@@ -3,13 +3,13 @@
 //!
 //! It costs time for each foreign route in the overlay network, of which most hosts have none, not for each peer. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use ipnetwork::Ipv4Network;
 
-use crate::model::addr::{covers, network_of, overlap};
+use crate::model::addr::{covers, overlap};
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::paths::route::{BY_KERNEL, ForeignRoute, LOCAL_TABLE, MAIN_TABLE, RouteKind};
 use crate::overlay::paths::rule::{self, Rule, SearchOrder, Step, StepKind};
@@ -23,6 +23,8 @@ use crate::overlay::state::RouteKey;
 pub(crate) enum Cause {
     /// A route, and the rule that leads to its table if that is not the main one.
     Route(ForeignRoute, Option<Rule>),
+    /// An address of this host, on this interface: the kernel makes several routes for it.
+    Address(Ipv4Network, Rc<str>),
     /// A rule that drops or refuses packets.
     Rule(Rule),
     /// Only the kernel's answer says so: a rule that applies to some packets, or a VRF.
@@ -69,7 +71,7 @@ pub(crate) fn find(overlay: &DesiredOverlay, foreign: &ForeignPaths) -> Suspects
     let mut search = Search {
         overlay,
         foreign,
-        connected: connected(&foreign.routes),
+        addresses: addresses(&foreign.routes),
         searched: BTreeSet::new(),
         shadows: Vec::new(),
     };
@@ -135,8 +137,8 @@ fn merged(mut ranges: Vec<(Ipv4Addr, Ipv4Addr)>) -> Vec<(Ipv4Addr, Ipv4Addr)> {
 struct Search<'a> {
     overlay: &'a DesiredOverlay,
     foreign: &'a ForeignPaths,
-    /// Networks in which interfaces of this host have addresses.
-    connected: BTreeSet<Ipv4Network>,
+    /// The prefix lengths of the addresses of this host.
+    addresses: BTreeMap<(Ipv4Addr, Rc<str>), u8>,
     /// Rules that were followed already, for another sender; `None` stands for the built-in order.
     searched: BTreeSet<Option<usize>>,
     shadows: Vec<Shadow>,
@@ -150,7 +152,8 @@ impl Search<'_> {
                 continue;
             }
             let hides = self.hides_in_main(route);
-            self.add(sender, hides, || Cause::Route(route.clone(), None));
+            let found = self.shadow(sender, hides, route.destination, || self.cause(route, None));
+            self.shadows.extend(found);
         }
     }
 
@@ -180,7 +183,8 @@ impl Search<'_> {
         let StepKind::Table(table, suppress) = step.kind else {
             let hides = Hides::Range(step.to);
             if let Some(rule) = rule {
-                self.add(sender, hides, || Cause::Rule(rule.clone()));
+                let found = self.shadow(sender, hides, step.to, || Cause::Rule(rule.clone()));
+                self.shadows.extend(found);
             }
             return;
         };
@@ -190,56 +194,56 @@ impl Search<'_> {
             let applies = route.table == table
                 && route.kind != RouteKind::Throw
                 && !passed_over
-                && overlap(route.destination, step.to)
-                && !self.belongs_to_connected(route);
+                && overlap(route.destination, step.to);
             if applies {
                 let range = longer(route.destination, step.to);
-                let cause = || Cause::Route(route.clone(), named_rule.cloned());
-                self.add(sender, Hides::Range(range), cause);
+                let cause = || self.cause(route, named_rule);
+                let found = self.shadow(sender, Hides::Range(range), range, cause);
+                self.shadows.extend(found);
             }
         }
     }
 
-    /// Whether it is an address in a network whose route in the main table is looked at anyway.
-    fn belongs_to_connected(&self, route: &ForeignRoute) -> bool {
-        let networks = (1..=32).filter_map(|length| network_of(route.destination.ip(), length));
-        route.table == LOCAL_TABLE
-            && networks
-                .into_iter()
-                .any(|net| self.connected.contains(&net))
+    fn cause(&self, route: &ForeignRoute, rule: Option<&Rule>) -> Cause {
+        let made_for_address = route.protocol == BY_KERNEL && rule.is_none();
+        match (route.source, &route.device) {
+            (Some(address), Some(device)) if made_for_address => {
+                let known = self.addresses.get(&(address, Rc::clone(device)));
+                let network = Ipv4Network::new(address, known.copied().unwrap_or(32));
+                let network = network.unwrap_or_else(|_| Ipv4Network::from(address));
+                Cause::Address(network, Rc::clone(device))
+            }
+            _ => Cause::Route(route.clone(), rule.cloned()),
+        }
     }
 
-    fn add(&mut self, sender: &Sender, hides: Hides, cause: impl FnOnce() -> Cause) {
+    /// `part` holds the destinations of which one is asked for.
+    fn shadow(
+        &self,
+        sender: &Sender,
+        hides: Hides,
+        part: Ipv4Network,
+        cause: impl FnOnce() -> Cause,
+    ) -> Option<Shadow> {
         let index = self.overlay.peers().index();
-        let (peer, within) = match &hides {
-            Hides::Range(range) if covers(self.overlay.own_subnet(), *range) => return,
+        let peer = match &hides {
+            Hides::Range(range) if covers(self.overlay.own_subnet(), *range) => return None,
             Hides::Range(range) => {
                 let same = index.get(*range).map(|lease| lease.subnet);
-                (same.or_else(|| index.overlapping(*range).next()), *range)
+                same.or_else(|| index.overlapping(*range).next())?
             }
-            Hides::Peers(peers) => {
-                let peer = peers.first().copied();
-                (peer, peer.unwrap_or(self.overlay.network()))
-            }
-        };
-        let Some(peer) = peer else {
-            return;
-        };
-        let cause = cause();
-        let part = match &cause {
-            Cause::Route(route, _) => longer(longer(within, peer), route.destination),
-            Cause::Rule(_) | Cause::Answer(..) => longer(within, peer),
+            Hides::Peers(peers) => *peers.first()?,
         };
         let query = PathQuery {
             sender: sender.clone(),
-            destination: sample_address(part),
+            destination: sample_address(longer(part, peer)),
         };
-        self.shadows.push(Shadow {
-            cause,
+        Some(Shadow {
+            cause: cause(),
             hides,
             peer,
             query,
-        });
+        })
     }
 }
 
@@ -258,10 +262,26 @@ fn sample_address(network: Ipv4Network) -> Ipv4Addr {
     Ipv4Addr::from(wanted).min(network.broadcast())
 }
 
-fn connected(routes: &[ForeignRoute]) -> BTreeSet<Ipv4Network> {
-    let main = routes.iter().filter(|route| route.table == MAIN_TABLE);
-    main.filter(|route| route.protocol == BY_KERNEL)
-        .map(|route| route.destination)
+fn addresses(routes: &[ForeignRoute]) -> BTreeMap<(Ipv4Addr, Rc<str>), u8> {
+    let made = routes.iter().filter(|route| route.protocol == BY_KERNEL);
+    let connected = made.filter(|route| route.kind == RouteKind::Unicast);
+    let entry = |route: &ForeignRoute| {
+        let owner = (route.source?, route.device.clone()?);
+        Some((owner, route.destination.prefix()))
+    };
+    connected.filter_map(entry).collect()
+}
+
+/// Leaves one shadow for each address: the kernel makes several routes for it.
+pub(crate) fn without_repeats(shadows: Vec<Shadow>) -> Vec<Shadow> {
+    let mut seen: BTreeSet<(Ipv4Network, Rc<str>)> = BTreeSet::new();
+    let mut is_new = |shadow: &Shadow| match &shadow.cause {
+        Cause::Address(address, device) => seen.insert((*address, Rc::clone(device))),
+        Cause::Route(..) | Cause::Rule(_) | Cause::Answer(..) => true,
+    };
+    shadows
+        .into_iter()
+        .filter(|shadow| is_new(shadow))
         .collect()
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::paths::route::{ForeignRoute, MAIN_TABLE, RouteKind};
+use crate::overlay::plan::Op;
 use crate::overlay::state::{PROTOCOL, RouteKey};
 
 /// `RTPROT_BOOT`: made by `ip route add`, or by Go's netlink library, which says nothing of its own.
@@ -23,23 +24,57 @@ pub(crate) fn left_by_go<'a>(
         .filter(|route| is_direct(overlay, route) || is_blackhole(overlay, route))
 }
 
-/// Returns the keys of routes of ours whose place in the main table another program has. The kernel would replace its route
-/// by ours without a word (`NLM_F_REPLACE`): it is left alone, and named.
-pub(crate) fn occupied(overlay: &DesiredOverlay, routes: &[ForeignRoute]) -> BTreeSet<RouteKey> {
-    let peers = overlay.peers();
-    let ours = |route: &ForeignRoute| {
-        let of_peer = peers.route(route.destination).map(|(key, _)| key);
-        of_peer
-            .or_else(|| overlay.network_route())
-            .filter(|key| takes_place_of(route, key))
-    };
-    routes.iter().filter_map(ours).collect()
+/// Routes in the very places of ours in the main table.
+#[derive(Debug, Default)]
+pub(crate) struct TakenPlaces {
+    /// Another program has them: its route is left alone, and named.
+    foreign: BTreeSet<RouteKey>,
+    /// Go flannel left them, or we ourselves, on a device of an earlier VNI: ours replaces them without a gap.
+    replaceable: BTreeSet<RouteKey>,
+}
+
+impl TakenPlaces {
+    pub(crate) fn new(overlay: &DesiredOverlay, routes: &[ForeignRoute]) -> Self {
+        let mut taken = Self::default();
+        for route in routes {
+            let of_peer = overlay.peers().route(route.destination);
+            let ours = of_peer
+                .map(|(key, _)| key)
+                .or_else(|| overlay.network_route());
+            let Some(ours) = ours.filter(|ours| is_in_place_of(route, ours)) else {
+                continue;
+            };
+            if route.protocol == PROTOCOL || is_direct(overlay, route) {
+                taken.replaceable.insert(ours);
+            } else {
+                taken.foreign.insert(ours);
+            }
+        }
+        taken
+    }
+
+    /// Returns what has to be done instead of an operation of the plan, if anything.
+    pub(crate) fn adjust(&self, op: Op) -> Option<Op> {
+        let Op::AddRoute(key, hop) = op else {
+            return Some(op);
+        };
+        if self.foreign.contains(&key) {
+            None
+        } else if self.replaceable.contains(&key) {
+            Some(Op::PutRoute(key, hop))
+        } else {
+            Some(op)
+        }
+    }
 }
 
 /// Whether a route is where the kernel would put ours. One of ours through a device of an earlier VNI may be replaced.
 pub(crate) fn takes_place_of(route: &ForeignRoute, ours: &RouteKey) -> bool {
+    route.protocol != PROTOCOL && is_in_place_of(route, ours)
+}
+
+fn is_in_place_of(route: &ForeignRoute, ours: &RouteKey) -> bool {
     route.table == MAIN_TABLE
-        && route.protocol != PROTOCOL
         && route.destination == ours.destination
         && route.metric == ours.metric
 }

@@ -83,7 +83,7 @@ fn update(update: PeerUpdate) -> PhaseEvent<'static> {
 }
 
 const PHASES: [&str; 5] = ["no lease", "awaiting", "installing", "managing", "foreign"];
-const PUT_PEER: &str = "apply(bridge fdb replace, ip neigh replace, ip route replace)";
+const PUT_PEER: &str = "apply(bridge fdb replace, ip neigh replace, ip route add)";
 
 #[test]
 fn a_lease_of_this_host_keeps_the_peers() {

@@ -39,7 +39,9 @@ pub(crate) enum Op {
     /// Makes a permanent neighbour stale: it works as before, and the kernel notes when it is used.
     TestNeighbour(Ipv4Addr, MacAddr),
     DelNeighbour(Ipv4Addr),
-    /// Adds or replaces a route.
+    /// Adds a route where none with its destination and metric is: one of another program must not be replaced.
+    AddRoute(RouteKey, NextHop),
+    /// Replaces a route of ours, or of Go flannel, with this destination and metric.
     PutRoute(RouteKey, NextHop),
     DelRoute(RouteKey, NextHop),
     /// Removes a route that Go flannel left behind.
@@ -76,6 +78,7 @@ impl Op {
             | Self::PutFdb(..)
             | Self::PutNeighbour(..)
             | Self::TestNeighbour(..)
+            | Self::AddRoute(..)
             | Self::PutRoute(..) => false,
         }
     }
@@ -128,6 +131,7 @@ impl fmt::Display for OpCommand<'_> {
                 )
             }
             Op::DelNeighbour(ip) => write!(f, "ip neigh del {ip} dev {dev}"),
+            Op::AddRoute(key, hop) => route_command(f, "add", key, *hop, dev),
             Op::PutRoute(key, hop) => route_command(f, "replace", key, *hop, dev),
             Op::DelRoute(key, hop) => route_command(f, "del", key, *hop, dev),
             Op::DelForeignRoute(route) => write!(f, "ip route del {route}"),
@@ -178,5 +182,8 @@ fn route_command(
         NextHop::Link => write!(f, "ip route {verb} {destination} dev {dev} scope link")?,
         NextHop::Blackhole => write!(f, "ip route {verb} blackhole {destination}")?,
     }
-    write!(f, " metric {metric} proto {protocol}")
+    if *metric > 0 {
+        write!(f, " metric {metric}")?;
+    }
+    write!(f, " proto {protocol}")
 }

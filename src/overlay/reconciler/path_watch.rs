@@ -89,7 +89,7 @@ async fn prove(
         }
         return Ok(one_of(overlay, &samples, proven));
     }
-    Ok(proven)
+    Ok(shadows::without_repeats(proven))
 }
 
 /// Samples have one cause as a rule: the first is shown. If all packets of a sender go elsewhere, all peers are hidden.

@@ -203,7 +203,7 @@ fn the_source_address_of_the_route_to_etcd_is_followed_when_it_stays_so() {
 #[test]
 fn a_host_whose_routes_change_all_the_time_looks_for_a_tenth_of_the_time() {
     let mut rig = Rig::new(&[]);
-    let took = Duration::from_millis(50);
+    let took = Duration::from_millis(10);
     let event = UnderlayEvent::Observed {
         observation: rig.host.clone(),
         started: rig.now,
@@ -211,6 +211,15 @@ fn a_host_whose_routes_change_all_the_time_looks_for_a_tenth_of_the_time() {
     rig.machine.handle(event, rig.now + took);
     rig.machine.handle(UnderlayEvent::Changed, rig.now + took);
     assert_eq!(rig.machine.due(), rig.now + took * 10);
+    // A machine that is busy with other things must not delay the next look by seconds.
+    let took = Duration::from_secs(2);
+    let event = UnderlayEvent::Observed {
+        observation: rig.host.clone(),
+        started: rig.now,
+    };
+    rig.machine.handle(event, rig.now + took);
+    rig.machine.handle(UnderlayEvent::Changed, rig.now + took);
+    assert!(rig.machine.due() <= rig.now + took + MAX_REST);
 }
 
 #[test]

@@ -12,8 +12,12 @@ use crate::overlay::state::{NextHop, RouteKey};
 pub(super) fn new(device: u32, key: &RouteKey, hop: NextHop) -> RouteMessage {
     let builder = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(key.destination.ip(), key.destination.prefix())
-        .priority(key.metric)
         .protocol(RouteProtocol::from(key.protocol));
+    let builder = if key.metric > 0 {
+        builder.priority(key.metric)
+    } else {
+        builder
+    };
     match hop {
         NextHop::Vtep(via) => builder
             .gateway(via)

@@ -246,6 +246,19 @@ fn routes_carry_metric_and_protocol_number() {
 }
 
 #[test]
+fn a_new_route_must_find_its_place_free() {
+    let key = RouteKey { metric: 0, ..key() };
+    check(
+        Op::AddRoute(key, NextHop::Vtep(VTEP)),
+        "RTM_NEWROUTE NLM_F_REQUEST NLM_F_ACK NLM_F_EXCL NLM_F_CREATE
+         AF_INET dst_len 24 table 254 protocol 102 RT_SCOPE_UNIVERSE RTN_UNICAST flags RTNH_F_ONLINK
+         RTA_DST 10.5.40.0
+         RTA_GATEWAY 10.5.40.0
+         RTA_OIF 7",
+    );
+}
+
+#[test]
 fn a_route_is_deleted_whatever_its_scope() {
     check(
         Op::DelRoute(key(), NextHop::Vtep(VTEP)),

@@ -127,7 +127,7 @@ fn foreign(routes: &[&str], rules: &[&str]) -> ForeignPaths {
 fn said(mode: PeerMode, routes: &[&str], rules: &[&str]) -> Option<String> {
     let overlay = overlay(mode);
     let suspects = find(&overlay, &foreign(routes, rules));
-    problem(&overlay, &suspects.shadows).map(|problem| problem.message)
+    problem(&overlay, &shadows::without_repeats(suspects.shadows)).map(|problem| problem.message)
 }
 
 fn check(routes: &[&str], rules: &[&str], expected: &str) {
@@ -182,19 +182,19 @@ fn an_address_of_an_earlier_lease_is_named_once() {
     check(
         &[
             "10.5.40.0/24 dev docker0 proto kernel src 10.5.40.1",
-            "local 10.5.40.1/32 dev docker0 proto kernel table local",
-            "broadcast 10.5.40.255/32 dev docker0 proto kernel table local",
+            "local 10.5.40.1/32 dev docker0 proto kernel table local src 10.5.40.1",
+            "broadcast 10.5.40.255/32 dev docker0 proto kernel table local src 10.5.40.1",
         ],
         &[],
         "packets to 1 of 10 peers do not go through flannel.1, for example to 10.5.40.0/24: \
-         docker0 has the address 10.5.40.1/24; to see it: ip route show 10.5.40.0/24; \
+         docker0 has the address 10.5.40.1/24; to see it: ip addr show docker0; \
          to clear the way: restart Docker, or ip addr del 10.5.40.1/24 dev docker0",
     );
     check(
-        &["local 10.5.40.1/32 dev lo table local"],
+        &["local 10.5.40.1/32 dev lo proto kernel table local src 10.5.40.1"],
         &[],
         "packets to 1 of 10 peers do not go through flannel.1, for example to 10.5.40.0/24: \
-         lo has the address 10.5.40.1/32; to see it: ip route show 10.5.40.1/32 table local; \
+         lo has the address 10.5.40.1/32; to see it: ip addr show lo; \
          to clear the way: ip addr del 10.5.40.1/32 dev lo",
     );
 }
@@ -385,7 +385,7 @@ proptest! {
     /// The peers that are counted are those of which at least one address takes a foreign route, found address by address.
     #[test]
     fn the_hidden_peers_are_those_that_a_search_for_each_address_finds(
-        routes in prop::collection::vec((any_network(), prop::sample::select(vec![0u32, 40, 100_000])), 0..8),
+        routes in prop::collection::vec((any_network(), prop::sample::select(vec![0u32, 100_000])), 0..8),
     ) {
         let overlay = overlay(PeerMode::Eager);
         let routes: Vec<ForeignRoute> = routes
@@ -397,7 +397,7 @@ proptest! {
             let best = routes.iter()
                 .filter(|route| route.destination.contains(address.into()))
                 .min_by_key(|route| (32 - route.destination.prefix(), route.metric));
-            best.is_some_and(|best| (32 - best.destination.prefix(), best.metric) < (8, ours))
+            best.is_some_and(|best| (32 - best.destination.prefix(), best.metric) <= (8, ours))
         };
         let expected = peers.index().subnets().filter(|peer| {
             let (key, _) = peers.route(*peer).expect("a route of each peer");

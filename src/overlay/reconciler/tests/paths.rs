@@ -107,10 +107,7 @@ fn a_direct_route_of_go_flannel_goes_once_ours_is_there() {
 fn a_foreign_route_in_the_very_place_of_ours_is_not_replaced_but_named() {
     on_paused_time(async {
         let mut rig = Rig::start();
-        let in_our_place = ForeignRoute {
-            metric: 41,
-            ..static_route([10, 99, 0, 9])
-        };
+        let in_our_place = static_route([10, 99, 0, 9]);
         let refused = PathAnswer::Refused("Invalid argument".to_owned());
         {
             let mut kernel = rig.kernel.shared.borrow_mut();
