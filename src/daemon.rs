@@ -56,13 +56,13 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         http,
         control,
         netlink,
-        netlink_connection,
+        netlink_connections,
         links,
     } = open(&options, etcd_path).await?;
     log_start(&options, &node);
 
     let mut tasks = Tasks::default();
-    tasks.spawn("netlink connection", netlink_connection);
+    tasks.spawn("netlink connections", netlink_connections);
     let (writers, view) = status(clock::wall_time);
     serve_status(&mut tasks, &options, &node, (http, control), &view);
 
@@ -124,9 +124,9 @@ struct Resources<C> {
     http: Option<TcpListener>,
     control: Option<UnixListener>,
     netlink: Netlink,
-    /// Carries the requests of `netlink` while it runs.
-    netlink_connection: C,
     links: HostLinks,
+    /// Carries the requests of `netlink` and `links` while it runs.
+    netlink_connections: C,
 }
 
 async fn open(
@@ -143,16 +143,23 @@ async fn open(
         control_socket::bind(&path, file_system::bind_socket).await?
     };
     let (netlink, netlink_connection) = netlink::open()?;
-    let links = netlink.links_port()?;
+    let (links, links_connection) = netlink.links_port()?;
     Ok(Resources {
         node,
         etcd,
         http,
         control,
         netlink,
-        netlink_connection,
         links,
+        netlink_connections: either_ends(netlink_connection, links_connection),
     })
+}
+
+async fn either_ends(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    tokio::select! {
+        () = one => {}
+        () = other => {}
+    }
 }
 
 /// Starts the views of the status: systemd, HTTP, and the control socket.

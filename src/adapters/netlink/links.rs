@@ -47,23 +47,30 @@ pub(crate) struct HostLinks {
 }
 
 impl Netlink {
-    /// Opens the socket for changes of interfaces and routes. Questions go over the socket of this [`Netlink`].
+    /// Opens the sockets of this port; must be called inside a tokio runtime. The future carries questions and answers:
+    /// it must run as long as the port is used. The kernel carries out one dump at a time on a socket and refuses another
+    /// one (EBUSY), so this port does not share that of the [`Netlink`].
     ///
     /// # Errors
     /// `CAP_NET_ADMIN` is missing, or the process has no file descriptors left.
-    pub(crate) fn links_port(&self) -> Result<HostLinks, KernelError> {
-        let filter = Filter::Except {
-            kind: RTM_GETNEIGH,
-            port: self.bulk.port(),
-            family: None,
-        };
-        let listener: io::Result<Listener> = Listener::open(&GROUPS, filter, BUFFER_BYTES);
-        Ok(HostLinks {
-            handle: self.handle.clone(),
-            listener: listener
-                .map_err(|source| failed("listen for changes of interfaces", source))?,
-        })
+    pub(crate) fn links_port(
+        &self,
+    ) -> Result<(HostLinks, impl Future<Output = ()> + use<>), KernelError> {
+        let opened = open(self.bulk.port());
+        opened.map_err(|source| failed("open sockets for interfaces and routes", source))
     }
+}
+
+/// What a request from `own_port` changes is not announced.
+fn open(own_port: u32) -> io::Result<(HostLinks, impl Future<Output = ()>)> {
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let filter = Filter::Except {
+        kind: RTM_GETNEIGH,
+        port: own_port,
+        family: None,
+    };
+    let listener = Listener::open(&GROUPS, filter, BUFFER_BYTES)?;
+    Ok((HostLinks { handle, listener }, connection))
 }
 
 impl Links for HostLinks {
