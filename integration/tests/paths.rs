@@ -371,7 +371,9 @@ fn a_device_of_an_earlier_vni_goes_when_the_new_one_stands() -> Result<()> {
             r#"{"Network":"10.5.0.0/16","Backend":{"VNI":7}}"#,
         )?;
         let start = Instant::now();
-        let again = host.flanneld().start_ready()?;
+        let again = host.flanneld().start()?;
+        // The other hosts have not restarted: that does not keep the old device here.
+        host.wait_for_problem(QUICK, "HostFit", "ExcludesOthers")?;
         eventually(QUICK, "the old device to go", || {
             ensure!(host.link("flannel.1").is_err());
             Ok(())

@@ -2,18 +2,19 @@
 //! timers, asks the phase what each of them means, and applies operations through the port. When a whole run is due is
 //! decided by the loop that drives it.
 
+mod applying;
 mod effects;
 mod external;
+mod inputs;
 mod lease_requests;
 mod path_watch;
 
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, trace, warn};
+use tracing::{info, warn};
 
 use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::error::chain;
@@ -27,13 +28,12 @@ use crate::overlay::paths::ForeignPaths;
 use crate::overlay::paths::takeover::{TakenPlaces, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan, plan_anew};
-use crate::overlay::port::{Kernel, KernelChange, KernelError, KernelEvent, Miss, Observed};
-use crate::overlay::reconciler::effects::{failure, stronger};
+use crate::overlay::port::{Kernel, KernelError, KernelEvent, Observed};
 use crate::overlay::reconciler::external::{FollowedUnderlay, ParentChange};
 use crate::overlay::reconciler::lease_requests::LeaseRequests;
 use crate::overlay::reconciler::path_watch::PathWatch;
 use crate::overlay::settings::{OverlaySettings, PeerMode};
-use crate::overlay::state::{OverlayState, Sysctl};
+use crate::overlay::state::OverlayState;
 use crate::peers::update::PeerUpdate;
 use crate::reconcile::driver::Heartbeat;
 use crate::reconcile::followed::Followed;
@@ -50,13 +50,6 @@ pub(crate) const TIMING: Timing = Timing {
     // A run dumps the entries of all peers: an interface that flaps must not make it run all the time.
     rest: 4,
 };
-
-/// Operations between two checks for misses: a packet waits no longer than these take, about a millisecond.
-const OPS_PER_CHUNK: usize = 256;
-/// Limit of the kernel events that are handled between two chunks.
-const EVENTS_PER_CHUNK: usize = 512;
-/// Time from a loss of misses to the search for packets that still wait.
-const LOST_MISSES_DELAY: Duration = Duration::from_millis(20);
 
 /// Time between two looks at the settings of the device, of which the kernel announces few changes.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(1);
@@ -168,208 +161,6 @@ impl<K: Kernel> OverlaySlice<K> {
         let on_demand = self.settings.peer_mode == PeerMode::OnDemand;
         let managing = matches!(self.phase, Phase::Managing { .. });
         (on_demand && managing).then(|| self.started + self.neighbour_tests.due())
-    }
-
-    async fn take_update(&mut self, update: PeerUpdate) -> Effect {
-        let mut effect = Effect::None;
-        for action in self.step(PhaseEvent::Update(update)) {
-            let next = match action {
-                Action::Apply(ops) => self.apply_outside_of_run(&ops).await,
-                Action::WarnOfConflicts(_)
-                | Action::TryNow(_)
-                | Action::Run
-                | Action::Resync
-                | Action::RequestLease(_)
-                | Action::LimitUnresolved(_) => self.act(action),
-            };
-            effect = stronger(effect, next);
-        }
-        effect
-    }
-
-    /// The run that follows also finds out whether the overlay can work, and sets the condition.
-    fn take_underlay(&mut self) -> Effect {
-        let Some(external) = self.underlay.take() else {
-            return Effect::None;
-        };
-        self.settings.external = external;
-        let actions = self.step(PhaseEvent::ExternalChanged);
-        self.act_all(actions)
-    }
-
-    fn take_event(&mut self, event: Result<KernelEvent, KernelError>) -> Effect {
-        match event {
-            Ok(KernelEvent::Miss(miss)) => self.take_miss(miss),
-            Ok(KernelEvent::Changed(KernelChange::Settings)) => self.check_settings(),
-            Ok(KernelEvent::Changed(change)) => {
-                let actions = self.step(PhaseEvent::Changed(&change));
-                if !actions.is_empty() {
-                    debug!(?change, "another program changed the overlay");
-                }
-                self.act_all(actions)
-            }
-            Ok(KernelEvent::MissesLost) => {
-                self.find_unresolved_at = Some(Instant::now() + LOST_MISSES_DELAY);
-                Effect::None
-            }
-            Ok(KernelEvent::ChangesLost) => Effect::Resync,
-            Err(error) => Effect::Failed(Problem::failed(chain(&error))),
-        }
-    }
-
-    fn take_miss(&mut self, miss: Miss) -> Effect {
-        let actions = self.step(PhaseEvent::Miss(miss));
-        trace!(?miss, ?actions, "miss");
-        self.act_all(actions)
-    }
-
-    /// Answers the misses of all packets that wait.
-    async fn find_unresolved(&mut self) -> Effect {
-        self.find_unresolved_at = None;
-        let Some(overlay) = self.phase.known_overlay() else {
-            return Effect::None;
-        };
-        match self.kernel.unresolved(&overlay.device().name).await {
-            Ok(addresses) => addresses.into_iter().fold(Effect::None, |effect, address| {
-                stronger(effect, self.take_miss(Miss::L3(address)))
-            }),
-            Err(error) => Effect::Failed(Problem::failed(chain(&error))),
-        }
-    }
-
-    /// Asks for a run if another program changed a setting of the device.
-    fn check_settings(&mut self) -> Effect {
-        self.check_settings_at = Instant::now() + SETTINGS_INTERVAL;
-        let Some(overlay) = self.phase.managed_overlay_mut() else {
-            return Effect::None;
-        };
-        let settings = self.kernel.sysctls(&overlay.device().name);
-        let is_right = |(sysctl, value): (&Sysctl, &i32)| *value == sysctl.desired();
-        if settings.iter().all(is_right) {
-            Effect::None
-        } else {
-            Effect::Resync
-        }
-    }
-
-    async fn test_neighbours(&mut self) -> Effect {
-        let now = self.now();
-        let Some(overlay) = self.phase.managed_overlay_mut() else {
-            return Effect::None;
-        };
-        let uses = match self.kernel.neighbour_uses(&overlay.device().name).await {
-            Ok(uses) => uses,
-            Err(error) => {
-                self.neighbour_tests.postpone(now);
-                return Effect::Failed(Problem::failed(chain(&error)));
-            }
-        };
-        let ops = self
-            .neighbour_tests
-            .next_step(overlay.peers_mut(), &uses, now);
-        debug!(operations = ops.len(), "tested neighbours for use");
-        self.apply_outside_of_run(&ops).await
-    }
-
-    fn act_all(&mut self, actions: Vec<Action>) -> Effect {
-        actions.into_iter().fold(Effect::None, |effect, action| {
-            stronger(effect, self.act(action))
-        })
-    }
-
-    fn act(&mut self, action: Action) -> Effect {
-        match action {
-            Action::WarnOfConflicts(conflicts) => {
-                self.warn_of_conflicts(&conflicts);
-                Effect::None
-            }
-            Action::Apply(ops) => failure(&self.apply_now(&ops)),
-            Action::TryNow(ops) => {
-                self.apply_now(&ops);
-                Effect::None
-            }
-            Action::Run => Effect::Desired,
-            Action::Resync => Effect::Resync,
-            Action::RequestLease(subnet) => {
-                self.lease_requests.request(subnet, self.started.elapsed());
-                Effect::None
-            }
-            Action::LimitUnresolved(address) => {
-                if self
-                    .unresolved
-                    .exceeds_limit(address, self.started.elapsed())
-                {
-                    return failure(&self.apply_now(&[Op::DelNeighbour(address)]));
-                }
-                Effect::None
-            }
-        }
-    }
-
-    fn warn_of_conflicts(&mut self, conflicts: &[String]) {
-        for conflict in conflicts {
-            if self.logged_conflicts.is_new(conflict) {
-                warn!(
-                    "{conflict}; using the newer lease, and for overlapping subnets the more specific one"
-                );
-            }
-        }
-    }
-
-    async fn apply_outside_of_run(&mut self, ops: &[Op]) -> Effect {
-        let (failed, effect) = self.apply_in_chunks(ops).await;
-        stronger(failure(&failed), effect)
-    }
-
-    /// Applies the operations, and handles kernel events in between. Returns the operations that failed, and the effect of
-    /// the events.
-    async fn apply_in_chunks(&mut self, ops: &[Op]) -> (Vec<OpFailed>, Effect) {
-        let mut failed = Vec::new();
-        let mut effect = Effect::None;
-        // What follows the creation of the device stands on it. If another flanneld was quicker, the device is not ours.
-        let created = ops.iter().position(Op::creates_device);
-        let (create, rest) = ops.split_at(created.map_or(0, |place| place + 1));
-        failed.append(&mut self.apply_now(create));
-        if !failed.is_empty() {
-            return (failed, effect);
-        }
-        for chunk in rest.chunks(OPS_PER_CHUNK) {
-            if let Some(heartbeat) = &self.heartbeat {
-                heartbeat.beat();
-            }
-            failed.append(&mut self.apply_now(chunk));
-            effect = stronger(effect, self.take_waiting_events());
-            tokio::task::yield_now().await;
-        }
-        (failed, effect)
-    }
-
-    fn apply_now(&mut self, ops: &[Op]) -> Vec<OpFailed> {
-        let Some(overlay) = self.phase.known_overlay() else {
-            return Vec::new();
-        };
-        let device = &overlay.device().name;
-        for op in ops {
-            debug!("{}", op.command(device));
-        }
-        let errors = self.kernel.apply(device, ops);
-        self.parent_change.note(device, ops, &errors);
-        errors.into_iter().map(OpFailed::from).collect()
-    }
-
-    fn take_waiting_events(&mut self) -> Effect {
-        let mut effect = Effect::None;
-        for _ in 0..EVENTS_PER_CHUNK {
-            let Some(overlay) = self.phase.known_overlay() else {
-                break;
-            };
-            let event = self.kernel.event(&overlay.device().name);
-            let Some(event) = event.now_or_never() else {
-                break;
-            };
-            effect = stronger(effect, self.take_event(event));
-        }
-        effect
     }
 
     async fn judge_paths(&mut self, foreign: &ForeignPaths) {

@@ -1,7 +1,9 @@
 //! Which tool carries the rules, why, and what becomes of the rules of another choice.
 
 use anyhow::{Context as _, Result, ensure};
-use integration::{CONFIG, CONFIG_KEY, Host, Iptables, Lab, Lease, SUBNETS, in_lab, messages};
+use integration::{
+    CONFIG, CONFIG_KEY, Host, Iptables, Lab, Lease, SLOW, SUBNETS, in_lab, messages,
+};
 
 use super::{lines, start};
 
@@ -75,12 +77,20 @@ fn the_network_config_chooses_and_two_kinds_of_iptables_are_reported() -> Result
 }
 
 /// Two nodes whose FORWARD lets nothing pass, and whether pods reach each other.
-fn pods_behind_a_policy(lab: &Lab, option: &str) -> Result<bool> {
+fn pods_behind_a_policy(lab: &Lab, accepts: bool) -> Result<bool> {
     lab.etcd.put(CONFIG_KEY, CONFIG)?;
+    let option = &format!("--iptables-forward-rules={accepts}");
     let start = |host: &Host| {
         host.docker_rules(Iptables::Nft)?;
         host.sh("iptables -A FORWARD -j REJECT")?;
-        host.flanneld().arg(option).start_ready()
+        let daemon = host.flanneld().arg(option).start()?;
+        if accepts {
+            daemon.wait_ready()?;
+        } else {
+            // Nobody accepts, and the daemon says so.
+            host.wait_for_problem(SLOW, "HostFit", "Firewall")?;
+        }
+        Ok(daemon)
     };
     let _daemons = lab.hosts().iter().map(start).collect::<Result<Vec<_>>>()?;
     lab.wait_for_mesh(&[1, 2])?;
@@ -103,12 +113,12 @@ fn pods_behind_a_policy(lab: &Lab, option: &str) -> Result<bool> {
 #[test]
 fn an_accept_in_iptables_is_needed_where_iptables_drops() -> Result<()> {
     in_lab(2, |lab| {
-        ensure!(pods_behind_a_policy(lab, "--iptables-forward-rules=true")?);
+        ensure!(pods_behind_a_policy(lab, true)?);
         Ok(())
     })?;
     in_lab(2, |lab| {
         ensure!(
-            !pods_behind_a_policy(lab, "--iptables-forward-rules=false")?,
+            !pods_behind_a_policy(lab, false)?,
             "nothing drops: this proves nothing"
         );
         Ok(())

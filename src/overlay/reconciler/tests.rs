@@ -10,6 +10,8 @@ use crate::model::addr::MacAddr;
 use crate::model::lease::Lease;
 use crate::overlay::desired::tests::{membership, settings};
 use crate::overlay::fake::FakeKernel;
+use crate::overlay::port::{KernelChange, Miss};
+use crate::overlay::state::Sysctl;
 use crate::reconcile::driver::Driver;
 
 mod external;

@@ -4,6 +4,7 @@ use super::*;
 use crate::conditions::Reason;
 use crate::overlay::paths::PathAnswer;
 use crate::overlay::paths::route::{ForeignRoute, MAIN_TABLE, RouteKind};
+use crate::overlay::port::KernelChange;
 
 /// `ip route add 10.5.40.0/24 via GATEWAY dev eth0`
 fn static_route(gateway: [u8; 4]) -> ForeignRoute {
