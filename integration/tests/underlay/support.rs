@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use integration::{Flanneld, FlanneldCommand, Lab, Lease, Ping, Pod, QUICK, eventually};
 
+/// Leaves the subnets from 10.5.100.0 on to peers that a test invents.
+const CONFIG: &str = r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.99.0"}"#;
+
 /// What pods may lose beyond what the underlay itself loses, with some room for a busy machine.
 const MOST: Duration = Duration::from_millis(300);
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -29,7 +32,7 @@ pub fn start(
     lab: &Lab,
     options: impl FnOnce(FlanneldCommand<'_>) -> FlanneldCommand<'_>,
 ) -> Result<Pair> {
-    lab.etcd.put(integration::CONFIG_KEY, integration::CONFIG)?;
+    lab.etcd.put(integration::CONFIG_KEY, CONFIG)?;
     lab.host(1)
         .sh("sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1")?;
     let first = lab.host(1).flanneld();
