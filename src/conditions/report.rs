@@ -44,7 +44,7 @@ pub struct ConditionReport {
     pub status: String,
     /// One word for programs; `AsExpected` if the condition is true.
     pub reason: String,
-    /// What is wrong and what to do about it, or what is worth knowing.
+    /// What is wrong and what to do about it; empty if nothing is.
     pub message: String,
     /// When the status changed last (RFC 3339, UTC).
     pub since: String,

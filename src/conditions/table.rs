@@ -65,7 +65,7 @@ impl fmt::Display for ConditionStatus {
 pub(crate) struct Condition {
     pub(crate) status: ConditionStatus,
     pub(crate) reason: Reason,
-    /// Why it is false, for people. When it is true, what is worth knowing all the same; mostly empty.
+    /// Why it is false, for people. Empty when it is not.
     pub(crate) message: String,
     /// When `status` changed last.
     pub(crate) since: SystemTime,
@@ -152,13 +152,7 @@ impl ConditionWriter {
     }
 
     pub(crate) fn set_true(&self) {
-        self.set_true_with("");
-    }
-
-    /// Sets it to true and shows a message all the same: something is worth knowing that stops no packet.
-    pub(crate) fn set_true_with(&self, message: &str) {
-        let reason = Problem::new(Reason::AsExpected, message);
-        self.set(ConditionStatus::True, reason);
+        self.set(ConditionStatus::True, Problem::new(Reason::AsExpected, ""));
     }
 
     pub(crate) fn set_false(&self, problem: &Problem) {

@@ -77,7 +77,6 @@ pub(crate) fn files(options: &Options, external: &ExternalInterface) -> FilesSet
     }
 }
 
-/// Returns the alias that marks the vxlan device as one of the daemon with this prefix.
 pub(crate) fn host(options: &Options, external: &ExternalInterface) -> HostSettings {
     let rules = rules(options, external);
     HostSettings {
@@ -88,6 +87,7 @@ pub(crate) fn host(options: &Options, external: &ExternalInterface) -> HostSetti
     }
 }
 
+/// Returns the alias that marks the vxlan device as one of the daemon with this prefix.
 pub(crate) fn device_alias(prefix: &str) -> String {
     format!("{ALIAS_PREFIX}{prefix}")
 }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn each_option_reaches_its_slice() {
         let eager = options(&[]);
-        assert!(selectors(&eager).name_none());
+        assert!(selectors(&eager).name_no_interface());
         assert_eq!(peer_mode(&eager), PeerMode::Eager);
         assert_eq!(rule_backend(&eager), RequestedTool::Auto);
         let chosen = options(&[

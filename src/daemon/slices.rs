@@ -102,7 +102,6 @@ impl SliceStarter<'_> {
             etcd: self.writers.condition(ConditionType::EtcdReachable),
         };
         let identity = wiring::identity(self.options, self.node, self.external, last_run);
-        // Nothing feeds it yet: the address is that of the start. The lease manager does not mind that the sender is gone.
         let channels = LeaseChannels {
             updates,
             conditions,

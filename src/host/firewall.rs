@@ -9,9 +9,11 @@ mod iptables_save;
 mod judge;
 mod nft_json;
 mod packet;
+mod relevance;
 mod ruleset;
 
 pub(crate) use iptables_save::iptables_table;
 pub(crate) use judge::{FirewallSetup, problems};
 pub(crate) use nft_json::{nft_base_tables, nft_table};
+pub(crate) use relevance::{is_table_relevant, may_filter};
 pub(crate) use ruleset::FilterTable;

@@ -56,6 +56,14 @@ enum FirewallView {
     Current(Vec<FilterTable>),
 }
 
+impl FirewallView {
+    fn tables(&self) -> &[FilterTable] {
+        match self {
+            Self::Outdated(tables) | Self::Current(tables) => tables,
+        }
+    }
+}
+
 /// Checks never operate on anything.
 #[derive(Debug)]
 pub(crate) enum HostOp {}
@@ -125,18 +133,21 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         Effect::Desired
     }
 
-    /// Reads the packet filters if they may have changed. A tool that fails leaves us with what we know.
+    /// Reads the packet filters if they may have changed. A tool that fails leaves us with what we know, and is asked again by
+    /// the audit.
     async fn read_firewalls(&mut self) {
         let polled = self.firewalls.needs_polling();
         let known = match &mut self.view {
             FirewallView::Current(_) if !polled => return,
             FirewallView::Current(known) | FirewallView::Outdated(known) => std::mem::take(known),
         };
-        let tables = self.firewalls.tables().await.unwrap_or_else(|reason| {
-            debug!(reason, "the packet filters of other programs are not known");
-            known
-        });
-        self.view = FirewallView::Current(tables);
+        self.view = match self.firewalls.tables().await {
+            Ok(tables) => FirewallView::Current(tables),
+            Err(reason) => {
+                debug!(reason, "the packet filters of other programs are not known");
+                FirewallView::Outdated(known)
+            }
+        };
     }
 
     fn problems(&mut self) -> Vec<Problem> {
@@ -145,8 +156,8 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         let neighbours = self.kernel.neighbour_table();
         problems.extend(neighbour_table::problem(self.neighbours, neighbours));
         self.neighbours = neighbours;
-        if let (Some(setup), FirewallView::Current(tables)) = (self.setup(), &self.view) {
-            problems.extend(firewall::problems(&setup, tables));
+        if let Some(setup) = self.setup() {
+            problems.extend(firewall::problems(&setup, self.view.tables()));
         }
         problems.extend(exclusions::problem(&self.leases.borrow()));
         let mut warnings = sysctls::warnings(&sysctls);

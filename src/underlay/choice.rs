@@ -117,7 +117,7 @@ pub(crate) fn choose(
     observed: &Observation,
     current: Option<&Chosen>,
 ) -> Result<Chosen, NoInterface> {
-    if selectors.name_none() {
+    if selectors.name_no_interface() {
         return choose_by_public_ip(selectors, observed, current)
             .unwrap_or_else(|| choose_by_route(observed, current));
     }

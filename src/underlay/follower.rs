@@ -51,7 +51,7 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             links,
             members: EtcdMembers::new(resolver, settings.etcd),
             can_reach: settings.selectors.can_reach,
-            needs_names: settings.selectors.name_none(),
+            needs_names: settings.selectors.name_no_interface(),
             machine: UnderlayMachine::new(settings.selectors, settings.last_interface),
             etcd_path,
             failures: LogOnce::default(),

@@ -202,7 +202,7 @@ impl UnderlayMachine {
 
     /// Returns the interface of the last run, if it still exists and the operator asks for no other.
     fn last_interface(&self, observation: &Observation) -> Option<Chosen> {
-        if !self.selectors.name_none() {
+        if !self.selectors.name_no_interface() {
             return None;
         }
         let selectors = Selectors {

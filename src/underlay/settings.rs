@@ -20,7 +20,7 @@ pub struct Selectors {
 
 impl Selectors {
     /// Whether the operator names no interface.
-    pub fn name_none(&self) -> bool {
+    pub fn name_no_interface(&self) -> bool {
         self.ifaces.is_empty() && self.patterns.is_empty() && self.can_reach.is_none()
     }
 }

@@ -8,6 +8,7 @@ use tracing::debug;
 
 use crate::adapters::netlink::listen::{Filter, Listener};
 use crate::adapters::netlink::nftables::RuleChanges;
+use crate::host::firewall;
 use crate::host::port::{HostEvent, HostEvents};
 use crate::rules::change::RuleSetChange;
 use crate::rules::port::RuleEvents as _;
@@ -56,7 +57,7 @@ impl HostEvents for HostChanges {
                     return HostEvent::Settings;
                 }
                 changes = next_changes(&mut self.firewalls) => match changes {
-                    Ok(Some(changes)) if changes.iter().all(is_no_filter) => {}
+                    Ok(Some(changes)) if !changes.iter().any(may_filter) => {}
                     Ok(_) => return HostEvent::Firewalls,
                     Err(_) => self.firewalls = None,
                 },
@@ -79,37 +80,6 @@ async fn next_changes(changes: &mut Option<RuleChanges>) -> io::Result<Option<Ve
     }
 }
 
-/// kube-proxy rewrites its chains every few seconds, and we write our own: neither keeps out a packet of the overlay.
-fn is_no_filter(change: &RuleSetChange) -> bool {
-    let chain = change.chain.as_deref().unwrap_or_default();
-    ["KUBE-", "FLANNEL-"]
-        .iter()
-        .any(|own| chain.starts_with(own))
-        || change.table == "kube-proxy"
-        || change.table.starts_with("flannel.")
-        || change.table == "nat"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(table: &str, chain: &str, expected: bool) {
-        let change = RuleSetChange {
-            ipv4: true,
-            table: table.to_owned(),
-            chain: (!chain.is_empty()).then(|| chain.to_owned()),
-        };
-        assert_eq!(is_no_filter(&change), expected, "{table} {chain}");
-    }
-
-    #[test]
-    fn changes_of_kube_proxy_and_of_ourselves_are_told_apart() {
-        check("filter", "KUBE-FORWARD", true);
-        check("filter", "FLANNEL-FWD", true);
-        check("flannel.1", "postrouting", true);
-        check("nat", "POSTROUTING", true);
-        check("filter", "FORWARD", false);
-        check("firewalld", "", false);
-    }
+fn may_filter(change: &RuleSetChange) -> bool {
+    firewall::may_filter(&change.table, change.chain.as_deref())
 }

@@ -4,7 +4,9 @@ use tracing::debug;
 
 use crate::adapters::packet_filter::process::{legacy_tables, run};
 use crate::adapters::packet_filter::{PacketFilter, save};
-use crate::host::firewall::{FilterTable, iptables_table, nft_base_tables, nft_table};
+use crate::host::firewall::{
+    FilterTable, iptables_table, is_table_relevant, nft_base_tables, nft_table,
+};
 use crate::host::port::Firewalls;
 use crate::rules::observed::LegacyTables;
 use crate::rules::port::{RuleTable, RuleTableError};
@@ -12,6 +14,9 @@ use crate::rules::tool::IptablesVariant;
 
 /// The tables of iptables through which packets pass before their way is decided, or that filter.
 const IPTABLES_TABLES: [&str; 3] = ["raw", "mangle", "filter"];
+
+/// What nft prints if it was built without JSON: then tables of nftables are not known.
+const NO_JSON: &str = "JSON support not compiled-in";
 
 impl Firewalls for PacketFilter {
     async fn tables(&mut self) -> Result<Vec<FilterTable>, String> {
@@ -36,15 +41,15 @@ impl Firewalls for PacketFilter {
 }
 
 async fn nft_tables() -> Result<Vec<FilterTable>, String> {
-    let listing = run(&["nft", "--json", "list", "chains"], "").await;
-    let Some(listing) = listing.map_err(text)? else {
-        return Ok(Vec::new());
+    let listing = match run(&["nft", "--json", "list", "chains"], "").await {
+        Ok(Some(listing)) => listing,
+        Ok(None) => return Ok(Vec::new()),
+        Err(error) if error.reason.contains(NO_JSON) => return Ok(Vec::new()),
+        Err(error) => return Err(text(error)),
     };
     let mut tables = Vec::new();
-    for (family, name) in nft_base_tables(&listing)? {
-        if is_trusted(&name) {
-            continue;
-        }
+    let relevant = nft_base_tables(&listing)?.into_iter();
+    for (family, name) in relevant.filter(|(_, name)| is_table_relevant(name)) {
         let command = ["nft", "--json", "--terse", "list", "table", &family, &name];
         match run(&command, "").await {
             Ok(listing) => {
@@ -56,11 +61,6 @@ async fn nft_tables() -> Result<Vec<FilterTable>, String> {
         }
     }
     Ok(tables)
-}
-
-/// Our own tables, and that of kube-proxy, which is large and drops no packet of the overlay.
-fn is_trusted(table: &str) -> bool {
-    table == "kube-proxy" || table.starts_with("flannel.")
 }
 
 fn text(error: RuleTableError) -> String {

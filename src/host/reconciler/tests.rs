@@ -133,6 +133,14 @@ fn a_tool_that_fails_leaves_what_was_known() {
         rig.host.0.borrow_mut().tool_fails = true;
         rig.report(HostEvent::Firewalls).await;
         assert!(!rig.is_fit());
+        // The tool is asked again, though nothing else changes.
+        {
+            let mut host = rig.host.0.borrow_mut();
+            host.tool_fails = false;
+            host.iptables.clear();
+        }
+        rig.pass(61_000).await;
+        assert!(rig.is_fit());
     });
 }
 
