@@ -23,7 +23,7 @@ pub const KEEPS_ITS_LEASES_IN_ETCD: &str = "keeps its leases in etcd";
 /// The device belongs to the daemon of another prefix.
 pub const DEVICE_OF_THE_FIRST_INSTANCE: &str = "belongs to \\\"flanneld /coreos.com/network\\\"";
 
-/// What the daemon says of a device of another daemon, in case that one is gone.
+/// How to remove the device that a stopped daemon has left.
 pub const REMOVE_THE_DEVICE: &str = "ip link del flannel.1";
 /// A device of the daemon's own, from the time before `VNI` changed.
 pub const REMOVING_AN_OLD_DEVICE: &str =
@@ -84,16 +84,16 @@ pub const IN_USE_BY_GONE: &str = "is in use by node gone";
 pub const IN_USE_BY_HOST_1: &str = "is in use by a host at 10.99.1.1";
 /// The same, of node beta at an address to which this host has come.
 pub const PUBLIC_IP_IN_USE_BY_BETA: &str = "PublicIP 10.99.2.1 is in use by node beta";
-/// etcd has another PublicIP than this host.
+/// The PublicIP in etcd is outdated.
 pub const NOT_PUBLISHED_YET: &str = "etcd holds PublicIP 10.99.1.1, but this host is at 10.99.2.1";
 /// Who the host is that keeps its lease.
 pub const THIS_HOST_IS_NODE_ALPHA: &str = "this host is node alpha";
 /// Who the refused host is.
 pub const THIS_HOST_IS_NODE_BETA: &str = "this host is node beta";
 /// Another client has written to our key.
-pub const WRITTEN_OVER: &str = "another client has written over the key of our lease";
+pub const KEY_OVERWRITTEN: &str = "another client has overwritten the key of our lease";
 /// It does so again and again.
-pub const KEEPS_WRITING_OVER: &str = "somebody keeps writing over our key";
+pub const KEEPS_OVERWRITING: &str = "another client keeps overwriting our key";
 /// Another host has the subnet now.
 pub const SUBNET_HELD_BY_ANOTHER: &str = "another host holds the previous subnet of this host";
 /// No other subnet is free.

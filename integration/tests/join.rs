@@ -65,7 +65,7 @@ fn the_kernel_holds_what_the_contract_says() -> Result<()> {
             );
             ensure!(host.sysctl("net/ipv4/neigh/flannel.1/app_solicit")? == "3");
             ensure!(host.sysctl("net/ipv6/conf/flannel.1/accept_ra")? == "0");
-            // As Go flannel's: no route that another program adds wins over them.
+            // Metric 0, as Go flannel's routes: another program cannot add one that is preferred.
             let routes = host.routes("flannel.1")?;
             ensure!(routes.values().all(|route| route.metric == 0), "{routes:?}");
         }

@@ -21,7 +21,7 @@ pub(crate) enum Reason {
     NoFreeSubnet,
     /// Another live host uses the node id or the PublicIP of this one.
     Rival,
-    /// Somebody keeps writing over the key of our lease.
+    /// Another client keeps overwriting the key of our lease.
     Contested,
     /// etcd does not hold the current PublicIP of this host yet.
     PublicIpNotPublished,

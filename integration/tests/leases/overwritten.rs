@@ -1,4 +1,4 @@
-//! What others write over the key of a host while pods run in its subnet.
+//! What happens when others overwrite the key of a host while pods run in its subnet.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ fn spoilt(lease: &Lease) -> [(&'static str, String); 8] {
     ]
 }
 
-/// What must not change on a host whose key is written over.
+/// What must not change on a host whose key is overwritten.
 fn state(lab: &Lab, host: u8) -> Result<String> {
     let host = lab.host(host);
     let files = host.sh("stat -c '%i %y' /run/flannel/subnet.env")?;
@@ -108,7 +108,7 @@ fn whatever_is_written_over_the_key_of_a_running_host_is_written_over() -> Resul
         ensure!(lab.etcd.etcd_leases()?.len() == 2);
         for daemon in &daemons {
             let log = daemon.log()?;
-            ensure!(log.contains(messages::WRITTEN_OVER), "{log}");
+            ensure!(log.contains(messages::KEY_OVERWRITTEN), "{log}");
             ensure!(is_ready(daemon), "{:?}", daemon.told());
         }
         ensure!(
@@ -148,7 +148,7 @@ fn write_until<T>(
         let writes = writer
             .join()
             .map_err(|_| anyhow::anyhow!("the writer panicked"))??;
-        println!("figure: {writes} writes over our key until: {what}");
+        println!("figure: our key was overwritten {writes} times until: {what}");
         result
     })
 }
@@ -161,10 +161,10 @@ fn a_script_that_writes_over_a_key_in_a_loop_is_named_and_does_not_get_the_subne
         let entry = thief(&lab.lease(1)?).entry();
         write_until(lab, &entry, None, "the writer to be named", || {
             let log = daemons[0].log()?;
-            ensure!(log.contains(messages::KEEPS_WRITING_OVER), "{log}");
+            ensure!(log.contains(messages::KEEPS_OVERWRITING), "{log}");
             let status = lab.host(1).flanneld().arg("status").finish()?;
             ensure!(
-                status.stdout.contains(messages::KEEPS_WRITING_OVER)
+                status.stdout.contains(messages::KEEPS_OVERWRITING)
                     && status.stdout.contains("at 10.99.1.9"),
                 "{status:?}"
             );
@@ -183,7 +183,7 @@ fn a_script_that_writes_over_a_key_in_a_loop_is_named_and_does_not_get_the_subne
         let log = daemons[0].log()?;
         ensure!(log.matches(messages::LEASE_ACQUIRED).count() == 1, "{log}");
         ensure!(
-            log.matches(messages::KEEPS_WRITING_OVER).count() == 1,
+            log.matches(messages::KEEPS_OVERWRITING).count() == 1,
             "{log}"
         );
         Ok(())
@@ -260,7 +260,7 @@ fn a_host_that_keeps_its_own_etcd_lease_and_undoes_our_writes_gets_the_subnet() 
         lab.wait_for_mesh(&[1, 2])?;
         let log = daemons[0].log()?;
         ensure!(
-            log.contains(messages::WRITTEN_OVER) && log.contains("at 10.99.1.9"),
+            log.contains(messages::KEY_OVERWRITTEN) && log.contains("at 10.99.1.9"),
             "{log}"
         );
         ensure!(log.contains(messages::SUBNET_HELD_BY_ANOTHER), "{log}");

@@ -81,7 +81,7 @@ pub fn a_purge_leaves_nothing(rack: &mut Rack) -> Result<()> {
     provision(rack, node, PACKAGE)
 }
 
-/// The unit of another flanneld with our name is not written over; the block of commands in [`MIGRATION`] moves it away.
+/// The unit of another flanneld with our name is not overwritten; the block of commands in [`MIGRATION`] moves it away.
 pub fn the_migration_from_another_flanneld_touches_no_docker(rack: &mut Rack) -> Result<()> {
     let node = rack.node(2);
     purge(node)?;

@@ -1,5 +1,5 @@
-//! Finds and describes what another client has written over the key of the subnet in which our pods run. Honest hosts
-//! create keys and replace their own; none of them writes over a key that exists and is ours. So whatever stands there is
+//! Finds and describes with what another client has overwritten the key of the subnet in which our pods run. Honest hosts
+//! create keys and replace their own; none of them overwrites a key that exists and is ours. So whatever stands there is
 //! a mistake until a host proves that it lives in the subnet: see docs/decisions/0019-whose-subnet.md. Pure.
 
 use std::fmt;

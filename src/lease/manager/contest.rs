@@ -1,4 +1,4 @@
-//! Counts the writes over our key: when our value is written back, which host undoes that again and again, and when it is
+//! Counts how often our key is overwritten: when our value is written back, which host undoes that again and again, and when it is
 //! worth an error. A program that writes in a loop must not make us write in a loop. Pure; it does not know what was
 //! written, nor whether a host lives.
 
@@ -20,7 +20,7 @@ const CALM: Duration = Duration::from_secs(60);
 /// does not undo any, and one that lives in it undoes each.
 const UNDONE_WRITES: u32 = 2;
 
-/// The writes over our key since our value last stood for long.
+/// How often our key was overwritten since our value last stood for long.
 #[derive(Debug)]
 pub(super) struct Contest {
     rounds: u32,
@@ -66,7 +66,7 @@ impl Contest {
         }
     }
 
-    /// Records a write over our key, by its revision. Returns when to write back. `random` is uniform in 0..1.
+    /// Records that our key was overwritten, by the revision of the write. Returns when to write back. `random` is uniform in 0..1.
     pub(super) fn found(
         &mut self,
         revision: i64,
@@ -124,7 +124,7 @@ impl Contest {
         (self.failures > 1).then_some(self.answer_at)
     }
 
-    /// Returns when the contest ends, if nobody writes over our key until then.
+    /// Returns when the contest ends, if nobody overwrites our key until then.
     pub(super) fn calm_at(&self) -> Option<Duration> {
         self.restored.map(|since| since + CALM)
     }
@@ -141,7 +141,7 @@ impl Contest {
         is_calm
     }
 
-    /// Whether more was written over our key than a mistake explains.
+    /// Whether our key was overwritten more often than a mistake explains.
     pub(super) fn is_contested(&self) -> bool {
         let undone = self.claim.as_ref().map_or(0, |claim| claim.undone);
         self.rounds > FREE_ROUNDS || undone > 0

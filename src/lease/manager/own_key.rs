@@ -17,7 +17,7 @@ pub(super) enum OwnKey {
     Unaffected,
     /// It holds our value.
     Confirmed,
-    /// Another client has written over it what is not ours.
+    /// Another client has overwritten it with what is not ours.
     Overwritten(Entry),
 }
 

@@ -74,7 +74,7 @@ pub(super) struct Holding {
     pub(super) held: HeldLease,
     /// When the watch was opened.
     pub(super) since: Duration,
-    /// What is to be written over, and when.
+    /// What has to be overwritten, and when.
     pub(super) write_back: Option<WriteBack>,
     /// What keeps us from publishing our current PublicIP.
     pub(super) refused: Option<NoLease>,

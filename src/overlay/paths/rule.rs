@@ -158,7 +158,7 @@ pub(crate) fn search_order(
     order
 }
 
-/// Whether somebody made rules: else the built-in order needs no question to the kernel.
+/// Whether another program made rules: else the built-in order needs no question to the kernel.
 pub(crate) fn are_default(rules: &[Rule]) -> bool {
     let plain = |rule: &Rule| match rule.action {
         RuleAction::Lookup(table) => DEFAULT_TABLES.contains(&table) && rule.has_no_selector(),

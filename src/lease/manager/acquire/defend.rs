@@ -1,4 +1,4 @@
-//! Our key, after another client has written over it: finds out whether a host lives in the subnet, and else goes on
+//! Our key, after another client has overwritten it: finds out whether a host lives in the subnet, and else goes on
 //! holding the lease. It does not write: `machine::defending` does, because that has to be slow if it is undone.
 
 use crate::lease::claim::{claimant, is_created_by_other};

@@ -62,7 +62,7 @@ impl LeaseMachine {
         };
         match origin {
             KeyOrigin::Found => {}
-            // The key that was written over is gone, or left to another host.
+            // The key that was overwritten is gone, or left to another host.
             KeyOrigin::Created | KeyOrigin::Recreated => self.contest = Contest::new(),
         }
         if self.progress.join(&membership, key) {

@@ -1,4 +1,4 @@
-//! What happens when another client writes over our key: pods run in the subnet, so our value is written back, unless a
+//! What happens when another client overwrites our key: pods run in the subnet, so our value is written back, unless a
 //! host lives there.
 
 use tracing::{debug, error, warn};
@@ -59,9 +59,9 @@ impl LeaseMachine {
             .contest
             .found(over.revision, claimant.as_ref(), now, random);
         if self.overwrite_logged.is_new(&found) {
-            warn!(%subnet, found, "another client has written over the key of our lease; writing our lease back");
+            warn!(%subnet, found, "another client has overwritten the key of our lease; writing our lease back");
         } else {
-            debug!(%subnet, found, "the key of our lease was written over again");
+            debug!(%subnet, found, "the key of our lease was overwritten again");
         }
         holding.write_back = Some(WriteBack { over, at });
         if self.contest.is_contested() && !before {
@@ -167,7 +167,7 @@ impl LeaseMachine {
         }
         if self.contest.has_failed() {
             let message = format!(
-                "the key of our lease was written over, and our lease for {} cannot be written back",
+                "the key of our lease was overwritten, and our lease for {} cannot be written back",
                 holding.held.own.subnet
             );
             return Err(Problem::failed(message));
@@ -181,7 +181,7 @@ impl LeaseMachine {
         let key = crate::model::lease::key::key_name(subnet);
         let found = self.overwrite_logged.last().unwrap_or_default();
         format!(
-            "somebody keeps writing over our key {prefix}/subnets/{key}, last with {found}; this host keeps subnet \
+            "another client keeps overwriting our key {prefix}/subnets/{key}, last with {found}; this host keeps subnet \
              {subnet}, in which its pods run, and writes its lease back, more and more slowly: stop the program that \
              writes there; if another host is to have the subnet, stop flanneld on this one first"
         )

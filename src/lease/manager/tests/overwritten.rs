@@ -1,4 +1,4 @@
-//! What others write over the key of our lease while our pods run.
+//! What happens when others overwrite the key of our lease while our pods run.
 
 use super::*;
 use crate::lease::port::Entry;
