@@ -128,7 +128,7 @@ impl SliceStarter<'_> {
             membership: self.writers.membership.clone(),
             summary: self.writers.peers.clone(),
             last_known: self.writers.last_known.clone(),
-            underlay: Followed::new(self.underlay.clone()),
+            underlay: self.followed_underlay(),
             shutdown,
         };
         let settings = wiring::peer_settings(self.options, self.node, self.external);
@@ -167,6 +167,10 @@ impl SliceStarter<'_> {
         Some(Heartbeat::new(heartbeats, interval))
     }
 
+    fn followed_underlay(&self) -> Followed<Underlay> {
+        Followed::new(self.underlay.clone())
+    }
+
     /// Returns the lease of this host as rules and files see it.
     fn start_gate(
         &mut self,
@@ -184,8 +188,13 @@ impl SliceStarter<'_> {
         let changes = RuleChanges::open().inspect_err(
             |error| debug!(%error, "the kernel does not announce changes of nftables; rules are polled"),
         );
-        let slice = RulesSlice::new(PacketFilter::default(), changes.ok(), settings, membership)
-            .following(self.underlay.clone());
+        let slice = RulesSlice::new(
+            PacketFilter::default(),
+            changes.ok(),
+            settings,
+            membership,
+            self.followed_underlay(),
+        );
         let driver = Driver::new(
             "rules",
             slice,
@@ -203,8 +212,13 @@ impl SliceStarter<'_> {
     ) {
         let (reload_sender, reloads) = mpsc::channel(1);
         let settings = settings::files(self.options, self.external);
-        let slice = FilesSlice::new(Disk::default(), settings, membership, reloads)
-            .following(self.underlay.clone());
+        let slice = FilesSlice::new(
+            Disk::default(),
+            settings,
+            membership,
+            reloads,
+            self.followed_underlay(),
+        );
         let driver = Driver::new(
             "files",
             slice,
@@ -226,8 +240,8 @@ impl SliceStarter<'_> {
             self.view.membership(),
             self.view.peer_summary(),
             self.view.lease_counts(),
-        )
-        .following(self.underlay.clone());
+            self.followed_underlay(),
+        );
         let driver = Driver::new(
             "host",
             slice,

@@ -64,25 +64,17 @@ impl<F: Files> FilesSlice<F> {
         settings: FilesSettings,
         membership: watch::Receiver<Option<Membership>>,
         reload: mpsc::Receiver<()>,
+        underlay: Followed<Underlay>,
     ) -> Self {
         Self {
             files,
             settings,
             membership,
-            underlay: Followed::nothing(),
+            underlay,
             reload,
             desired: Vec::new(),
             paths: Vec::new(),
             is_watched: true,
-        }
-    }
-
-    /// Makes the slice follow the external interface.
-    #[must_use]
-    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
-        Self {
-            underlay: Followed::new(underlay),
-            ..self
         }
     }
 

@@ -92,6 +92,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         membership: watch::Receiver<Option<Membership>>,
         peers: watch::Receiver<PeerSummary>,
         leases: watch::Receiver<LeaseCounts>,
+        underlay: Followed<Underlay>,
     ) -> Self {
         let neighbours = kernel.neighbour_table();
         Self {
@@ -100,7 +101,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             events,
             settings,
             membership,
-            underlay: Followed::nothing(),
+            underlay,
             peers,
             leases,
             view: FirewallView::Outdated(Vec::new()),
@@ -108,15 +109,6 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             is_started: false,
             logged: BTreeSet::new(),
             had_problem: false,
-        }
-    }
-
-    /// Makes the slice follow the external interface.
-    #[must_use]
-    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
-        Self {
-            underlay: Followed::new(underlay),
-            ..self
         }
     }
 

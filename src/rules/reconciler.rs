@@ -76,27 +76,19 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
         events: Option<E>,
         settings: RulesSettings,
         membership: watch::Receiver<Option<Membership>>,
+        underlay: Followed<Underlay>,
     ) -> Self {
         Self {
             table,
             events: EventSource::new(events),
             settings,
             membership,
-            underlay: Followed::nothing(),
+            underlay,
             desired: None,
             own_table: OwnTable::Untried,
             view: View::Unknown,
             optional: OptionalFailures::default(),
             logged: None,
-        }
-    }
-
-    /// Makes the slice follow the external interface.
-    #[must_use]
-    pub(crate) fn following(self, underlay: watch::Receiver<Underlay>) -> Self {
-        Self {
-            underlay: Followed::new(underlay),
-            ..self
         }
     }
 

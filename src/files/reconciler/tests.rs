@@ -41,7 +41,13 @@ impl Rig {
             index: 2,
             problem: None,
         });
-        let slice = FilesSlice::new(files.clone(), settings, receiver, reloads).following(followed);
+        let slice = FilesSlice::new(
+            files.clone(),
+            settings,
+            receiver,
+            reloads,
+            Followed::new(followed),
+        );
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::FilesWritten);
         tokio::task::spawn_local(Driver::new("files", slice, TIMING, condition, || 0.0).run());
         Self {

@@ -35,7 +35,14 @@ impl Rig {
         };
         let ports = (host.clone(), host.clone(), receiver);
         let (leases, counts) = watch::channel(LeaseCounts::default());
-        let slice = HostSlice::new(ports, settings, joined, summary, counts);
+        let slice = HostSlice::new(
+            ports,
+            settings,
+            joined,
+            summary,
+            counts,
+            Followed::nothing(),
+        );
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::HostFit);
         tokio::task::spawn_local(Driver::new("host", slice, TIMING, condition, || 0.0).run());
         let rig = Self {

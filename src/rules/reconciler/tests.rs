@@ -41,7 +41,13 @@ impl Rig {
         let (membership, receiver) = watch::channel(None);
         let settings = settings(tool);
         let timing = timing(&settings);
-        let slice = RulesSlice::new(filter.clone(), events, settings, receiver);
+        let slice = RulesSlice::new(
+            filter.clone(),
+            events,
+            settings,
+            receiver,
+            Followed::nothing(),
+        );
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::RulesInstalled);
         tokio::task::spawn_local(Driver::new("rules", slice, timing, condition, || 0.0).run());
         Self {

@@ -58,7 +58,9 @@ impl LeaseMachine {
         let at = self
             .contest
             .found(over.revision, claimant.as_ref(), now, random);
-        if self.overwrite_logged.is_new(&found) {
+        // Once the key is contested, the error says what was found: a program that writes a new value each time must not
+        // fill the log.
+        if self.overwrite_logged.is_new(&found) && !before {
             warn!(%subnet, found, "another client has overwritten the key of our lease; writing our lease back");
         } else {
             debug!(%subnet, found, "the key of our lease was overwritten again");

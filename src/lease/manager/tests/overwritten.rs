@@ -54,7 +54,7 @@ fn check_restored(rig: &mut Rig, lease: Option<i64>, case: &str) {
 }
 
 #[test]
-fn whatever_is_written_once_is_written_over_and_nothing_else_happens() {
+fn whatever_is_written_once_is_overwritten_and_nothing_else_happens() {
     on_paused_time(async {
         for value in spoilt() {
             for etcd_lease in ["ours", "none", "theirs", "unknown"] {
@@ -80,7 +80,7 @@ fn whatever_is_written_once_is_written_over_and_nothing_else_happens() {
 }
 
 #[test]
-fn what_was_written_while_etcd_was_away_is_written_over() {
+fn what_was_written_while_etcd_was_away_is_overwritten() {
     on_paused_time(async {
         for value in spoilt() {
             let mut rig = joined(FakeRegistry::with_config(CONFIG)).await;
