@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::conditions::status::PeerSummary;
 use crate::conditions::{Problem, Reason};
-use crate::host::exclusions;
+use crate::host::exclusions::{Exclusion, ExclusionWatch};
 use crate::host::firewall::{self, FilterTable, FirewallSetup};
 use crate::host::neighbour_table::{self, NeighbourTable};
 use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
@@ -83,6 +84,9 @@ pub(crate) struct HostSlice<K, F, E> {
     /// Warnings that were logged: each is logged once.
     logged: BTreeSet<String>,
     had_problem: bool,
+    exclusions: ExclusionWatch,
+    recheck_after: Option<Duration>,
+    started: Instant,
 }
 
 impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
@@ -109,6 +113,9 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             is_started: false,
             logged: BTreeSet::new(),
             had_problem: false,
+            exclusions: ExclusionWatch::default(),
+            recheck_after: None,
+            started: Instant::now(),
         }
     }
 
@@ -151,7 +158,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         if let Some(setup) = self.setup() {
             problems.extend(firewall::problems(&setup, self.view.tables()));
         }
-        problems.extend(exclusions::problem(&self.leases.borrow()));
+        problems.extend(self.exclusion());
         let mut warnings = sysctls::warnings(&sysctls);
         warnings.extend(neighbour_table::warning(
             neighbours,
@@ -159,6 +166,18 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         ));
         self.warn(warnings);
         problems
+    }
+
+    fn exclusion(&mut self) -> Option<Problem> {
+        let now = self.started.elapsed();
+        match self.exclusions.judge(&self.leases.borrow(), now) {
+            Exclusion::Fine => None,
+            Exclusion::MayPass(left) => {
+                self.recheck_after = Some(left);
+                None
+            }
+            Exclusion::Problem(problem) => Some(problem),
+        }
     }
 
     fn warn(&mut self, warnings: Vec<String>) {
@@ -254,6 +273,10 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
 
     fn command(&self, op: &HostOp) -> String {
         match *op {}
+    }
+
+    fn recheck_after(&mut self) -> Option<Duration> {
+        self.recheck_after.take()
     }
 
     fn log_in_sync(&mut self) {

@@ -53,7 +53,7 @@ fn is_ready(daemon: &Flanneld) -> bool {
 }
 
 #[test]
-fn whatever_is_written_over_the_key_of_a_running_host_is_written_over() -> Result<()> {
+fn whatever_overwrites_the_key_of_a_running_host_is_overwritten() -> Result<()> {
     in_lab(2, |lab| {
         let daemons = lab.start_all()?;
         let leases = lab.wait_for_mesh(&[1, 2])?;

@@ -197,3 +197,27 @@ fn a_host_that_most_others_ignore_is_not_fit() {
         assert!(rig.is_fit());
     });
 }
+
+#[test]
+fn a_lease_that_is_damaged_for_a_moment_does_not_make_a_host_unfit() {
+    on_paused_time(async {
+        let rig = Rig::start().await;
+        rig.join().await;
+        let counts = |used, other_backend| LeaseCounts {
+            used,
+            other_backend,
+            ..LeaseCounts::default()
+        };
+        rig.leases.send_replace(counts(1, 0));
+        rig.pass(3000).await;
+        rig.leases.send_replace(counts(0, 1));
+        rig.pass(500).await;
+        assert!(rig.is_fit());
+        rig.leases.send_replace(counts(1, 0));
+        rig.pass(3000).await;
+        assert!(rig.is_fit());
+        rig.leases.send_replace(counts(0, 1));
+        rig.pass(1500).await;
+        assert_eq!(rig.condition().reason, Reason::ExcludesOthers);
+    });
+}
