@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::netns::Netns;
 use crate::node::{BOOT, Node};
-use crate::package;
+use crate::package::{self, Suite};
 use crate::scratch::Scratch;
 use crate::tools;
 
@@ -35,6 +35,8 @@ pub struct Rack {
     /// The machine with etcd, 192.168.56.10.
     pub etcd: Node,
     nodes: Vec<Node>,
+    /// What the nodes run.
+    pub suite: Suite,
     /// The package of the daemon under test.
     pub package: PathBuf,
     // Last, so that it outlives all who write into it.
@@ -45,6 +47,7 @@ pub struct Rack {
 /// them runs. A test that fails may leave anything behind: the next one gets a new rack.
 #[derive(Debug)]
 pub struct SharedRack {
+    suite: Suite,
     nodes: u8,
     prepare: fn(&Rack) -> Result<()>,
     settled: fn(&Rack) -> Result<()>,
@@ -60,19 +63,26 @@ enum State {
 }
 
 impl SharedRack {
-    /// Describes a rack of `nodes`. `prepare` sets up what the tests share; `settled` waits until that
+    /// Describes a rack of `nodes` that run `suite`. `prepare` sets up what the tests share; `settled` waits until that
     /// is in order, and runs after each test.
     pub fn new(
+        suite: Suite,
         nodes: u8,
         prepare: fn(&Rack) -> Result<()>,
         settled: fn(&Rack) -> Result<()>,
     ) -> Self {
         Self {
+            suite,
             nodes,
             prepare,
             settled,
             state: State::NotBooted,
         }
+    }
+
+    /// What its nodes run.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// Runs a test, and shows the journals of all nodes when it fails or panics.
@@ -105,7 +115,8 @@ impl SharedRack {
 
     fn boot(&self) -> Result<Rack> {
         let started = Instant::now();
-        let mut rack = Rack::new(self.nodes).inspect_err(|error| eprintln!("{error:#}"))?;
+        let mut rack =
+            Rack::new(self.suite, self.nodes).inspect_err(|error| eprintln!("{error:#}"))?;
         let booted = rack
             .start()
             .and_then(|()| (self.prepare)(&rack))
@@ -114,8 +125,9 @@ impl SharedRack {
             rack.print_evidence(&format!("{error:#}"));
         }
         println!(
-            "figure: {} nodes and an etcd were up after {:.1} s",
+            "figure: {} nodes of {} and an etcd were up after {:.1} s",
             self.nodes,
+            self.suite,
             started.elapsed().as_secs_f64()
         );
         booted.map(|()| rack)
@@ -123,30 +135,33 @@ impl SharedRack {
 }
 
 impl Rack {
-    fn new(nodes: u8) -> Result<Self> {
+    fn new(suite: Suite, nodes: u8) -> Result<Self> {
         tools::check()?;
         package::check()?;
-        let base = package::node_image()?;
+        let base = package::node_image(suite)?;
+        // etcd is the same beside all of them.
+        let base_of_etcd = package::node_image(Suite::Bookworm)?;
         let dir = Scratch::new()?;
         let package = package::package(dir.path(), "0.1.0")?;
         let switch = Arc::new(Netns::new("switch", dir.path(), None)?);
         switch.sh("ip link add br0 type bridge; ip link set br0 up")?;
-        let machine = |name: &str, last| {
+        let machine = |name: &str, last, base: &Path| {
             Node::new(
                 name,
                 Ipv4Addr::new(192, 168, 56, last),
-                &base,
+                base,
                 dir.path(),
                 &switch,
             )
         };
-        let etcd = machine("etcd", 10)?;
+        let etcd = machine("etcd", 10, &base_of_etcd)?;
         let nodes = (1..=nodes)
-            .map(|number| machine(&format!("node{number}"), 10 + number))
+            .map(|number| machine(&format!("node{number}"), 10 + number, &base))
             .collect::<Result<_>>()?;
         Ok(Self {
             etcd,
             nodes,
+            suite,
             package,
             dir,
         })
