@@ -39,6 +39,7 @@ pub struct Rack {
     pub suite: Suite,
     /// The package of the daemon under test.
     pub package: PathBuf,
+    switch: Arc<Netns>,
     // Last, so that it outlives all who write into it.
     dir: Scratch,
 }
@@ -163,6 +164,7 @@ impl Rack {
             nodes,
             suite,
             package,
+            switch,
             dir,
         })
     }
@@ -209,6 +211,23 @@ impl Rack {
     /// All nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// A machine on the network that the nodes share, which is none of them: 192.168.56.200. There is one at a time. It always
+    /// has the same MAC address, since nodes remember that of the one before.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn machine_outside(&self) -> Result<Netns> {
+        let machine = Netns::new("outside", self.dir(), None)?;
+        self.switch.sh(&format!(
+            "ip link delete outside 2> /dev/null || true
+             ip link add outside type veth peer name eth1 address 02:00:00:00:56:c8 netns {}
+             ip link set outside master br0 up",
+            machine.pid()
+        ))?;
+        machine.sh("ip address add 192.168.56.200/24 dev eth1; ip link set eth1 up")?;
+        Ok(machine)
     }
 
     /// The directory of logs and disks; it goes with the rack.

@@ -7,13 +7,16 @@
 
 mod disturbances;
 mod docker;
+mod docker_events;
 mod firewall;
 mod life;
 mod overlay;
 mod package;
+mod reach;
 mod recipes;
 mod support;
 mod unit;
+mod web;
 
 use std::process::ExitCode;
 
@@ -44,6 +47,15 @@ const TESTS: &[(&str, Test)] = &tests![
     docker::an_exec_start_of_the_administrator_wins_and_is_reported,
     docker::docker_starts_without_a_daemon_that_is_not_enabled,
     docker::a_new_subnet_restarts_docker_once,
+    reach::members_reach_all_ports_of_containers_and_others_the_published_ones,
+    reach::a_machine_outside_reaches_no_more_than_docker_allows,
+    reach::docker_user_holds_over_the_overlay_and_for_published_ports,
+    docker_events::flushing_the_raw_table_loses_no_packet,
+    docker_events::a_restarted_container_and_a_new_network_disturb_nobody,
+    docker_events::a_restart_of_docker_disturbs_no_other_node,
+    docker_events::a_restart_of_docker_with_live_restore_loses_no_packet,
+    docker_events::without_the_userland_proxy_all_is_reached,
+    docker_events::with_iptables_legacy_all_is_reached,
     life::a_reboot_keeps_addresses_and_changes_nothing_on_peers,
     life::a_boot_without_etcd_brings_containers_up,
     package::an_upgrade_loses_no_packet,
