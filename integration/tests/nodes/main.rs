@@ -10,6 +10,7 @@ mod docker;
 mod docker_events;
 mod firewall;
 mod life;
+mod networks;
 mod overlay;
 mod package;
 mod reach;
@@ -56,6 +57,8 @@ const TESTS: &[(&str, Test)] = &tests![
     docker_events::a_restart_of_docker_with_live_restore_loses_no_packet,
     docker_events::without_the_userland_proxy_all_is_reached,
     docker_events::with_iptables_legacy_all_is_reached,
+    networks::compose_has_networks_in_half_of_the_subnet,
+    networks::a_network_of_ones_own_has_the_whole_subnet,
     life::a_reboot_keeps_addresses_and_changes_nothing_on_peers,
     life::a_boot_without_etcd_brings_containers_up,
     package::an_upgrade_loses_no_packet,
