@@ -75,10 +75,10 @@ test-programs: build # the lab starts target/debug/flanneld, and tools of its ow
 integration: test-programs
 	$(ROOT_CARGO) test --package integration --no-fail-fast
 
-one: build ## the tests of the lab whose name has TEST in it: make one TEST=pods_of_three_hosts (root)
+one: build ## the tests of the lab whose name has TEST in it: make one TEST=pods_of_three_hosts, or TEST=sid::docker::a_new (root)
 	@test -n "$(TEST)" || { echo "one: which test? make one TEST=a_part_of_its_name" >&2; exit 1; }
 	@$(CARGO) build --quiet --package integration --bins
-	@files=$$(grep -rlE "fn \w*$(TEST)" integration/tests | sed -E 's:integration/tests/([^/.]*).*:--test \1:' | sort -u || true); \
+	@files=$$(grep -rlE "fn \w*$(lastword $(subst ::, ,$(TEST)))" integration/tests | sed -E 's:integration/tests/([^/.]*).*:--test \1:' | sort -u || true); \
 	test -n "$$files" || { echo "one: no test in integration/tests has $(TEST) in its name" >&2; exit 1; }; \
 	$(CARGO) test --quiet --package integration --no-run $$files; \
 	$(ROOT_CARGO) test --package integration $$files -- $(TEST) --nocapture

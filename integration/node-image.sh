@@ -1,56 +1,76 @@
 #!/usr/bin/env bash
-# Builds the read-only root of the nodes that boot with systemd: Debian 12 with Docker. Prints the path of the root.
+# Builds the read-only root of the nodes that boot with systemd: a suite of Debian with its Docker. Prints the path of the
+# root.
 #
-# It takes about two minutes and is done once: the result stays in a cache outside the repository, under a name that is the
-# hash of this script, so that another recipe gets another root. Remove the cache to build it anew. Packages come from the
-# mirror that apt uses on this machine.
+#   node-image.sh [SUITE]      bookworm (the default) has Docker 20.10, trixie 26.1, sid whatever is new
+#
+# It takes about two minutes and is done once for each suite: the result stays in a cache outside the repository, under the
+# name of the suite and the hash of this script, so that another recipe gets another root. Remove the cache to build it anew,
+# for instance for a newer sid. Packages come from the mirror that apt uses on this machine.
 set -euo pipefail
 # debootstrap lies where a user's PATH often does not look.
 PATH=$PATH:/usr/sbin:/sbin
 umask 022
 
-readonly SUITE=bookworm
+readonly SUITE=${1:-bookworm}
 # What every node boots with.
 readonly BASE=systemd,systemd-sysv,dbus,udev,kmod,iproute2,iputils-ping,procps,iptables,nftables,adduser,bash-completion
+# Not all suites have these as packages of their own; without them, something is missing in those that do.
+readonly WHERE_SPLIT=(docker-cli)
 # What an operator installs, and what our package recommends or its documentation speaks of.
-readonly SOFTWARE=(docker.io containernetworking-plugins network-manager etcd-server etcd-client busybox-static
-    firewalld ufw)
+readonly SOFTWARE=(docker.io docker-compose containernetworking-plugins network-manager etcd-server etcd-client
+    busybox-static firewalld ufw)
 
 cache=${FLANNELD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flanneld-lab}
-root=$cache/node-$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
+root=$cache/node-$SUITE-$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 log=$root.log
 
 say() { echo "node-image: $*" >&2; }
 
-# An index that apt knows: its signed Release file stands for the mirror.
+# An index that apt knows: its signed Release file stands for the mirror. A mirror of Debian has all suites.
 mirror() {
-    apt-get indextargets --format '$(SITE) $(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v suite="$SUITE" '$3 == suite && $4 == "main" { print $2; exit }'
+    apt-get indextargets --format '$(LABEL) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+        awk '$1 == "Debian" && $2 == "main" { print $3; exit }'
 }
 
 bootstrap() {
     local uri
     uri=$(mirror)
     if [[ -z $uri ]]; then
-        say "apt on this machine has no source with the suite $SUITE; add one and run apt-get update"
+        say "apt on this machine has no source of Debian; add one and run apt-get update"
         exit 1
     fi
     debootstrap --variant=minbase --include="$BASE" "$SUITE" "$1" "$uri"
 }
 
-# With the sources, keys and settings of this machine's apt; they do not stay in the image.
-install_software() {
+# The sources, keys and settings of this machine's apt are for its own suite. Others get the mirror, which debootstrap has
+# noted, with the settings alone.
+lend_apt() {
     local new=$1
     cp -a "$new/etc/apt" "$new/etc/apt.of-debian"
-    cp -aT /etc/apt "$new/etc/apt"
-    cp -aLT /usr/share/keyrings "$new/usr/share/keyrings"
+    if [[ $SUITE == $(. /etc/os-release && echo "$VERSION_CODENAME") ]]; then
+        cp -aT /etc/apt "$new/etc/apt"
+        cp -aLT /usr/share/keyrings "$new/usr/share/keyrings"
+    else
+        cp -aT /etc/apt/apt.conf.d "$new/etc/apt/apt.conf.d"
+    fi
     cp -L /etc/resolv.conf "$new/etc/resolv.conf"
+}
+
+# What apt was lent does not stay in the image.
+install_software() {
+    local new=$1 name
+    local software=("${SOFTWARE[@]}")
+    lend_apt "$new"
     # Nothing is started in here, and nobody needs this root on a disk that survives a power cut.
     printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
     chmod 0755 "$new/usr/sbin/policy-rc.d"
     echo force-unsafe-io >"$new/etc/dpkg/dpkg.cfg.d/lab"
     chroot "$new" apt-get update
-    chroot "$new" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${SOFTWARE[@]}"
+    for name in "${WHERE_SPLIT[@]}"; do
+        if [[ -n $(chroot "$new" apt-cache madison "$name") ]]; then software+=("$name"); fi
+    done
+    chroot "$new" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${software[@]}"
     chroot "$new" apt-get clean
     rm -rf "$new/etc/apt" "$new/etc/resolv.conf" "$new/usr/sbin/policy-rc.d" "$new"/var/lib/apt/lists/*
     mv "$new/etc/apt.of-debian" "$new/etc/apt"

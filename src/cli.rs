@@ -18,6 +18,7 @@ use clap::ValueEnum;
 use regex::Regex;
 
 use crate::model::addr::Vni;
+use crate::model::docker_networks::DockerNetworks;
 use crate::model::secret::Secret;
 
 pub(crate) use crate::cli::checks::host_of;
@@ -83,6 +84,8 @@ pub struct Options {
     pub(crate) subnet_file: PathBuf,
     /// `None` means beside subnet.env.
     pub(crate) docker_opts_file: Option<PathBuf>,
+    /// How Docker's networks share the subnet.
+    pub(crate) docker_networks: DockerNetworks,
     /// The latest time before expiry at which the lease is renewed.
     pub(crate) renew_margin: Duration,
     /// The name of this host; `None` derives it from the machine id.
@@ -200,6 +203,10 @@ pub struct DockerOptions {
     pub(crate) ip_masq: bool,
     /// Whether to write JSON instead of variables.
     pub(crate) json: bool,
+    /// How Docker's networks share the subnet.
+    pub(crate) docker_networks: DockerNetworks,
+    /// The name of the network that has the whole subnet: to print the command that creates it, and nothing else.
+    pub(crate) network_create: Option<String>,
 }
 
 /// Reads the command line, without the program's name. The environment supplies options that the

@@ -5,6 +5,7 @@
 
 pub(crate) mod desired;
 pub mod docker_opts;
+mod docker_shares;
 #[cfg(test)]
 pub(crate) mod fake;
 pub(crate) mod plan;

@@ -82,11 +82,12 @@ pub struct Summary {
 /// Runs the tests that were selected. `run` runs one of them, and prints why it failed.
 pub fn run<T>(
     selection: &Selection,
-    tests: &[(&str, T)],
+    tests: &[(impl AsRef<str>, T)],
     mut run: impl FnMut(&T) -> Result<()>,
 ) -> Summary {
     let selected: Vec<_> = tests
         .iter()
+        .map(|(name, test)| (name.as_ref(), test))
         .filter(|(name, _)| selection.takes(name))
         .collect();
     let mut summary = Summary {
@@ -112,7 +113,7 @@ pub fn run<T>(
             summary.passed += 1;
             println!("test {name} ... ok");
         } else {
-            summary.failed.push((*name).to_owned());
+            summary.failed.push(name.to_owned());
             println!("test {name} ... FAILED");
         }
     }

@@ -73,6 +73,7 @@ pub use netns::Netns;
 pub use nginx::Nginx;
 pub use node::Node;
 pub use overlay::{CONFIG, CONFIG_KEY, Lease, SUBNETS, WIDE_CONFIG};
+pub use package::Suite;
 pub use ping::{Ping, PingReport};
 pub use pod::Pod;
 pub use process::Process;

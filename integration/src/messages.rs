@@ -302,6 +302,9 @@ pub const LEFT_ALONE_DEVICE: &str = "left alone: device flannel.1";
 
 // The package.
 
+/// Docker is too old for an option.
+pub const DOCKER_DOES_NOT_TAKE_THE_OPTIONS: &str =
+    "Docker is not restarted, because it does not take the options";
 /// Docker does not use the subnet.
 pub const DOCKER0_DOES_NOT_HAVE_THE_ADDRESS: &str = "docker0 does not have the address";
 /// An `ExecStart` hides that of the package.

@@ -1,6 +1,7 @@
 //! The Debian package and the base image of nodes, made by the scripts that make them for everybody. It runs those scripts
 //! and owns nothing.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,32 @@ use crate::tools;
 
 /// Building the image means to download a Debian; a package takes seconds.
 const BUILD: Duration = Duration::from_secs(900);
+
+/// A suite of Debian, which decides the versions of systemd, nftables and Docker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Debian 12: Docker 20.10, systemd 252, nft 1.0.6.
+    Bookworm,
+    /// Debian 13: Docker 26.1, systemd 257, nft 1.1.
+    Trixie,
+    /// What is new: Docker 28 or newer.
+    Sid,
+}
+
+impl Suite {
+    /// All suites that nodes are tried with.
+    pub const ALL: [Self; 3] = [Self::Bookworm, Self::Trixie, Self::Sid];
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+            Self::Sid => "sid",
+        })
+    }
+}
 
 /// Builds a package of the daemon under test into `dir`, as version `version`.
 ///
@@ -35,12 +62,15 @@ pub fn package(dir: &Path, version: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(path.trim()))
 }
 
-/// The root of nodes, built if it is not in the cache.
+/// The root of nodes of a suite, built if it is not in the cache.
 ///
 /// # Errors
 /// When it cannot be built; the error holds the end of its log.
-pub fn node_image() -> Result<PathBuf> {
-    let path = run(&[&in_repository("integration/node-image.sh")])?;
+pub fn node_image(suite: Suite) -> Result<PathBuf> {
+    let path = run(&[
+        &in_repository("integration/node-image.sh"),
+        &suite.to_string(),
+    ])?;
     Ok(PathBuf::from(path.trim()))
 }
 

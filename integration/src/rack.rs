@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::netns::Netns;
 use crate::node::{BOOT, Node};
-use crate::package;
+use crate::package::{self, Suite};
 use crate::scratch::Scratch;
 use crate::tools;
 
@@ -35,8 +35,11 @@ pub struct Rack {
     /// The machine with etcd, 192.168.56.10.
     pub etcd: Node,
     nodes: Vec<Node>,
+    /// What the nodes run.
+    pub suite: Suite,
     /// The package of the daemon under test.
     pub package: PathBuf,
+    switch: Arc<Netns>,
     // Last, so that it outlives all who write into it.
     dir: Scratch,
 }
@@ -45,6 +48,7 @@ pub struct Rack {
 /// them runs. A test that fails may leave anything behind: the next one gets a new rack.
 #[derive(Debug)]
 pub struct SharedRack {
+    suite: Suite,
     nodes: u8,
     prepare: fn(&Rack) -> Result<()>,
     settled: fn(&Rack) -> Result<()>,
@@ -60,19 +64,26 @@ enum State {
 }
 
 impl SharedRack {
-    /// Describes a rack of `nodes`. `prepare` sets up what the tests share; `settled` waits until that
+    /// Describes a rack of `nodes` that run `suite`. `prepare` sets up what the tests share; `settled` waits until that
     /// is in order, and runs after each test.
     pub fn new(
+        suite: Suite,
         nodes: u8,
         prepare: fn(&Rack) -> Result<()>,
         settled: fn(&Rack) -> Result<()>,
     ) -> Self {
         Self {
+            suite,
             nodes,
             prepare,
             settled,
             state: State::NotBooted,
         }
+    }
+
+    /// What its nodes run.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// Runs a test, and shows the journals of all nodes when it fails or panics.
@@ -105,7 +116,8 @@ impl SharedRack {
 
     fn boot(&self) -> Result<Rack> {
         let started = Instant::now();
-        let mut rack = Rack::new(self.nodes).inspect_err(|error| eprintln!("{error:#}"))?;
+        let mut rack =
+            Rack::new(self.suite, self.nodes).inspect_err(|error| eprintln!("{error:#}"))?;
         let booted = rack
             .start()
             .and_then(|()| (self.prepare)(&rack))
@@ -114,8 +126,9 @@ impl SharedRack {
             rack.print_evidence(&format!("{error:#}"));
         }
         println!(
-            "figure: {} nodes and an etcd were up after {:.1} s",
+            "figure: {} nodes of {} and an etcd were up after {:.1} s",
             self.nodes,
+            self.suite,
             started.elapsed().as_secs_f64()
         );
         booted.map(|()| rack)
@@ -123,31 +136,35 @@ impl SharedRack {
 }
 
 impl Rack {
-    fn new(nodes: u8) -> Result<Self> {
+    fn new(suite: Suite, nodes: u8) -> Result<Self> {
         tools::check()?;
         package::check()?;
-        let base = package::node_image()?;
+        let base = package::node_image(suite)?;
+        // etcd is the same beside all of them.
+        let base_of_etcd = package::node_image(Suite::Bookworm)?;
         let dir = Scratch::new()?;
         let package = package::package(dir.path(), "0.1.0")?;
         let switch = Arc::new(Netns::new("switch", dir.path(), None)?);
         switch.sh("ip link add br0 type bridge; ip link set br0 up")?;
-        let machine = |name: &str, last| {
+        let machine = |name: &str, last, base: &Path| {
             Node::new(
                 name,
                 Ipv4Addr::new(192, 168, 56, last),
-                &base,
+                base,
                 dir.path(),
                 &switch,
             )
         };
-        let etcd = machine("etcd", 10)?;
+        let etcd = machine("etcd", 10, &base_of_etcd)?;
         let nodes = (1..=nodes)
-            .map(|number| machine(&format!("node{number}"), 10 + number))
+            .map(|number| machine(&format!("node{number}"), 10 + number, &base))
             .collect::<Result<_>>()?;
         Ok(Self {
             etcd,
             nodes,
+            suite,
             package,
+            switch,
             dir,
         })
     }
@@ -194,6 +211,23 @@ impl Rack {
     /// All nodes.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
+    }
+
+    /// A machine on the network that the nodes share, which is none of them: 192.168.56.200. There is one at a time. It always
+    /// has the same MAC address, since nodes remember that of the one before.
+    ///
+    /// # Errors
+    /// When it cannot be connected.
+    pub fn machine_outside(&self) -> Result<Netns> {
+        let machine = Netns::new("outside", self.dir(), None)?;
+        self.switch.sh(&format!(
+            "ip link delete outside 2> /dev/null || true
+             ip link add outside type veth peer name eth1 address 02:00:00:00:56:c8 netns {}
+             ip link set outside master br0 up",
+            machine.pid()
+        ))?;
+        machine.sh("ip address add 192.168.56.200/24 dev eth1; ip link set eth1 up")?;
+        Ok(machine)
     }
 
     /// The directory of logs and disks; it goes with the rack.

@@ -33,6 +33,7 @@ pub(super) fn options(flags: Flags) -> Result<Options, ParseExit> {
         checksums_in_software: flags.tx_checksum_offload == OffloadOption::Off,
         subnet_file: flags.subnet_file,
         docker_opts_file: flags.docker_opts_file,
+        docker_networks: flags.docker_networks,
         renew_margin: Duration::from_secs(60 * u64::from(flags.subnet_lease_renew_margin)),
         node_id: flags.node_id,
         state_dir: flags.state_dir,

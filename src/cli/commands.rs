@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser};
 
 use crate::cli::flags::Flags;
-use crate::cli::values::{variable_name, vni};
+use crate::cli::values::{bridge_name, docker_networks, variable_name, vni};
 use crate::cli::{CleanupOptions, DockerOptions, STATE_DIR, SUBNET_FILE, StatusOptions};
 use crate::model::addr::Vni;
+use crate::model::docker_networks::DockerNetworks;
 
 /// Shows the state of the daemon on this host: its lease, its peers, what is missing, and which
 /// leases it ignores.
@@ -112,9 +113,17 @@ pub(super) struct DockerFlags {
     /// Do not write Docker's --ip-masq option
     #[arg(short = 'm', long)]
     no_ip_masq: bool,
-    /// Write the keys bip, mtu and ip-masq of daemon.json
+    /// Write keys of daemon.json instead of variables
     #[arg(long, conflicts_with_all = ["individual", "combined"])]
     json: bool,
+    /// How Docker's networks share the subnet: the daemon's --docker-networks
+    #[arg(long, value_name = "docker0|NUMBER|own", default_value = "docker0", value_parser = docker_networks)]
+    docker_networks: DockerNetworks,
+    /// Print the command that creates a network with the whole subnet, for a Docker without
+    /// docker0 (--docker-networks=own). It writes no options
+    #[arg(long, value_name = "NAME", value_parser = bridge_name,
+          conflicts_with_all = ["individual", "combined", "json", "docker_env_file"])]
+    network_create: Option<String>,
 }
 
 impl DockerFlags {
@@ -129,6 +138,8 @@ impl DockerFlags {
             combined_key: self.combined_key,
             ip_masq: !self.no_ip_masq,
             json: self.json,
+            docker_networks: self.docker_networks,
+            network_create: self.network_create,
         }
     }
 }

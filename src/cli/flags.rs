@@ -8,10 +8,11 @@ use clap::{Args, Parser};
 use regex::Regex;
 
 use crate::cli::values::{
-    address, go_bool, ipv4_address, ipv6_address, node_id, port, positive_seconds, renew_margin,
-    seconds, verbosity,
+    address, docker_networks, go_bool, ipv4_address, ipv6_address, node_id, port, positive_seconds,
+    renew_margin, seconds, verbosity,
 };
 use crate::cli::{FirewallOption, OffloadOption, PeersOption, STATE_DIR, SUBNET_FILE};
+use crate::model::docker_networks::DockerNetworks;
 
 const GUIDE: &str = "\
 Commands:
@@ -179,6 +180,12 @@ pub(super) struct Flags {
     /// unit. By default it is beside the --subnet-file
     #[arg(long, value_name = "FILE", help_heading = "Files")]
     pub(super) docker_opts_file: Option<PathBuf>,
+    /// How Docker's networks share the subnet, in the options for Docker. docker0: docker0 has all
+    /// of it. A NUMBER: docker0 has half, and this many networks of `docker network create` and
+    /// Compose have the rest (Docker 24 or newer). own: there is no docker0, and you create one
+    /// network, see `flanneld docker-opts --network-create`
+    #[arg(long, value_name = "docker0|NUMBER|own", default_value = "docker0", value_parser = docker_networks, help_heading = "Files")]
+    pub(super) docker_networks: DockerNetworks,
     /// Directory in which flanneld saves its last known state. With it flanneld can restart while
     /// etcd is unreachable
     #[arg(long, value_name = "DIRECTORY", default_value = STATE_DIR, help_heading = "Files")]

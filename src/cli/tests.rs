@@ -348,6 +348,31 @@ fn docker_opts_takes_a_dash_for_a_file_and_refuses_a_bad_name_of_a_variable() {
     assert!(matches!(refused, Err(ParseExit::Usage(text)) if text.contains("expected letters")));
 }
 
+#[test]
+fn docker_opts_takes_what_the_daemon_takes_for_networks() {
+    let eight = docker_opts(&["--docker-networks=8"]).docker_networks;
+    assert_eq!(eight, DockerNetworks::Divided(3));
+    assert_eq!(options(&["--docker-networks=8"]).docker_networks, eight);
+    assert_eq!(options(&[]).docker_networks, DockerNetworks::Docker0);
+    for (option, expected) in [
+        ("--docker-networks=3", "expected docker0, own, or a number"),
+        ("--network-create=-x", "expected up to 15 letters"),
+        (
+            "--network-create=longer-than-a-bridge",
+            "expected up to 15 letters",
+        ),
+    ] {
+        let refused = parse(
+            &["docker-opts".to_owned(), option.to_owned()],
+            &BTreeMap::new(),
+        );
+        assert!(
+            matches!(&refused, Err(ParseExit::Usage(text)) if text.contains(expected)),
+            "{option}: {refused:?}"
+        );
+    }
+}
+
 /// The file that the package installs as /etc/default/flanneld.
 const DEFAULTS: &str = include_str!("../../systemd/flanneld.default");
 

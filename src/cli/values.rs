@@ -4,8 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::model::addr::Vni;
+use crate::model::docker_networks::DockerNetworks;
 
 const MAX_NODE_ID_LEN: usize = 128;
+/// A network of Docker names its bridge; the kernel allows 15 bytes.
+const MAX_BRIDGE_NAME_LEN: usize = 15;
 /// A lease lasts a day: a margin of a whole day would mean to renew it all the time.
 const MAX_RENEW_MARGIN_MINUTES: u16 = 24 * 60 - 1;
 
@@ -35,6 +38,22 @@ pub(super) fn variable_name(text: &str) -> Result<String, String> {
 
 fn is_variable_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
+}
+
+pub(super) fn docker_networks(text: &str) -> Result<DockerNetworks, String> {
+    text.parse()
+}
+
+/// Reads a name that both a network of Docker and its bridge can have.
+pub(super) fn bridge_name(text: &str) -> Result<String, String> {
+    let fits = (1..=MAX_BRIDGE_NAME_LEN).contains(&text.len());
+    let starts_well = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if fits && starts_well && text.chars().all(is_name_char) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected up to 15 letters, digits, and -_., such as pods".to_owned())
+    }
 }
 
 /// Reads the words of Go's `strconv.ParseBool`.

@@ -1,5 +1,5 @@
-//! Writes options for Docker from subnet.env, to a file or to standard output: `flanneld
-//! docker-opts`.
+//! Writes options for Docker from subnet.env, to a file or to standard output, or the command that
+//! creates a network: `flanneld docker-opts`.
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +41,10 @@ fn convert(options: &DockerOptions, subnet_env: &str) -> anyhow::Result<String> 
     if !options.ip_masq {
         settings.ip_masq = None;
     }
+    if let Some(name) = &options.network_create {
+        return Ok(settings.network_create(name));
+    }
+    settings.networks = options.docker_networks;
     Ok(settings.after(&options.earlier).render(&form(options)))
 }
 
@@ -61,7 +65,7 @@ fn output(options: &DockerOptions) -> Option<PathBuf> {
     match &options.docker_env_file {
         Some(path) if path == Path::new(STANDARD_OUTPUT) => None,
         Some(path) => Some(path.clone()),
-        None if options.json => None,
+        None if options.json || options.network_create.is_some() => None,
         None => Some(PathBuf::from(DOCKER_ENV_FILE)),
     }
 }
@@ -107,10 +111,19 @@ mod tests {
         assert_eq!(output(&options(&["-d/b"])), Some("/b".into()));
         assert_eq!(output(&options(&["-d", "-"])), None);
         assert_eq!(output(&options(&["--json"])), None);
+        assert_eq!(output(&options(&["--network-create=pods"])), None);
         assert_eq!(
             output(&options(&["--json", "-d", "/etc/docker/daemon.json"])),
             Some("/etc/docker/daemon.json".into())
         );
+    }
+
+    #[test]
+    fn prints_the_command_for_a_network_of_ones_own() {
+        let subnet_env = "FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
+        let text = convert(&options(&["--network-create=pods"]), subnet_env).expect("a subnet.env");
+        assert!(text.starts_with("docker network create "), "{text}");
+        assert!(text.ends_with(" pods\n"), "{text}");
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub(crate) fn files(options: &Options, external: &ExternalInterface) -> FilesSet
     FilesSettings {
         subnet_file: options.subnet_file.clone(),
         docker_opts_file: docker_opts_file(options),
+        docker_networks: options.docker_networks,
         ip_masq: options.ip_masq,
         external: external.clone(),
     }

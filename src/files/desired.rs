@@ -26,7 +26,7 @@ pub(crate) fn desired(membership: &Membership, settings: &FilesSettings) -> [Des
     [
         DesiredFile {
             path: settings.docker_opts_file.clone(),
-            text: env.docker_opts(),
+            text: env.docker_opts(settings.docker_networks),
         },
         DesiredFile {
             path: settings.subnet_file.clone(),

@@ -1,18 +1,21 @@
 //! Turns subnet.env into options for Docker: variables for systemd and shells, or keys of
 //! daemon.json. Pure: commands and adapters read and write the files.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::files::docker_shares::{Shares, divide};
 use crate::files::subnet_env::parse::value;
+use crate::model::docker_networks::DockerNetworks;
 
-/// How Docker sets up its bridge.
+/// How Docker sets up its bridge, and the networks of its users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DockerSettings {
-    /// The address of the bridge, with the length of its network.
-    pub(crate) bip: String,
+    /// The first address of the subnet, with the subnet's length.
+    pub(crate) gateway: Ipv4Network,
+    pub(crate) networks: DockerNetworks,
     /// The MTU of the bridge and of the containers, in bytes.
     pub(crate) mtu: u32,
     /// Whether Docker masquerades; `None` leaves the decision to Docker.
@@ -70,7 +73,8 @@ impl DockerSettings {
         let mtu = required(subnet_env, "FLANNEL_MTU", "FLANNEL_MTU=BYTES")?;
         let flannel_masquerades = value(subnet_env, "FLANNEL_IPMASQ").map(|value| value == "true");
         Ok(Self {
-            bip: subnet.to_string(),
+            gateway: subnet,
+            networks: DockerNetworks::Docker0,
             mtu,
             ip_masq: flannel_masquerades.map(|masquerades| !masquerades),
             earlier: Vec::new(),
@@ -81,9 +85,14 @@ impl DockerSettings {
     /// refuses to start if it gets an option twice.
     #[must_use]
     pub(crate) fn after(self, earlier: &str) -> Self {
+        let ours: Vec<String> = self
+            .options()
+            .into_iter()
+            .map(|option| option.flag)
+            .collect();
         let earlier = earlier
             .split_whitespace()
-            .filter(|option| !is_set_by_us(option))
+            .filter(|option| !is_set_by_us(option, &ours))
             .map(str::to_owned)
             .collect();
         Self { earlier, ..self }
@@ -104,46 +113,167 @@ impl DockerSettings {
         let options = self.options();
         let mut text = String::new();
         if individual {
-            for (name, option) in &options {
-                _ = writeln!(text, "DOCKER_OPT_{name}=\"{option}\"");
+            for option in &options {
+                _ = writeln!(text, "DOCKER_OPT_{}=\"{option}\"", option.variable);
             }
         }
         if let Some(key) = combined {
-            let ours = options.iter().map(|(_, option)| option.as_str());
-            let earlier = self.earlier.iter().map(String::as_str);
-            let all: Vec<&str> = earlier.chain(ours).collect();
+            let ours = options.iter().map(DockerOption::to_string);
+            let all: Vec<String> = self.earlier.iter().cloned().chain(ours).collect();
             _ = writeln!(text, "{key}=\"{}\"", all.join(" "));
         }
         text
     }
 
-    fn options(&self) -> Vec<(&'static str, String)> {
-        let mut options = vec![
-            ("BIP", format!("--bip={}", self.bip)),
-            ("MTU", format!("--mtu={}", self.mtu)),
-        ];
-        if let Some(masquerade) = self.ip_masq {
-            options.push(("IPMASQ", format!("--ip-masq={masquerade}")));
+    fn options(&self) -> Vec<DockerOption> {
+        let bridge = |bip: Ipv4Network| {
+            let mut options = vec![
+                DockerOption::new("BIP", "--bip", bip),
+                DockerOption::new("MTU", "--mtu", self.mtu),
+            ];
+            options.extend(
+                self.ip_masq
+                    .map(|it| DockerOption::new("IPMASQ", "--ip-masq", it)),
+            );
+            options
+        };
+        match self.layout() {
+            Layout::Docker0 => bridge(self.gateway),
+            Layout::Divided(shares) => {
+                let mut options = bridge(shares.docker0);
+                let Shares { pool, size, .. } = shares;
+                let pool = format!("base={pool},size={size}");
+                options.push(DockerOption::new("POOL", "--default-address-pool", pool));
+                let of_networks = self.network_options().into_iter();
+                options.extend(of_networks.map(|(variable, key, value)| {
+                    let flag = format!("--default-network-opt=bridge={key}");
+                    DockerOption::new(variable, &flag, value)
+                }));
+                options
+            }
+            Layout::Own => vec![DockerOption::new("BRIDGE", "--bridge", "none")],
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        match self.networks {
+            DockerNetworks::Docker0 => Layout::Docker0,
+            DockerNetworks::Divided(bits) => {
+                divide(self.gateway, bits).map_or(Layout::Docker0, Layout::Divided)
+            }
+            DockerNetworks::Own => Layout::Own,
+        }
+    }
+
+    /// What a network other than docker0 has to be told: the name of a variable, the key and the value. Docker masquerades
+    /// there unless it is told not to.
+    fn network_options(&self) -> Vec<(&'static str, &'static str, String)> {
+        let mut options = vec![(
+            "NETWORK_MTU",
+            "com.docker.network.driver.mtu",
+            self.mtu.to_string(),
+        )];
+        if self.ip_masq == Some(false) {
+            options.push((
+                "NETWORK_IPMASQ",
+                "com.docker.network.bridge.enable_ip_masquerade",
+                "false".to_owned(),
+            ));
         }
         options
     }
 
-    fn json(&self) -> String {
-        let mut lines = vec![
-            format!("  \"bip\": \"{}\"", self.bip),
-            format!("  \"mtu\": {}", self.mtu),
-        ];
-        if let Some(masquerade) = self.ip_masq {
-            lines.push(format!("  \"ip-masq\": {masquerade}"));
+    /// Returns the command that creates a network with the whole subnet, on a bridge of the same name.
+    pub(crate) fn network_create(&self, name: &str) -> String {
+        let network = self.gateway.network();
+        let (prefix, gateway) = (self.gateway.prefix(), self.gateway.ip());
+        let mut command = format!(
+            "docker network create --subnet={network}/{prefix} --gateway={gateway} \
+             --opt=com.docker.network.bridge.name={name}"
+        );
+        for (_, key, value) in self.network_options() {
+            _ = write!(command, " --opt={key}={value}");
         }
+        command + " " + name + "\n"
+    }
+
+    fn json(&self) -> String {
+        let bridge = |bip: Ipv4Network| {
+            let mut lines = vec![
+                format!("  \"bip\": \"{bip}\""),
+                format!("  \"mtu\": {}", self.mtu),
+            ];
+            lines.extend(self.ip_masq.map(|it| format!("  \"ip-masq\": {it}")));
+            lines
+        };
+        let lines = match self.layout() {
+            Layout::Docker0 => bridge(self.gateway),
+            Layout::Divided(shares) => {
+                let Shares {
+                    docker0,
+                    pool,
+                    size,
+                } = shares;
+                let mut lines = bridge(docker0);
+                lines.push(format!(
+                    "  \"default-address-pools\": [{{ \"base\": \"{pool}\", \"size\": {size} }}]"
+                ));
+                let options = self.network_options().into_iter();
+                let options: Vec<String> = options
+                    .map(|(_, key, value)| format!("      \"{key}\": \"{value}\""))
+                    .collect();
+                lines.push(format!(
+                    "  \"default-network-opts\": {{\n    \"bridge\": {{\n{}\n    }}\n  }}",
+                    options.join(",\n")
+                ));
+                lines
+            }
+            Layout::Own => vec!["  \"bridge\": \"none\"".to_owned()],
+        };
         format!("{{\n{}\n}}\n", lines.join(",\n"))
     }
 }
 
-fn is_set_by_us(option: &str) -> bool {
-    ["--bip=", "--mtu=", "--ip-masq="]
-        .iter()
-        .any(|ours| option.starts_with(ours))
+/// What of [`DockerNetworks`] the subnet has room for.
+enum Layout {
+    Docker0,
+    Divided(Shares),
+    Own,
+}
+
+/// One option of dockerd.
+struct DockerOption {
+    /// Its variable, after `DOCKER_OPT_`.
+    variable: &'static str,
+    flag: String,
+    value: String,
+}
+
+impl DockerOption {
+    fn new(variable: &'static str, flag: &str, value: impl ToString) -> Self {
+        Self {
+            variable,
+            flag: flag.to_owned(),
+            value: value.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for DockerOption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.flag, self.value)
+    }
+}
+
+/// Also those that say who masquerades, and with which MTU, when we leave that to Docker.
+fn is_set_by_us(option: &str, ours: &[String]) -> bool {
+    let bridge = ["--bip", "--mtu", "--ip-masq"];
+    let mut flags = bridge.into_iter().chain(ours.iter().map(String::as_str));
+    flags.any(|flag| {
+        option
+            .strip_prefix(flag)
+            .is_some_and(|rest| rest.starts_with('='))
+    })
 }
 
 fn required<T: FromStr>(
@@ -161,89 +291,4 @@ fn required<T: FromStr>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SUBNET_ENV: &str = "FLANNEL_NETWORK=172.16.0.0/16\nFLANNEL_SUBNET=172.16.99.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-
-    fn check(subnet_env: &str, form: &Form, expected: &str) {
-        let settings = DockerSettings::read(subnet_env).expect("a subnet.env that is accepted");
-        assert_eq!(settings.render(form), expected);
-    }
-
-    fn variables(individual: bool, combined: Option<&str>) -> Form {
-        Form::Variables {
-            individual,
-            combined: combined.map(str::to_owned),
-        }
-    }
-
-    #[test]
-    fn writes_what_flannels_script_writes() {
-        let individual = "DOCKER_OPT_BIP=\"--bip=172.16.99.1/24\"\nDOCKER_OPT_MTU=\"--mtu=1450\"\n\
-                          DOCKER_OPT_IPMASQ=\"--ip-masq=false\"\n";
-        let all = "\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
-        check(
-            SUBNET_ENV,
-            &Form::usual(),
-            &format!("{individual}DOCKER_OPTS={all}"),
-        );
-        check(SUBNET_ENV, &variables(true, None), individual);
-        check(
-            SUBNET_ENV,
-            &variables(false, Some("DOCKER_NETWORK_OPTIONS")),
-            &format!("DOCKER_NETWORK_OPTIONS={all}"),
-        );
-    }
-
-    #[test]
-    fn writes_keys_of_daemon_json() {
-        let expected =
-            "{\n  \"bip\": \"172.16.99.1/24\",\n  \"mtu\": 1450,\n  \"ip-masq\": false\n}\n";
-        check(SUBNET_ENV, &Form::Json, expected);
-        let parsed: serde_json::Value = serde_json::from_str(expected).expect("JSON");
-        assert_eq!(parsed["mtu"], 1450);
-    }
-
-    #[test]
-    fn docker_masquerades_exactly_when_flannel_does_not() {
-        let without = SUBNET_ENV.replace("IPMASQ=true", "IPMASQ=false");
-        check(
-            &without,
-            &variables(false, Some("X")),
-            "X=\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=true\"\n",
-        );
-        let silent = SUBNET_ENV.replace("FLANNEL_IPMASQ=true\n", "");
-        check(
-            &silent,
-            &variables(false, Some("X")),
-            "X=\"--bip=172.16.99.1/24 --mtu=1450\"\n",
-        );
-    }
-
-    #[test]
-    fn earlier_options_stay_in_front_and_ours_appear_once() {
-        let settings = DockerSettings::read(SUBNET_ENV)
-            .expect("a subnet.env")
-            .after(" --debug --bip=10.1.1.1/24 -H fd://");
-        let expected = "X=\"--debug -H fd:// --bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n";
-        assert_eq!(settings.render(&variables(false, Some("X"))), expected);
-    }
-
-    #[test]
-    fn names_what_subnet_env_lacks() {
-        let error = |text: &str| {
-            DockerSettings::read(text)
-                .expect_err("a subnet.env that is refused")
-                .to_string()
-        };
-        assert_eq!(
-            error("FLANNEL_MTU=1450"),
-            "expected FLANNEL_SUBNET=ADDRESS/LENGTH, got no such line"
-        );
-        assert_eq!(
-            error("FLANNEL_SUBNET=10.5.1.1/24\nFLANNEL_MTU=big"),
-            "expected FLANNEL_MTU=BYTES, got \"big\""
-        );
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use ipnetwork::Ipv4Network;
 
 use crate::files::docker_opts::{DockerSettings, Form};
 use crate::files::subnet_env::parse::value;
+use crate::model::docker_networks::DockerNetworks;
 
 /// What other programs need to know about this host's part of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +28,9 @@ pub(crate) struct Env {
 impl Env {
     /// Returns the address of the pods' bridge: the first usable address of the subnet, with the
     /// subnet's length.
-    fn gateway(&self) -> String {
-        let first = u32::from(self.subnet.ip()).saturating_add(1);
-        format!("{}/{}", Ipv4Addr::from(first), self.subnet.prefix())
+    fn gateway(&self) -> Ipv4Network {
+        let first = Ipv4Addr::from(u32::from(self.subnet.ip()).saturating_add(1));
+        Ipv4Network::new(first, self.subnet.prefix()).unwrap_or(self.subnet)
     }
 
     /// Returns the text of subnet.env, with flannel's lines in flannel's order.
@@ -45,9 +46,10 @@ impl Env {
 
     /// Returns the options for dockerd as flannel's `mk-docker-opts.sh` writes them, for systemd's
     /// `EnvironmentFile=`.
-    pub(crate) fn docker_opts(&self) -> String {
+    pub(crate) fn docker_opts(&self, networks: DockerNetworks) -> String {
         let settings = DockerSettings {
-            bip: self.gateway(),
+            gateway: self.gateway(),
+            networks,
             mtu: self.mtu,
             ip_masq: Some(!self.ip_masq),
             earlier: Vec::new(),
@@ -117,8 +119,12 @@ mod tests {
             "DOCKER_OPT_IPMASQ=\"--ip-masq=false\"\n",
             "DOCKER_OPTS=\"--bip=172.16.99.1/24 --mtu=1450 --ip-masq=false\"\n",
         );
-        assert_eq!(env(true).docker_opts(), expected);
-        assert!(env(false).docker_opts().contains("--ip-masq=true"));
+        assert_eq!(env(true).docker_opts(DockerNetworks::Docker0), expected);
+        assert!(
+            env(false)
+                .docker_opts(DockerNetworks::Docker0)
+                .contains("--ip-masq=true")
+        );
     }
 
     #[test]
@@ -161,7 +167,10 @@ mod tests {
             Some("10.5.1.0/24")
         );
         let docker = DockerSettings::read(edited).expect("a complete subnet.env");
-        assert_eq!((docker.bip.as_str(), docker.mtu), ("10.5.1.1/24", 1450));
+        assert_eq!(
+            (docker.gateway.to_string().as_str(), docker.mtu),
+            ("10.5.1.1/24", 1450)
+        );
     }
 
     #[test]

@@ -10,14 +10,14 @@ use integration::{Node, Rack, SLOW, eventually, messages};
 use crate::support::{C, wait_for_ping};
 
 /// With the drop-in that the package offers. Docker's chains go along: where they are decides which iptables it is.
-const TO_LEGACY: &str =
+pub const TO_LEGACY: &str =
     "systemctl stop docker.socket docker; nft flush ruleset; mv /usr/sbin/nft /usr/sbin/nft.away
     update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy
     install -D -m 0644 /usr/share/doc/flanneld/iptables-legacy.conf \
         /etc/systemd/system/flanneld.service.d/iptables-legacy.conf
     systemctl daemon-reload; systemctl restart flanneld; systemctl start docker";
 
-const BACK_TO_NFT: &str = "systemctl stop docker.socket docker flanneld
+pub const BACK_TO_NFT: &str = "systemctl stop docker.socket docker flanneld
     for table in filter nat mangle raw; do iptables-legacy -t $table -F; iptables-legacy -t $table -X; done
     iptables-legacy -P FORWARD ACCEPT
     mv /usr/sbin/nft.away /usr/sbin/nft; update-alternatives --quiet --set iptables /usr/sbin/iptables-nft

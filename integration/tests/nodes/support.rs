@@ -60,7 +60,30 @@ pub fn wait_for_successor(node: &Node, old: u32) -> Result<()> {
 /// Pings from each node to the next while `act` runs. No packet may be lost, and neither Docker nor a container may restart.
 pub fn lose_nothing(rack: &Rack, what: &str, act: impl FnOnce() -> Result<()>) -> Result<()> {
     let before = starts(rack)?;
-    let pings = start_pings(rack)?;
+    let last = rack.nodes().len();
+    let paths: Vec<(usize, usize)> = (1..=last).map(|from| (from, from % last + 1)).collect();
+    lose_nothing_between(rack, &paths, what, act)?;
+    ensure!(
+        starts(rack)? == before,
+        "{what}: Docker or a container was restarted"
+    );
+    Ok(())
+}
+
+/// Pings from the container of one node to that of another, for each pair of nodes, while `act` runs. No packet may be lost.
+pub fn lose_nothing_between(
+    rack: &Rack,
+    paths: &[(usize, usize)],
+    what: &str,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let pings = paths
+        .iter()
+        .map(|&(from, to)| {
+            let target = rack.node(to).container_address(C)?;
+            rack.node(from).ping_from(C, target, TICK)
+        })
+        .collect::<Result<Vec<Ping>>>()?;
     pings.iter().try_for_each(Ping::wait_for_answer)?;
     act().with_context(|| what.to_owned())?;
     pings.iter().try_for_each(Ping::wait_for_answer)?;
@@ -72,10 +95,6 @@ pub fn lose_nothing(rack: &Rack, what: &str, act: impl FnOnce() -> Result<()>) -
     }
     println!("figure: {what}: {lost} of {sent} packets lost");
     ensure!(lost == 0, "{what}: {lost} of {sent} packets lost");
-    ensure!(
-        starts(rack)? == before,
-        "{what}: Docker or a container was restarted"
-    );
     Ok(())
 }
 
@@ -84,19 +103,6 @@ fn starts(rack: &Rack) -> Result<Vec<String>> {
     rack.nodes()
         .iter()
         .map(|node| Ok(node.sh(DOCKER_SINCE)? + &node.inspect(C, "{{.State.StartedAt}}")?))
-        .collect()
-}
-
-fn start_pings(rack: &Rack) -> Result<Vec<Ping>> {
-    let nodes = rack.nodes();
-    let nexts = nodes.iter().cycle().skip(1);
-    nodes
-        .iter()
-        .zip(nexts)
-        .map(|(node, next)| {
-            let target: Ipv4Addr = next.container_address(C)?;
-            node.ping_from(C, target, TICK)
-        })
         .collect()
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::conditions::{ConditionStatus, ConditionType, ConditionWriter, Conditions};
 use crate::files::fake::FakeFiles;
+use crate::model::docker_networks::DockerNetworks;
 use crate::model::external_interface::ExternalInterface;
 use crate::peers::table::tests::membership;
 use crate::reconcile::driver::Driver;
@@ -28,6 +29,7 @@ impl Rig {
         let settings = FilesSettings {
             subnet_file: SUBNET_ENV.into(),
             docker_opts_file: DOCKER_OPTS.into(),
+            docker_networks: DockerNetworks::Docker0,
             ip_masq: true,
             external: ExternalInterface {
                 name: "eth0".to_owned(),

@@ -253,9 +253,11 @@ fn commands_for(setup: &FirewallSetup, table: &FilterTable, drop: &Drop) -> Vec<
     }
 }
 
-/// The chains of a zone of firewalld end with its name. Without a name firewalld means the default zone.
+/// The chains of a zone of firewalld end with its name; from version 2.4 on, with where its packets go as well. Without a name
+/// firewalld means the default zone.
 fn zone(chain: &str) -> String {
     let zone = chain.strip_prefix("filter_IN_");
+    let zone = zone.map(|zone| zone.strip_suffix("_to_HOST").unwrap_or(zone));
     zone.map_or_else(String::new, |zone| format!("--zone={zone} "))
 }
 

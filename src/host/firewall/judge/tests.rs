@@ -45,6 +45,17 @@ fn firewalld_is_named_with_the_commands_that_cure_it() {
     assert_eq!(messages(&setup(), firewalld(FIREWALLD_CURED)), [""; 0]);
 }
 
+/// As firewalld 2.5 names its chains.
+#[test]
+fn a_zone_of_firewalld_is_named_without_the_rest_of_the_chain() {
+    let table = FIREWALLD.replace("filter_IN_public", "filter_IN_public_to_HOST");
+    let found = messages(&setup(), firewalld(&table));
+    assert!(
+        found[0].contains("in filter_IN_public_to_HOST); firewall-cmd --zone=public --add-port"),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn ufw_is_named_with_the_commands_that_cure_it() {
     let expected = "ufw (iptables-nft table filter) drops VXLAN packets from other hosts (UDP port 8472) \
