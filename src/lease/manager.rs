@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
+use tracing::info;
 
 use crate::conditions::{ConditionWriter, Problem};
 use crate::lease::claim::Identity;
@@ -175,6 +176,12 @@ impl<R: Registry> LeaseManager<R> {
             LeaseAction::SetEtcdReachable(status) => {
                 let etcd = &self.channels.conditions.etcd;
                 Ok(set(etcd, &status))
+            }
+            LeaseAction::LogReachableAgain(outage) => {
+                let endpoint = self.registry.endpoint().unwrap_or_default();
+                let after = humantime::format_duration(Duration::from_secs(outage.as_secs()));
+                info!(endpoint, %after, "etcd is reachable again");
+                Ok(None)
             }
             LeaseAction::SetLeaseHeld(status) => {
                 let lease = &self.channels.conditions.lease;
