@@ -248,6 +248,8 @@ pub const BRIDGE_NF_IS_0: &str = "net.bridge.bridge-nf-call-iptables is 0";
 pub const OTHER_DEVICE_HAS_VNI: &str = "device vxlan.other has VNI 1 on UDP port 8472 already";
 /// Another program has the port.
 pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
+/// The same, as the kernel refuses the device.
+pub const HAS_THE_UDP_PORT: &str = "another program has the UDP port of VXLAN";
 /// Another program has the port for IPv6, and perhaps for IPv4.
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.

@@ -179,7 +179,7 @@ impl<R: Registry> LeaseManager<R> {
             }
             LeaseAction::LogReachableAgain(outage) => {
                 let endpoint = self.registry.endpoint().unwrap_or_default();
-                let after = humantime::format_duration(Duration::from_secs(outage.as_secs()));
+                let after = humantime::format_duration(rounded(outage));
                 info!(endpoint, %after, "etcd is reachable again");
                 Ok(None)
             }
@@ -231,6 +231,15 @@ fn set(condition: &ConditionWriter, status: &Result<(), Problem>) -> Option<Leas
         Err(problem) => condition.set_false(problem),
     }
     None
+}
+
+/// Cuts off what nobody reads in the length of an outage.
+const fn rounded(outage: Duration) -> Duration {
+    if outage.as_secs() < 10 {
+        Duration::new(outage.as_secs(), outage.subsec_millis() * 1_000_000)
+    } else {
+        Duration::from_secs(outage.as_secs())
+    }
 }
 
 /// Waits for another PublicIP; for ever, if nobody can send one any more. Cancel-safe.

@@ -44,6 +44,18 @@ fn an_etcd_that_goes_away_and_comes_back_is_named_at_both_ends() -> Result<()> {
 }
 
 #[test]
+fn an_etcd_that_stands_still_is_told_from_one_that_is_gone() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let running = Mistaken::start(lab.host(1), "etcd stands still", 1, &[])?;
+        running.daemon.wait_ready()?;
+        lab.etcd.freeze()?;
+        running.wait_for("EtcdReachable", &["http://10.99.0.1:2379", "etcd hangs"])?;
+        lab.etcd.thaw()
+    })
+}
+
+#[test]
 fn a_member_that_is_dead_and_a_cluster_without_a_quorum_are_named() -> Result<()> {
     in_lab(1, |lab| {
         let cluster = lab.start_etcd_cluster(3)?;

@@ -21,6 +21,7 @@
 mod endpoints;
 mod etcd;
 mod files;
+mod host;
 mod tls;
 
 use anyhow::{Context, Result, ensure};
