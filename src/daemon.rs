@@ -23,7 +23,7 @@ use crate::adapters::netlink::{self, HostLinks, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
-use crate::conditions::status::{StatusView, status};
+use crate::conditions::status::{EndpointStates, StatusView, status};
 pub(crate) use crate::daemon::clock::random;
 use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
 use crate::daemon::slices::{PEER_TASK, SliceStarter};
@@ -50,6 +50,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     // From the start: a SIGHUP without a listener would end the daemon.
     let reload = ReloadSignal::listen()?;
     let (etcd_path_sender, etcd_path) = watch::channel(0);
+    let (writers, view) = status(clock::wall_time);
     let Resources {
         node,
         etcd,
@@ -58,12 +59,11 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         netlink,
         netlink_connections,
         links,
-    } = open(&options, etcd_path).await?;
+    } = open(&options, etcd_path, writers.endpoints.clone()).await?;
     log_start(&options, &node);
 
     let mut tasks = Tasks::default();
     tasks.spawn("netlink connections", netlink_connections);
-    let (writers, view) = status(clock::wall_time);
     serve_status(&mut tasks, &options, &node, (http, control), &view);
 
     let last_run = last_run::load(
@@ -132,11 +132,12 @@ struct Resources<C> {
 async fn open(
     options: &Options,
     etcd_path: watch::Receiver<u64>,
+    endpoints: watch::Sender<EndpointStates>,
 ) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
     let node = wiring::node_id(options)?;
     let access = etcd_access::load(&options.etcd)?;
     let source = etcd_access::source(&options.etcd);
-    let etcd = Etcd::new(access, source, &options.etcd.prefix, etcd_path);
+    let etcd = Etcd::new(access, source, &options.etcd.prefix, etcd_path, endpoints);
     let http = http::bind(options.healthz).await?;
     let control = {
         let path = settings::socket_path(&options.subnet_file);

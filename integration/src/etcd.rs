@@ -159,6 +159,13 @@ impl Etcd {
         Ok(etcd)
     }
 
+    /// Starts a server and does not wait.
+    pub(crate) fn launched(underlay: &Arc<Underlay>, options: EtcdOptions) -> Result<Self> {
+        let etcd = Self::new(underlay, options);
+        etcd.launch()?;
+        Ok(etcd)
+    }
+
     /// Starts all members of a cluster at once, because none can serve alone.
     pub(crate) fn start_cluster(
         underlay: &Arc<Underlay>,

@@ -123,6 +123,14 @@ impl Lab {
         Etcd::start_ready(&self.underlay, options)
     }
 
+    /// Starts another etcd and does not wait: one that its own client cannot talk to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_etcd(&self, options: EtcdOptions) -> Result<Etcd> {
+        Etcd::launched(&self.underlay, options)
+    }
+
     /// Starts a cluster of etcd members in the underlay, beside the etcd that is there.
     ///
     /// # Errors

@@ -64,6 +64,20 @@ pub const DEGRADED_SINCE: &str = "degraded: etcd unreachable since ";
 pub const DEGRADED_ETCD: &str = "degraded: etcd ";
 /// The state of a host without a lease.
 pub const WAITING_FOR_A_LEASE: &str = "waiting for a lease: etcd unreachable since ";
+/// Nothing listens on the port.
+pub const REFUSED: &str = "connection refused";
+/// No answer to a SYN.
+pub const NO_CONNECTION: &str = "no answer to the attempt to connect";
+/// EHOSTUNREACH.
+pub const HOST_UNREACHABLE: &str = "host unreachable";
+/// ENETUNREACH.
+pub const NETWORK_UNREACHABLE: &str = "network unreachable";
+/// The resolver does not know the host.
+pub const UNKNOWN_NAME: &str = "the host name cannot be resolved";
+/// A request has had no answer.
+pub const NO_ANSWER_WITHIN_5_S: &str = "no answer within 5 s";
+/// One of several endpoints does not answer.
+pub const AN_ENDPOINT_FAILS: &str = "an endpoint of etcd fails; using another one";
 /// A watch was refused.
 pub const FAILED_TO_WATCH: &str = "failed to watch";
 /// The lease was prolonged.
@@ -211,6 +225,8 @@ pub const REPAIRED_THE_RULES: &str = "repaired a change by another program slice
 pub const RULE_OPERATIONS: &str = "slice=\"rules\" operations=";
 /// A try that has failed.
 pub const RULES_NOT_IN_SYNC: &str = "not in sync; retrying slice=\"rules\"";
+/// A further try that has failed, at debug level.
+pub const NOT_IN_SYNC_STILL: &str = "still not in sync";
 /// Rules that could not be installed, and that the host does not need as it is.
 pub const OPTIONAL_RULES_NOT_INSTALLED: &str = "optional rules could not be installed";
 /// A tool that does not show what it was given.
@@ -232,6 +248,8 @@ pub const BRIDGE_NF_IS_0: &str = "net.bridge.bridge-nf-call-iptables is 0";
 pub const OTHER_DEVICE_HAS_VNI: &str = "device vxlan.other has VNI 1 on UDP port 8472 already";
 /// Another program has the port.
 pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
+/// The same, as the kernel refuses the device.
+pub const HAS_THE_UDP_PORT: &str = "another program has the UDP port of VXLAN";
 /// Another program has the port for IPv6, and perhaps for IPv4.
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.
@@ -264,6 +282,8 @@ pub const NOT_SIGNED_BY: &str = "not signed by an authority in";
 pub const DOES_NOT_TRUST_OUR_CERTIFICATE: &str = "does not trust our certificate";
 /// etcd requires a certificate.
 pub const REQUIRES_A_CERTIFICATE: &str = "requires a client certificate";
+/// etcd does not speak TLS.
+pub const USE_HTTP: &str = "use http://";
 /// etcd speaks TLS.
 pub const USE_HTTPS: &str = "use https://";
 /// etcd's certificate has expired.

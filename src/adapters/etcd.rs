@@ -3,7 +3,7 @@
 //!
 //! Arrows run down: [`Registry`]'s requests (`list`, `write`, `etcd_lease`, `watch`) -> `requests`
 //! -> `endpoints` -> its pure parts (`connection`, `attempts`, `call_error`, `diagnose`,
-//! `login_backoff`) -> `access` -> `certificate`.
+//! `login_backoff`, `fault`) -> `access` -> `certificate`.
 
 mod access;
 mod attempts;
@@ -15,6 +15,7 @@ mod connection;
 mod diagnose;
 mod endpoints;
 mod etcd_lease;
+mod fault;
 mod keys;
 mod list;
 mod login_backoff;
@@ -35,6 +36,7 @@ use crate::adapters::etcd::endpoints::Endpoints;
 use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::path::NetworkPath;
 pub(crate) use crate::adapters::etcd::watch::EtcdWatch;
+use crate::conditions::status::EndpointStates;
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryError, TimeToLive, WriteOutcome,
 };
@@ -49,17 +51,18 @@ pub(crate) struct Etcd {
 impl Etcd {
     /// Prepares to talk to etcd; sends nothing yet. `source` reads `access` again when etcd refuses
     /// it. `path` changes when connections that exist may be dead, because a source address or an
-    /// interface of this host has changed.
+    /// interface of this host has changed. `states` shows which endpoints answer.
     pub(crate) fn new(
         access: EtcdAccess,
         source: AccessSource,
         prefix: &str,
         path: watch_channel::Receiver<u64>,
+        states: watch_channel::Sender<EndpointStates>,
     ) -> Self {
         let keys = NetworkKeys::new(prefix);
         let path = NetworkPath::new(path);
         Self {
-            endpoints: Rc::new(Endpoints::new(access, source, &keys.all, path)),
+            endpoints: Rc::new(Endpoints::new(access, source, &keys.all, path, states)),
             keys,
         }
     }
@@ -67,6 +70,10 @@ impl Etcd {
 
 impl Registry for Etcd {
     type Watch = EtcdWatch;
+
+    fn endpoint(&self) -> Option<String> {
+        self.endpoints.answering()
+    }
 
     async fn list(&self) -> Result<Listing, RegistryError> {
         list::all(&self.endpoints, &self.keys).await

@@ -24,7 +24,7 @@ const SOCKET_MODE: u32 = 0o600;
 
 /// A file could not be written or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write or remove \"{}\"", path.display())]
+#[error("failed to write or remove \"{}\": {source}{}", path.display(), remedy(source))]
 pub(crate) struct FileError {
     path: PathBuf,
     #[source]
@@ -42,7 +42,7 @@ pub(crate) struct FileError {
 pub(crate) fn replace(path: &Path, text: &str) -> Result<bool, FileError> {
     try_replace(path, text).map_err(|source| FileError {
         path: path.to_owned(),
-        source,
+        source: without_temporary_name(source),
     })
 }
 
@@ -73,6 +73,29 @@ fn replace_file(path: &Path, text: &str) -> io::Result<bool> {
     // The new name is on disk only when its directory is.
     fs::File::open(directory)?.sync_all()?;
     Ok(true)
+}
+
+/// Takes the name of a temporary file out of an error: it is another one each time, and the error is the same.
+fn without_temporary_name(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    match text.split_once(" at path ") {
+        Some((what, _)) => io::Error::new(error.kind(), what),
+        None => error,
+    }
+}
+
+/// Returns what to do about an error, after its text.
+fn remedy(error: &io::Error) -> &'static str {
+    let kind = error.kind();
+    if kind == io::ErrorKind::StorageFull {
+        "; make room on this file system: df -h and df -i show what it lacks"
+    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+        "; mount it for writing, or choose another place"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; let the user of flanneld write to this folder"
+    } else {
+        ""
+    }
 }
 
 fn directory_of(path: &Path) -> &Path {

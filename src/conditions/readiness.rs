@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::conditions::report::REACHABLE;
 use crate::conditions::{ConditionStatus, ConditionType, Conditions};
 
 /// Whether this host carries the overlay.
@@ -117,7 +118,7 @@ pub(crate) fn etcd_text(conditions: &Conditions) -> String {
     match etcd.status {
         ConditionStatus::Unknown => "etcd has not answered yet".to_owned(),
         ConditionStatus::True if no_lease => lease.message.clone(),
-        ConditionStatus::True => "reachable".to_owned(),
+        ConditionStatus::True => REACHABLE.to_owned(),
         ConditionStatus::False => {
             let since = humantime::format_rfc3339_seconds(etcd.since);
             format!("etcd unreachable since {since}: {}", etcd.message)

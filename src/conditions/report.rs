@@ -6,6 +6,13 @@ use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
+/// What the line `etcd` says when nothing is wrong.
+pub(super) const REACHABLE: &str = "reachable";
+/// The longest sentence that the text shows twice.
+const MAX_REPEATED: usize = 60;
+/// What stands in place of a longer one.
+const SEE_STATE: &str = "see the state above";
+
 /// The state of the daemon at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -24,6 +31,12 @@ pub struct Report {
     pub prefix: String,
     /// Whether etcd is reachable; if it is and there is no lease, the reason.
     pub contact: String,
+    /// The endpoint of etcd that has answered last; empty if none has.
+    #[serde(default)]
+    pub endpoint: String,
+    /// The endpoints that did not answer when they were asked last, with the reason.
+    #[serde(default)]
+    pub failing_endpoints: BTreeMap<String, String>,
     /// The lease of this host, if it holds one.
     pub lease: Option<LeaseReport>,
     /// Number of peers.
@@ -70,12 +83,7 @@ impl fmt::Display for Report {
         write_line(f, "state", &self.state)?;
         write_line(f, "version", &self.version)?;
         write_line(f, "node id", &self.node_id)?;
-        let (urls, prefix) = (self.etcd.join(","), &self.prefix);
-        write_line(
-            f,
-            "etcd",
-            format_args!("{urls} prefix {prefix}: {}", self.contact),
-        )?;
+        self.write_etcd(f)?;
         if let Some(lease) = &self.lease {
             write_line(f, "network", &lease.network)?;
             write_line(f, "subnet", &lease.subnet)?;
@@ -87,8 +95,33 @@ impl fmt::Display for Report {
             )?;
         }
         write_peers(f, self.peers, self.kept)?;
-        write_conditions(f, &self.conditions)?;
+        write_conditions(f, &self.conditions, &self.state)?;
         write_ignored(f, &self.ignored)
+    }
+}
+
+impl Report {
+    fn write_etcd(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (urls, prefix) = (self.etcd.join(","), &self.prefix);
+        let contact = unless_repeated(&self.contact, &self.state);
+        write_line(f, "etcd", format_args!("{urls} prefix {prefix}: {contact}"))?;
+        if self.etcd.len() < 2 || self.contact != REACHABLE {
+            return Ok(());
+        }
+        writeln!(f, "  {} answers", self.endpoint)?;
+        let mut failing = self.failing_endpoints.iter();
+        failing.try_for_each(|(endpoint, reason)| {
+            writeln!(f, "  {endpoint} failed when it was asked last: {reason}")
+        })
+    }
+}
+
+/// Returns a sentence, or where it stands already if it is long and does.
+fn unless_repeated<'a>(sentence: &'a str, state: &str) -> &'a str {
+    if sentence.len() > MAX_REPEATED && state.contains(sentence) {
+        SEE_STATE
+    } else {
+        sentence
     }
 }
 
@@ -104,13 +137,23 @@ fn write_peers(f: &mut fmt::Formatter<'_>, peers: usize, held: usize) -> fmt::Re
     write_line(f, "peers", text)
 }
 
-fn write_conditions(f: &mut fmt::Formatter<'_>, conditions: &[ConditionReport]) -> fmt::Result {
+fn write_conditions(
+    f: &mut fmt::Formatter<'_>,
+    conditions: &[ConditionReport],
+    state: &str,
+) -> fmt::Result {
     if conditions.is_empty() {
         return Ok(());
     }
     writeln!(f, "conditions:")?;
     let mut lines = conditions.iter();
-    lines.try_for_each(|condition| writeln!(f, "  {condition}"))
+    lines.try_for_each(|condition| {
+        let shown = ConditionReport {
+            message: unless_repeated(&condition.message, state).to_owned(),
+            ..condition.clone()
+        };
+        writeln!(f, "  {shown}")
+    })
 }
 
 impl fmt::Display for ConditionReport {
@@ -198,6 +241,41 @@ mod tests {
             PathsClear      False    OperationFailed since 2026-11-27T10:00:00Z: no route\n";
         let text = report.to_string();
         assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn a_long_sentence_is_shown_once() {
+        let reason = "http://10.0.0.1:2379: connection refused (nothing listens on this port)";
+        let contact = format!("etcd unreachable since 1970-01-01T00:00:00Z: {reason}");
+        let report = Report {
+            state: format!("degraded: {contact}"),
+            contact,
+            conditions: vec![ConditionReport {
+                kind: "EtcdReachable".to_owned(),
+                status: "False".to_owned(),
+                reason: "EtcdUnreachable".to_owned(),
+                message: reason.to_owned(),
+                since: "1970-01-01T00:00:00Z".to_owned(),
+            }],
+            ..Report::default()
+        };
+        let text = report.to_string();
+        assert_eq!(text.matches(reason).count(), 1, "{text}");
+        assert_eq!(text.matches(SEE_STATE).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn the_text_shows_which_of_several_endpoints_answers() {
+        let report = Report {
+            etcd: vec!["http://a:1".to_owned(), "http://b:1".to_owned()],
+            contact: REACHABLE.to_owned(),
+            endpoint: "http://b:1".to_owned(),
+            failing_endpoints: [("http://a:1".to_owned(), "connection refused".to_owned())].into(),
+            ..Report::default()
+        };
+        let expected = "reachable\n  http://b:1 answers\n  http://a:1 failed when it was asked last: connection refused\n";
+        let text = report.to_string();
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

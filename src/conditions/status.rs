@@ -24,6 +24,15 @@ pub(crate) struct PeerSummary {
     pub(crate) held: usize,
 }
 
+/// The endpoints of etcd, as requests have found them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct EndpointStates {
+    /// The one that has answered last.
+    pub(crate) answering: Option<String>,
+    /// Those that did not answer when they were asked last, with the reason.
+    pub(crate) failing: BTreeMap<String, String>,
+}
+
 /// The handles of the tasks. Each part has one writer.
 pub(crate) struct StatusWriters {
     conditions: watch::Sender<Conditions>,
@@ -32,6 +41,7 @@ pub(crate) struct StatusWriters {
     pub(crate) ignored_leases: watch::Sender<BTreeMap<String, String>>,
     pub(crate) lease_counts: watch::Sender<LeaseCounts>,
     pub(crate) membership: watch::Sender<Option<Membership>>,
+    pub(crate) endpoints: watch::Sender<EndpointStates>,
     pub(crate) peers: watch::Sender<PeerSummary>,
     /// Subnets whose leases are damaged and whose peers are kept as last known, and until when.
     pub(crate) last_known: watch::Sender<BTreeMap<Ipv4Network, SystemTime>>,
@@ -44,6 +54,7 @@ pub(crate) struct StatusView {
     ignored_leases: watch::Receiver<BTreeMap<String, String>>,
     lease_counts: watch::Receiver<LeaseCounts>,
     membership: watch::Receiver<Option<Membership>>,
+    endpoints: watch::Receiver<EndpointStates>,
     peers: watch::Receiver<PeerSummary>,
     last_known: watch::Receiver<BTreeMap<Ipv4Network, SystemTime>>,
 }
@@ -54,6 +65,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
     let (ignored_leases, ignored_leases_view) = watch::channel(BTreeMap::new());
     let (lease_counts, lease_counts_view) = watch::channel(LeaseCounts::default());
     let (membership, membership_view) = watch::channel(None);
+    let (endpoints, endpoints_view) = watch::channel(EndpointStates::default());
     let (peers, peers_view) = watch::channel(PeerSummary::default());
     let (last_known, last_known_view) = watch::channel(BTreeMap::new());
     let writers = StatusWriters {
@@ -62,6 +74,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
         ignored_leases,
         lease_counts,
         membership,
+        endpoints,
         peers,
         last_known,
     };
@@ -70,6 +83,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
         ignored_leases: ignored_leases_view,
         lease_counts: lease_counts_view,
         membership: membership_view,
+        endpoints: endpoints_view,
         peers: peers_view,
         last_known: last_known_view,
     };
@@ -139,10 +153,13 @@ impl StatusView {
     /// Returns all that `flanneld status` shows. `constant` holds the parts that never change.
     pub(crate) fn report(&self, constant: &Report) -> Report {
         let PeerSummary { peers, held } = *self.peers.borrow();
+        let endpoints = self.endpoints.borrow();
         Report {
             state: self.readiness().to_string(),
             conditions: self.conditions(),
             contact: etcd_text(&self.conditions.borrow()),
+            endpoint: endpoints.answering.clone().unwrap_or_default(),
+            failing_endpoints: endpoints.failing.clone(),
             lease: self.membership.borrow().as_ref().map(lease_report),
             peers,
             kept: held,

@@ -69,8 +69,8 @@ fn check_bridge_netfilter(sysctls: &HostSysctls) -> Option<String> {
         None => ("br_netfilter is not loaded", "modprobe br_netfilter"),
     };
     Some(format!(
-        "{problem}: where kube-proxy translates addresses with iptables, a pod gets no answer from a service whose pod is \
-         on the same bridge; {fix}"
+        "{problem}: if this host runs kube-proxy with iptables, a pod gets no answer from a service whose pod is on the \
+         same bridge; without Kubernetes, ignore this; {fix}"
     ))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
+use tracing::info;
 
 use crate::conditions::{ConditionWriter, Problem};
 use crate::lease::claim::Identity;
@@ -176,6 +177,12 @@ impl<R: Registry> LeaseManager<R> {
                 let etcd = &self.channels.conditions.etcd;
                 Ok(set(etcd, &status))
             }
+            LeaseAction::LogReachableAgain(outage) => {
+                let endpoint = self.registry.endpoint().unwrap_or_default();
+                let after = humantime::format_duration(rounded(outage));
+                info!(endpoint, %after, "etcd is reachable again");
+                Ok(None)
+            }
             LeaseAction::SetLeaseHeld(status) => {
                 let lease = &self.channels.conditions.lease;
                 Ok(set(lease, &status))
@@ -224,6 +231,15 @@ fn set(condition: &ConditionWriter, status: &Result<(), Problem>) -> Option<Leas
         Err(problem) => condition.set_false(problem),
     }
     None
+}
+
+/// Cuts off what nobody reads in the length of an outage.
+const fn rounded(outage: Duration) -> Duration {
+    if outage.as_secs() < 10 {
+        Duration::new(outage.as_secs(), outage.subsec_millis() * 1_000_000)
+    } else {
+        Duration::from_secs(outage.as_secs())
+    }
 }
 
 /// Waits for another PublicIP; for ever, if nobody can send one any more. Cancel-safe.

@@ -90,6 +90,9 @@ pub(crate) trait Registry {
     /// A running watch.
     type Watch: RegistryWatch;
 
+    /// Returns which endpoint has answered last, for the log.
+    fn endpoint(&self) -> Option<String>;
+
     /// Returns everything, at one revision.
     ///
     /// # Errors

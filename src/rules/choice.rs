@@ -81,14 +81,24 @@ pub(crate) fn choose(
         return Ok(None);
     }
     match choose_masquerade(desired, observed, nft_problem) {
-        Ok((masquerade, why)) => Ok(Some(Choice {
-            masquerade,
-            forward: forward(observed),
-            docker: variants_where(observed, has_docker_chains),
-            docker_nftables: observed.docker_nftables,
-            why,
-            warning: warning(observed),
-        })),
+        Ok((masquerade, why)) => {
+            let forward = forward(observed);
+            let why = if desired.forward && forward.is_empty() {
+                format!(
+                    "{why}; iptables is not installed, so it has no rules that could drop forwarded packets"
+                )
+            } else {
+                why
+            };
+            Ok(Some(Choice {
+                masquerade,
+                forward,
+                docker: variants_where(observed, has_docker_chains),
+                docker_nftables: observed.docker_nftables,
+                why,
+                warning: warning(observed),
+            }))
+        }
         // The accept alone only overrules rules of other programs: without any tool there are none.
         Err(ChoiceError::NoTool(_)) if !desired.masquerade => Ok(None),
         Err(error) => Err(error),

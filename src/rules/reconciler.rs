@@ -261,7 +261,14 @@ fn is_same_placement(one: Option<&Choice>, other: Option<&Choice>) -> bool {
 
 fn log_choice(desired: &DesiredRules, choice: Option<&Choice>) {
     let Some(choice) = choice else {
-        info!("no firewall rules are configured in the packet filter");
+        if desired.is_nothing() {
+            info!("no firewall rules are configured in the packet filter");
+        } else {
+            info!(
+                "no firewall rules are needed: neither nft nor iptables can be used here, so nothing drops what we would \
+                 accept"
+            );
+        }
         return;
     };
     let masquerade = desired.masquerade.then(|| choice.masquerade.to_string());

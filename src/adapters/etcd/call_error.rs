@@ -1,18 +1,20 @@
 //! How a request to etcd fails: what came back, on which endpoint, and what may help. Pure; never
 //! asks again itself.
 
-use std::error::Error as _;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use etcd_client::Error as EtcdError;
 
+use crate::adapters::etcd::fault::Fault;
 use crate::lease::port::RegistryError;
 
 /// How long one request may take, connecting included.
 pub(super) const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// gRPC codes of a connection that broke or an etcd that is unwell: cancelled, unknown, deadline
-/// exceeded, internal, unavailable (<https://grpc.io/docs/guides/status-codes>).
-const ENDPOINT_FAULTS: [i32; 5] = [1, 2, 4, 13, 14];
+/// exceeded, unimplemented, internal, unavailable (<https://grpc.io/docs/guides/status-codes>).
+const ENDPOINT_FAULTS: [i32; 6] = [1, 2, 4, 12, 13, 14];
 /// gRPC codes of an etcd that does not let us in, or not far enough: invalid argument, permission
 /// denied, failed precondition, unauthenticated.
 const ACCESS_REFUSALS: [i32; 4] = [3, 7, 9, 16];
@@ -27,14 +29,18 @@ const LEASE_EXISTS: &str = "lease already exists";
 /// a compacted revision too.
 const TOO_LARGE: &str = "message length too large";
 
+/// The longest text of a server that is shown.
+const MAX_SHOWN: usize = 300;
+
 /// A request that failed, with the endpoint that was asked.
 #[derive(Debug, thiserror::Error)]
-#[error("{endpoint}: {}{}", self.cause.words(), in_parentheses(hint.as_deref()))]
 pub(super) struct CallError {
     pub(super) endpoint: String,
     pub(super) cause: CallCause,
     /// The probable cause, and what to do.
     pub(super) hint: Option<String>,
+    /// What failed on which endpoint, if several were asked.
+    pub(super) everywhere: BTreeMap<String, String>,
 }
 
 /// What came back.
@@ -51,7 +57,25 @@ pub(super) enum CallCause {
     PathChanged,
 }
 
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.everywhere.len() > 1 {
+            return f.write_str(&by_failure(&self.everywhere));
+        }
+        write!(f, "{}: {}", self.endpoint, self.what())
+    }
+}
+
 impl CallError {
+    /// Returns what came back and what to do, without the endpoint.
+    pub(super) fn what(&self) -> String {
+        format!(
+            "{}{}",
+            self.cause.words(),
+            in_parentheses(self.hint.as_deref())
+        )
+    }
+
     /// Returns the error that the lease slice sees: what was tried, and what came back.
     pub(super) fn during(self, operation: &str) -> RegistryError {
         RegistryError {
@@ -66,11 +90,9 @@ impl CallCause {
     /// keeping.
     pub(super) fn is_endpoint_fault(&self) -> bool {
         match self {
-            Self::TimedOut | Self::Etcd(EtcdError::TransportError(_) | EtcdError::IoError(_)) => {
-                true
-            }
-            Self::Etcd(EtcdError::GRpcStatus(_)) => self.has_code_of(&ENDPOINT_FAULTS),
-            Self::Etcd(_) | Self::LoginOnHold(_) | Self::PathChanged => false,
+            Self::TimedOut => true,
+            Self::Etcd(error) => Fault::of(error).is_some() || self.has_code_of(&ENDPOINT_FAULTS),
+            Self::LoginOnHold(_) | Self::PathChanged => false,
         }
     }
 
@@ -119,10 +141,7 @@ impl CallCause {
             Self::TimedOut => format!("no answer within {} s", REQUEST_DEADLINE.as_secs()),
             Self::LoginOnHold(words) => words.clone(),
             Self::PathChanged => "the way of this host to etcd keeps changing".to_owned(),
-            Self::Etcd(EtcdError::GRpcStatus(status)) => status_words(status),
-            // The library's own text hides the causes.
-            Self::Etcd(EtcdError::TransportError(error)) => crate::error::chain(error),
-            Self::Etcd(error) => crate::error::chain(error),
+            Self::Etcd(error) => error_words(error),
         }
     }
 
@@ -144,14 +163,53 @@ impl CallCause {
     }
 }
 
-fn status_words(status: &tonic::Status) -> String {
-    let causes = status.source().map(crate::error::chain).unwrap_or_default();
-    // The message often is the innermost cause already.
-    if causes.is_empty() || causes.contains(status.message()) {
-        status.message().to_owned()
-    } else {
-        format!("{}: {causes}", status.message())
+fn error_words(error: &EtcdError) -> String {
+    if let Some(fault) = Fault::of(error) {
+        return shown(&fault.to_string());
     }
+    match error {
+        EtcdError::GRpcStatus(status) => shown(status.message()),
+        EtcdError::InvalidArgs(_)
+        | EtcdError::InvalidUri(_)
+        | EtcdError::IoError(_)
+        | EtcdError::TransportError(_)
+        | EtcdError::WatchError(_)
+        | EtcdError::Utf8Error(_)
+        | EtcdError::LeaseKeepAliveError(_)
+        | EtcdError::ElectError(_)
+        | EtcdError::InvalidMetadataValue(_)
+        | EtcdError::EndpointError(_)
+        | EtcdError::EndpointsNotManaged
+        | EtcdError::Internal(_) => shown(&crate::error::chain(error)),
+    }
+}
+
+/// Whatever answers there may send anything.
+fn shown(words: &str) -> String {
+    let mut shown: String = words
+        .chars()
+        .take(MAX_SHOWN)
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    if shown.len() < words.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// Names each failure once, with the endpoints that it has: the same text, whichever endpoint was asked last.
+fn by_failure(everywhere: &BTreeMap<String, String>) -> String {
+    let mut failures: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (endpoint, what) in everywhere {
+        match failures.iter_mut().find(|(known, _)| known == what) {
+            Some((_, endpoints)) => endpoints.push(endpoint),
+            None => failures.push((what, vec![endpoint])),
+        }
+    }
+    let parts = failures
+        .iter()
+        .map(|(what, endpoints)| format!("{}: {what}", endpoints.join(", ")));
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 /// Returns the hint as the end of an error's text.
@@ -182,10 +240,38 @@ pub(super) mod tests {
             endpoint: "http://a:2379".to_owned(),
             cause: CallCause::TimedOut,
             hint: Some("start etcd".to_owned()),
+            everywhere: BTreeMap::new(),
         };
         assert_eq!(
             crate::error::chain(&error.during("list \"/net/\"")),
             "failed to list \"/net/\": http://a:2379: no answer within 5 s (start etcd)"
         );
+    }
+
+    #[test]
+    fn several_endpoints_are_named_with_what_they_have_in_common() {
+        let everywhere = [
+            ("http://b:1", "refused"),
+            ("http://a:1", "refused"),
+            ("http://c:1", "silent"),
+        ];
+        let error = CallError {
+            endpoint: "http://b:1".to_owned(),
+            cause: CallCause::TimedOut,
+            hint: None,
+            everywhere: everywhere
+                .map(|(endpoint, what)| (endpoint.to_owned(), what.to_owned()))
+                .into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "http://a:1, http://b:1: refused; http://c:1: silent"
+        );
+    }
+
+    #[test]
+    fn words_of_a_server_are_cut_and_stay_on_one_line() {
+        let words = from_etcd(tonic::Code::Unknown, &format!("a\nb{}", "x".repeat(1000))).words();
+        assert!(words.starts_with("a bx") && words.len() < 310, "{words}");
     }
 }

@@ -10,6 +10,7 @@
 //!      rotate, refuse_login, forget_client, replace_access
 //! ```
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use tokio::time::Instant;
@@ -45,6 +46,8 @@ pub(super) struct ConnectionState<C> {
     /// failed.
     endpoint: usize,
     connection: Connection<C>,
+    /// The endpoints that have answered since the files were read: they let us in.
+    answered: BTreeSet<usize>,
     /// One for all endpoints, since all members of etcd have the same users.
     login: LoginBackoff,
 }
@@ -55,6 +58,7 @@ impl<C: Clone> ConnectionState<C> {
             access: Rc::new(access),
             endpoint: 0,
             connection: Connection::Absent,
+            answered: BTreeSet::new(),
             login: LoginBackoff::new(),
         }
     }
@@ -82,8 +86,9 @@ impl<C: Clone> ConnectionState<C> {
         }
     }
 
-    pub(super) const fn is_proven(&self) -> bool {
-        matches!(self.connection, Connection::Proven(_))
+    /// Returns whether the current endpoint has let us in with these files: then neither they nor the URL are wrong.
+    pub(super) fn is_proven(&self) -> bool {
+        self.answered.contains(&self.endpoint)
     }
 
     /// Returns where to connect.
@@ -113,6 +118,9 @@ impl<C: Clone> ConnectionState<C> {
     /// Records that the current client has brought an answer. An answer that comes after a rotation
     /// proves the next client early, which only makes its failures count as its endpoint's.
     pub(super) fn answered(&mut self) {
+        if self.client().is_some() {
+            self.answered.insert(self.endpoint);
+        }
         self.connection = match std::mem::replace(&mut self.connection, Connection::Absent) {
             Connection::Absent => Connection::Absent,
             Connection::Unproven(client) | Connection::Proven(client) => Connection::Proven(client),
@@ -146,6 +154,7 @@ impl<C: Clone> ConnectionState<C> {
         let changes = access.changes_since(&self.access);
         self.access = Rc::new(access);
         self.connection = Connection::Absent;
+        self.answered.clear();
         self.login.reset();
         Some(changes)
     }

@@ -6,9 +6,10 @@
 //! balances over them, and then asks dead ones as well.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use etcd_client::{Client, Error as EtcdError};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -20,6 +21,7 @@ use crate::adapters::etcd::connection::ConnectionState;
 use crate::adapters::etcd::diagnose;
 use crate::adapters::etcd::diagnose::ErrorContext;
 use crate::adapters::etcd::path::NetworkPath;
+use crate::conditions::status::EndpointStates;
 use crate::lease::port::RegistryError;
 use crate::reconcile::log_once::LogOnce;
 
@@ -30,6 +32,8 @@ pub(super) struct Endpoints {
     prefix: String,
     /// This host's way to etcd.
     path: NetworkPath,
+    /// Which endpoints answer, for the status.
+    states: watch::Sender<EndpointStates>,
     /// Never borrowed across an `await`.
     state: RefCell<EndpointsState>,
 }
@@ -39,17 +43,7 @@ struct EndpointsState {
     connection: ConnectionState<Client>,
     /// The number of the way over which the client was made.
     client_path: u64,
-    reports: Reports,
-}
-
-/// What was logged already.
-#[derive(Default)]
-struct Reports {
     unreadable_files: LogOnce,
-    /// Hints logged since the last full success. The first error is often just a closed
-    /// connection, and the real cause appears on a later try. Endpoints may fail in different
-    /// ways, so there may be several.
-    hints: BTreeSet<String>,
 }
 
 impl Endpoints {
@@ -59,17 +53,19 @@ impl Endpoints {
         source: AccessSource,
         prefix: &str,
         path: NetworkPath,
+        states: watch::Sender<EndpointStates>,
     ) -> Self {
         warn_if_invalid_now(&access, &source);
         let state = EndpointsState {
             connection: ConnectionState::new(access),
             client_path: path.number(),
-            reports: Reports::default(),
+            unreadable_files: LogOnce::default(),
         };
         Self {
             source,
             prefix: prefix.to_owned(),
             path,
+            states,
             state: RefCell::new(state),
         }
     }
@@ -96,15 +92,19 @@ impl Endpoints {
     /// Does the same as [`call`](Self::call), for a caller that looks at the cause.
     ///
     /// # Errors
-    /// Returns the error of the endpoint that was asked last.
+    /// Returns the error of the endpoint that was asked last, and what came back from the others.
     pub(super) async fn try_call<T>(
         &self,
         request: impl AsyncFn(Client) -> Result<T, EtcdError>,
     ) -> Result<T, CallError> {
         let mut attempts = Attempts::new(self.state.borrow().connection.endpoint_count());
+        let mut failures = BTreeMap::new();
         loop {
-            let error = match self.ask_current(&request).await {
-                Ok(answer) => return Ok(answer),
+            let mut error = match self.ask_current(&request).await {
+                Ok(answer) => {
+                    self.note_answer(&failures);
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             if attempts.may_take_new_path(&error.cause) {
@@ -115,11 +115,15 @@ impl Endpoints {
             {
                 continue;
             }
-            self.warn_of_new_hint(&error);
+            if error.cause.is_endpoint_fault() {
+                failures.insert(error.endpoint.clone(), error.what());
+            }
             match attempts.next_step(&error.cause) {
                 NextStep::AskNext => self.rotate(),
                 NextStep::RotateAndGiveUp => {
                     self.rotate();
+                    self.note_failures(&failures);
+                    error.everywhere = failures;
                     return Err(error);
                 }
                 NextStep::GiveUp => return Err(error),
@@ -128,10 +132,9 @@ impl Endpoints {
         }
     }
 
-    /// Forgets which hints were logged, so that the next failure is logged again. Called after a full
-    /// cycle succeeded: after a single answer, other requests may still be refused each time.
-    pub(super) fn forget_reports(&self) {
-        self.state.borrow_mut().reports.hints.clear();
+    /// Returns the endpoint that has answered last.
+    pub(super) fn answering(&self) -> Option<String> {
+        self.states.borrow().answering.clone()
     }
 
     /// Turns to the next endpoint, after the current one has failed.
@@ -150,22 +153,77 @@ impl Endpoints {
         }
     }
 
-    /// Returns what an error of the current endpoint probably means.
-    pub(super) fn hint(&self, words: &str) -> Option<String> {
+    /// Returns the URL of the current endpoint.
+    pub(super) fn url(&self) -> String {
+        self.state.borrow().connection.url()
+    }
+
+    /// Returns what words of etcd on the current endpoint mean.
+    pub(super) fn hint_for_words(&self, words: &str) -> Option<String> {
+        self.in_context(&self.url(), |context| {
+            diagnose::hint_for_words(words, context)
+        })
+    }
+
+    /// Returns the error of a stream of this endpoint that has worked until now.
+    pub(super) fn stream_error(&self, endpoint: String, error: EtcdError) -> CallError {
+        let cause = CallCause::Etcd(error);
+        let hint = self.in_context(&endpoint, |context| {
+            let context = ErrorContext {
+                proven: true,
+                ..*context
+            };
+            diagnose::hint(&cause, &context)
+        });
+        CallError {
+            endpoint,
+            cause,
+            hint,
+            everywhere: BTreeMap::new(),
+        }
+    }
+
+    fn in_context<T>(&self, endpoint: &str, judge: impl FnOnce(&ErrorContext<'_>) -> T) -> T {
         let connection = &self.state.borrow().connection;
-        let context = ErrorContext {
-            endpoint: &connection.url(),
+        judge(&ErrorContext {
+            endpoint,
             access: &connection.access(),
             prefix: &self.prefix,
             proven: connection.is_proven(),
             now: (self.source.now)(),
-        };
-        diagnose::hint(words, &context)
+        })
+    }
+
+    /// Shows which endpoint has answered, and logs those that have failed before it.
+    fn note_answer(&self, failures: &BTreeMap<String, String>) {
+        let endpoint = self.url();
+        for (failed, what) in failures {
+            if self.states.borrow().failing.get(failed) != Some(what) {
+                warn!(
+                    failed,
+                    what, endpoint, "an endpoint of etcd fails; using another one"
+                );
+            }
+        }
+        self.note_failures(failures);
+        self.states.send_if_modified(|states| {
+            let was_failing = states.failing.remove(&endpoint).is_some();
+            let before = states.answering.replace(endpoint.clone());
+            was_failing || before.as_ref() != Some(&endpoint)
+        });
+    }
+
+    fn note_failures(&self, failures: &BTreeMap<String, String>) {
+        if !failures.is_empty() {
+            self.states.send_modify(|states| {
+                states.failing.extend(failures.clone());
+            });
+        }
     }
 
     fn use_files(&self, access: EtcdAccess) -> bool {
         let mut state = self.state.borrow_mut();
-        state.reports.unreadable_files.clear();
+        state.unreadable_files.clear();
         let Some(what) = state.connection.replace_access(access) else {
             return false;
         };
@@ -175,22 +233,15 @@ impl Endpoints {
     }
 
     fn log_unreadable(&self, reason: &str) {
-        let reports = &mut self.state.borrow_mut().reports;
+        let unreadable = &mut self.state.borrow_mut().unreadable_files;
         // The files may be half written at this moment.
-        if reports.unreadable_files.is_new(reason) {
+        if unreadable.is_new(reason) {
             warn!(
                 reason,
                 "files for etcd cannot be used; keeping what was read before"
             );
         } else {
             debug!(reason, "files for etcd still cannot be used");
-        }
-    }
-
-    fn warn_of_new_hint(&self, error: &CallError) {
-        let Some(hint) = &error.hint else { return };
-        if self.state.borrow_mut().reports.hints.insert(hint.clone()) {
-            warn!(etcd = error.endpoint, "{hint}");
         }
     }
 
@@ -235,10 +286,13 @@ impl Endpoints {
             let connection = &mut self.state.borrow_mut().connection;
             connection.refuse_login(cause.words(), now, random);
         }
+        let endpoint = self.url();
+        let hint = self.in_context(&endpoint, |context| diagnose::hint(&cause, context));
         CallError {
-            endpoint: self.state.borrow().connection.url(),
-            hint: self.hint(&cause.words()),
+            endpoint,
             cause,
+            hint,
+            everywhere: BTreeMap::new(),
         }
     }
 

@@ -14,7 +14,7 @@ use etcd_client::{
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::adapters::etcd::call_error::in_parentheses;
+use crate::adapters::etcd::call_error::{CallError, in_parentheses};
 use crate::adapters::etcd::endpoints::Endpoints;
 use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::requests::MAX_ANSWER_BYTES;
@@ -36,6 +36,7 @@ pub(crate) struct EtcdWatch {
 
 struct RunningStream {
     stream: WatchStream,
+    endpoint: String,
     /// The number of the way over which it was opened.
     path: u64,
 }
@@ -52,8 +53,16 @@ enum WatchError {
     },
     #[error("etcd closed the watch")]
     Closed,
-    #[error("{}", crate::error::chain(.0))]
-    Etcd(EtcdError),
+    #[error("{}", .0.what())]
+    Etcd(CallError),
+}
+
+/// The end of a watch, and where it was open.
+#[derive(Debug, thiserror::Error)]
+#[error("{endpoint}: {error}")]
+struct WatchEnd {
+    endpoint: String,
+    error: WatchError,
 }
 
 impl WatchError {
@@ -70,7 +79,7 @@ impl WatchError {
     fn with_hint(self, endpoints: &Endpoints) -> Self {
         match self {
             Self::Cancelled { reason, .. } => Self::Cancelled {
-                hint: endpoints.hint(&reason),
+                hint: endpoints.hint_for_words(&reason),
                 reason,
             },
             Self::Compacted(_) | Self::Closed | Self::Etcd(_) => self,
@@ -109,12 +118,11 @@ async fn open_checked(
     let request = async |client: Client| open(client, keys, from).await;
     let (stream, first) = endpoints.call(&operation, request).await?;
     match first.map_or(Err(WatchError::Closed), |answer| check(&answer)) {
-        Ok(()) => {
-            // The watch is the last of the requests that a host needs: list, lease and write worked
-            // before.
-            endpoints.forget_reports();
-            Ok(RunningStream { stream, path })
-        }
+        Ok(()) => Ok(RunningStream {
+            stream,
+            endpoint: endpoints.url(),
+            path,
+        }),
         Err(error) => Err(refused(endpoints, operation, error)),
     }
 }
@@ -139,13 +147,13 @@ async fn open(
 }
 
 fn refused(endpoints: &Endpoints, operation: String, error: WatchError) -> RegistryError {
-    let error = error.with_hint(endpoints);
+    let (endpoint, error) = (endpoints.url(), error.with_hint(endpoints));
     if error.is_endpoint_fault() {
         endpoints.rotate();
     }
     RegistryError {
         operation,
-        source: Box::new(error),
+        source: Box::new(WatchEnd { endpoint, error }),
     }
 }
 
@@ -165,9 +173,13 @@ impl RegistryWatch for EtcdWatch {
                 }
                 answer = running.stream.message() => answer,
             };
-            let changes = self.changes(answer).map_err(|error| RegistryError {
-                operation: format!("continue to watch \"{}\"", self.keys.all),
-                source: Box::new(error),
+            let endpoint = running.endpoint.clone();
+            let changes = self.changes(&endpoint, answer).map_err(|error| {
+                let error = error.with_hint(&self.endpoints);
+                RegistryError {
+                    operation: format!("continue to watch \"{}\"", self.keys.all),
+                    source: Box::new(WatchEnd { endpoint, error }),
+                }
             })?;
             if !changes.is_empty() {
                 return Ok(changes);
@@ -199,10 +211,13 @@ impl EtcdWatch {
 
     fn changes(
         &mut self,
+        endpoint: &str,
         answer: Result<Option<WatchResponse>, EtcdError>,
     ) -> Result<Vec<RegistryChange>, WatchError> {
         let answer = answer
-            .map_err(WatchError::Etcd)?
+            .map_err(|error| {
+                WatchError::Etcd(self.endpoints.stream_error(endpoint.to_owned(), error))
+            })?
             .ok_or(WatchError::Closed)?;
         check(&answer)?;
         let mut changes = Vec::new();

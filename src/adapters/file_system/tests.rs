@@ -72,3 +72,21 @@ async fn a_socket_replaces_an_old_one_and_is_only_for_root() {
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
 }
+
+#[test]
+fn an_error_that_comes_again_has_the_same_text_and_says_what_to_do() {
+    // A folder in which nobody can create a file.
+    let text = || {
+        let error = replace(Path::new("/proc/self/fd/new"), "text").expect_err("no file");
+        crate::error::chain(&error)
+    };
+    assert_eq!(text(), text());
+    assert!(!text().contains(".tmp"), "{}", text());
+    let full = io::Error::from_raw_os_error(28);
+    let full = FileError {
+        path: "/run/flannel/subnet.env".into(),
+        source: full,
+    };
+    let expected = "failed to write or remove \"/run/flannel/subnet.env\": No space left on device (os error 28); make room";
+    assert!(crate::error::chain(&full).starts_with(expected), "{full}");
+}

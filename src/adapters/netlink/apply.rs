@@ -128,6 +128,10 @@ impl<'a> Execution<'a> {
     }
 }
 
+/// What the kernel means when it refuses to bring a vxlan device up.
+const PORT_IS_TAKEN: &str = "another program has the UDP port of VXLAN: find it with ss -ulnp, or set Backend.Port for the \
+                             whole network";
+
 /// Builds the request of an operation on the device with this index; `None` if the operation
 /// removes something from a device that does not exist.
 fn request(op: &Op, index: Option<u32>) -> io::Result<Option<Request>> {
@@ -180,7 +184,13 @@ fn done_or_failed(op: &Op, result: io::Result<()>) -> io::Result<()> {
     let code = result.as_ref().err().and_then(io::Error::raw_os_error);
     let is_gone = op.removes() && code.is_some_and(|code| GONE.contains(&code));
     let exists = matches!(op, Op::AddAddress(_)) && code == Some(libc::EEXIST);
-    if is_gone || exists { Ok(()) } else { result }
+    if is_gone || exists {
+        return Ok(());
+    }
+    if matches!(op, Op::SetUp) && code == Some(libc::EADDRINUSE) {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, PORT_IS_TAKEN));
+    }
+    result
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ impl FakeRegistry {
 impl Registry for FakeRegistry {
     type Watch = FakeWatch;
 
+    fn endpoint(&self) -> Option<String> {
+        None
+    }
+
     async fn list(&self) -> Result<Listing, RegistryError> {
         self.check_reachable("list")?;
         let mut state = self.state.borrow_mut();

@@ -1,8 +1,10 @@
-//! The state of etcd that was last reported to the peer table, and the delay before the next attempt to reach it. Pure.
+//! The state of etcd that was last reported to the peer table, the outage that lasts, and the delay before the next attempt
+//! to reach it. Pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use crate::lease::status::EtcdState;
 use crate::peers::update::LeaseUpdate;
@@ -10,12 +12,31 @@ use crate::reconcile::backoff::Backoff;
 
 const MIN_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_millis(700);
+/// How many causes of one outage are logged as warnings.
+const MAX_CAUSES: usize = 5;
 
 /// The state of etcd that was last reported, and the back-off of retries.
 #[derive(Debug)]
 pub(super) struct Contact {
     reported: EtcdState,
     backoff: Backoff,
+    outage: Option<Outage>,
+}
+
+/// A time in which etcd does not answer.
+#[derive(Debug)]
+struct Outage {
+    began: Duration,
+    /// The first failure is often just a closed connection, and what is really wrong shows on a later try.
+    causes: BTreeSet<String>,
+}
+
+/// Why a request failed.
+pub(super) struct Failure<'a> {
+    /// The whole sentence.
+    pub(super) reason: &'a str,
+    /// The sentence without the request that failed: another request fails for the same cause.
+    pub(super) cause: &'a str,
 }
 
 impl Contact {
@@ -23,22 +44,38 @@ impl Contact {
         Self {
             reported: EtcdState::Connecting,
             backoff: Backoff::new(MIN_RETRY, MAX_RETRY),
+            outage: None,
         }
     }
 
-    /// Records that etcd does not answer, and logs the first time. Returns the update for the peer table, or `None` if it was told already.
-    pub(super) fn record_unreachable(&mut self, reason: &str) -> Option<LeaseUpdate> {
-        if self.reported == EtcdState::Unreachable {
+    /// Records that etcd does not answer, and logs each cause the first time. Returns the update for the peer table, or `None` if it was told already.
+    pub(super) fn record_unreachable(
+        &mut self,
+        failure: &Failure<'_>,
+        now: Duration,
+    ) -> Option<LeaseUpdate> {
+        let outage = self.outage.get_or_insert_with(|| Outage {
+            began: now,
+            causes: BTreeSet::new(),
+        });
+        let reason = failure.reason;
+        let first = outage.causes.is_empty();
+        let is_news =
+            outage.causes.len() < MAX_CAUSES && outage.causes.insert(failure.cause.to_owned());
+        if first {
+            warn!(
+                reason,
+                "etcd is unreachable; the network stays as it is, retrying"
+            );
+        } else if is_news {
+            warn!(reason, "etcd is still unreachable, now for another reason");
+        } else {
             debug!(reason, "etcd is still unreachable");
-            return None;
         }
-        warn!(
-            reason,
-            "etcd is unreachable; the network stays as it is, retrying"
-        );
-        self.reported = EtcdState::Unreachable;
-        let reason = reason.to_owned();
-        Some(LeaseUpdate::Unreachable { reason })
+        let before = std::mem::replace(&mut self.reported, EtcdState::Unreachable);
+        (before != EtcdState::Unreachable).then(|| LeaseUpdate::Unreachable {
+            reason: reason.to_owned(),
+        })
     }
 
     /// Records that this host holds its lease and follows those of the others. Returns the update for the peer table, or `None` if it was told already.
@@ -54,11 +91,13 @@ impl Contact {
     }
 
     fn reachable(&mut self, state: EtcdState) -> bool {
-        let before = std::mem::replace(&mut self.reported, state);
-        if before == EtcdState::Unreachable {
-            info!("etcd is reachable again");
-        }
-        before != state
+        std::mem::replace(&mut self.reported, state) != state
+    }
+
+    /// Ends the outage, if there is one, and returns how long it has lasted.
+    pub(super) fn end_outage(&mut self, now: Duration) -> Option<Duration> {
+        let outage = self.outage.take()?;
+        Some(now.saturating_sub(outage.began))
     }
 
     /// Returns the time until the next try. `random` is uniform in 0..1.
@@ -76,22 +115,37 @@ impl Contact {
 mod tests {
     use super::*;
 
+    const NO_ANSWER: Failure<'static> = Failure {
+        reason: "failed to list: no answer",
+        cause: "no answer",
+    };
+
     #[test]
     fn each_state_of_etcd_is_news_once() {
         let mut contact = Contact::new();
         let unreachable = LeaseUpdate::Unreachable {
-            reason: "no answer".to_owned(),
+            reason: NO_ANSWER.reason.to_owned(),
         };
+        let at = Duration::from_secs;
         assert_eq!(
-            contact.record_unreachable("no answer"),
+            contact.record_unreachable(&NO_ANSWER, at(1)),
             Some(unreachable.clone())
         );
-        assert_eq!(contact.record_unreachable("refused"), None);
+        let refused = Failure {
+            cause: "refused",
+            ..NO_ANSWER
+        };
+        assert_eq!(contact.record_unreachable(&refused, at(2)), None);
         assert_eq!(contact.record_waiting(), Some(LeaseUpdate::Waiting));
         assert_eq!(contact.record_waiting(), None);
+        assert_eq!(contact.end_outage(at(10)), Some(at(9)));
+        assert_eq!(contact.end_outage(at(11)), None, "an end is told once");
         assert_eq!(contact.record_synced(), Some(LeaseUpdate::Synced));
         assert_eq!(contact.record_synced(), None);
-        assert_eq!(contact.record_unreachable("no answer"), Some(unreachable));
+        assert_eq!(
+            contact.record_unreachable(&NO_ANSWER, at(20)),
+            Some(unreachable)
+        );
     }
 
     #[test]

@@ -198,6 +198,8 @@ pub(super) enum LeaseAction {
     Publish(LeaseUpdate),
     /// Sets the condition `EtcdReachable`: true, or false with a reason.
     SetEtcdReachable(Result<(), Problem>),
+    /// Logs that etcd is reachable again after an outage of this length.
+    LogReachableAgain(Duration),
     /// Sets the condition `LeaseHeld`: true, or false with a reason.
     SetLeaseHeld(Result<(), Problem>),
     /// Shows the keys that are not used, with the reasons.

@@ -104,7 +104,7 @@ fn without_iptables_only_nftables_is_left() {
     check_auto(
         &bare(),
         None,
-        "nftables, : nft works here, and there are no chains of kube-proxy or Docker",
+        "nftables, : nft works here, and there are no chains of kube-proxy or Docker; iptables is not installed, so it has no rules that could drop forwarded packets",
     );
     check_auto(
         &bare(),

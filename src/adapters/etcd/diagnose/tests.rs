@@ -1,9 +1,14 @@
-//! A table: the words of etcd or of a library, what we know, and the hint.
+//! Tables: what came back, what we know, and the hint.
 
+use std::io;
 use std::time::Duration;
+
+use etcd_client::Error as EtcdError;
+use rustls::{AlertDescription, CertificateError};
 
 use super::*;
 use crate::adapters::etcd::access::{AccessFiles, EtcdTls};
+use crate::adapters::etcd::call_error::tests::from_etcd;
 use crate::adapters::etcd::certificate::tests::identity;
 use crate::model::secret::{Credentials, Secret};
 
@@ -53,17 +58,26 @@ fn context<'a>(endpoint: &'a str, access: &'a EtcdAccess) -> ErrorContext<'a> {
     }
 }
 
-/// Checks the hint for an error that comes from an https endpoint, on the first day of our
-/// certificate.
-fn check(words: &str, access: &EtcdAccess, expected: &str) {
-    check_in(words, &context("https://a:2379", access), expected);
+/// Checks the hint for an error of TLS from an https endpoint, on the first day of our certificate.
+fn check_tls(error: rustls::Error, access: &EtcdAccess, expected: &str) {
+    let error = io::Error::new(io::ErrorKind::InvalidData, error);
+    check(error, &context("https://a:2379", access), expected);
 }
 
-fn check_in(words: &str, context: &ErrorContext<'_>, expected: &str) {
-    let hint = hint(words, context).unwrap_or_default();
+/// Checks the hint for an error of the connection.
+fn check(error: impl Into<io::Error>, context: &ErrorContext<'_>, expected: &str) {
+    check_cause(
+        &CallCause::Etcd(EtcdError::IoError(error.into())),
+        context,
+        expected,
+    );
+}
+
+fn check_cause(cause: &CallCause, context: &ErrorContext<'_>, expected: &str) {
+    let hint = hint(cause, context).unwrap_or_default();
     assert!(
         hint.contains(expected),
-        "{words}: {hint:?} lacks {expected:?}"
+        "{cause:?}: {hint:?} lacks {expected:?}"
     );
 }
 
@@ -71,33 +85,30 @@ fn check_in(words: &str, context: &ErrorContext<'_>, expected: &str) {
 fn explains_why_etcds_certificate_is_refused() {
     let (ours, nothing) = (&with_certificate(), &EtcdAccess::default());
     for (cause, access, expected) in [
-        ("UnknownIssuer", ours, "in \"ca.pem\""),
-        ("BadSignature", ours, "in \"ca.pem\""),
-        ("UnknownIssuer", nothing, "set --etcd-cafile"),
+        (CertificateError::UnknownIssuer, ours, "in \"ca.pem\""),
+        (CertificateError::BadSignature, ours, "in \"ca.pem\""),
         (
-            "certificate expired: verified",
+            CertificateError::UnknownIssuer,
+            nothing,
+            "set --etcd-cafile",
+        ),
+        (
+            CertificateError::Expired,
             ours,
             "of etcd at https://a:2379 has expired",
         ),
+        (CertificateError::NotValidYet, ours, "is not valid yet"),
         (
-            "certificate not valid yet: verified",
-            ours,
-            "is not valid yet",
-        ),
-        (
-            "certificate not valid for name \"a\"",
+            CertificateError::NotValidForName,
             ours,
             "host in https://a:2379",
         ),
+        (CertificateError::InvalidPurpose, ours, "serverAuth"),
     ] {
-        check(
-            &format!("invalid peer certificate: {cause}"),
-            access,
-            expected,
-        );
+        check_tls(rustls::Error::InvalidCertificate(cause), access, expected);
     }
-    check(
-        "received corrupt message of type InvalidContentType",
+    check_tls(
+        rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
         nothing,
         "etcd does not use TLS at https://a:2379: use http://",
     );
@@ -106,18 +117,39 @@ fn explains_why_etcds_certificate_is_refused() {
 #[test]
 fn explains_why_etcd_hangs_up() {
     let (ours, nothing) = (&with_certificate(), &EtcdAccess::default());
-    check(
-        "connection closed",
-        ours,
-        "does not trust our certificate \"cert.pem\"",
-    );
-    check(
-        "transport error",
+    let not_trusted = "does not trust our certificate \"cert.pem\"";
+    let required = "requires a client certificate: set --etcd-certfile";
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    check(reset(), &context("https://a:2379", ours), not_trusted);
+    check(reset(), &context("https://a:2379", nothing), required);
+    check(reset(), &context("http://a:2379", nothing), "use https://");
+    let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof");
+    check(eof, &context("https://a:2379", nothing), "use http://");
+    let alert = |alert| rustls::Error::AlertReceived(alert);
+    check_tls(alert(AlertDescription::BadCertificate), ours, not_trusted);
+    check_tls(
+        alert(AlertDescription::CertificateRequired),
         nothing,
-        "requires a client certificate: set --etcd-certfile",
+        required,
     );
-    let plain = context("http://a:2379", nothing);
-    check_in("connection closed", &plain, "use https://");
+    check_tls(
+        alert(AlertDescription::NoApplicationProtocol),
+        nothing,
+        "grpc_pass",
+    );
+    check_tls(alert(AlertDescription::ProtocolVersion), nothing, "TLS 1.2");
+}
+
+#[test]
+fn a_connection_that_worked_was_cut_and_needs_no_other_certificate() {
+    let access = EtcdAccess::default();
+    let unproven = context("https://a:2379", &access);
+    let proven = ErrorContext {
+        proven: true,
+        ..unproven
+    };
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    check(reset, &proven, "etcd was stopped or restarted");
 }
 
 #[test]
@@ -128,8 +160,9 @@ fn names_our_own_certificate_outside_its_time() {
         now: first_day.now + Duration::from_secs(11 * 86_400),
         ..first_day
     };
-    check_in(
-        "connection closed",
+    let reset = || io::Error::from(io::ErrorKind::ConnectionReset);
+    check(
+        reset(),
         &late,
         "our certificate \"cert.pem\" expired at 2026-03-07 00:00:00 UTC",
     );
@@ -137,8 +170,8 @@ fn names_our_own_certificate_outside_its_time() {
         now: SystemTime::UNIX_EPOCH,
         ..late
     };
-    check_in(
-        "connection closed",
+    check(
+        reset(),
         &early,
         "our certificate \"cert.pem\" is not valid before 2026-02-25 00:00:00 UTC",
     );
@@ -179,28 +212,48 @@ fn names_user_and_keys_behind_an_error_of_authentication() {
             "remove --etcd-username",
         ),
     ] {
-        check(&format!("etcdserver: {words}"), access, expected);
+        let cause = from_etcd(
+            tonic::Code::PermissionDenied,
+            &format!("etcdserver: {words}"),
+        );
+        check_cause(&cause, &context("https://a:2379", access), expected);
     }
 }
 
 #[test]
-fn gives_no_hint_where_the_words_say_it_all() {
+fn names_the_remedy_for_an_etcd_that_is_unwell() {
     let access = EtcdAccess::default();
-    let unproven = context("http://a:2379", &access);
-    for words in [
-        "no answer within 5 s",
-        "tcp connect error: Connection refused (os error 111)",
-        "no leader",
+    for (words, expected) in [
+        (
+            "etcdserver: mvcc: database space exceeded",
+            "etcdctl alarm disarm",
+        ),
+        ("etcdserver: corrupt cluster", "etcdctl alarm list"),
+        ("etcdserver: no leader", "etcdctl endpoint status --cluster"),
+        (
+            "etcdserver: request timed out",
+            "etcdctl endpoint status --cluster",
+        ),
+        ("etcdserver: request is too large", "--max-request-bytes"),
+        ("etcdserver: invalid auth token", "logging in again"),
+        (
+            "etcdserver: rpc not supported for learner",
+            "member promote",
+        ),
+        ("unknown service etcdserverpb.KV", "grpc_pass"),
     ] {
-        assert_eq!(hint(words, &unproven), None, "{words}");
+        let cause = from_etcd(tonic::Code::Unavailable, words);
+        check_cause(&cause, &context("http://a:2379", &access), expected);
     }
-    let proven = ErrorContext {
-        proven: true,
-        ..unproven
-    };
+}
+
+#[test]
+fn says_nothing_about_words_that_are_unknown() {
+    let access = EtcdAccess::default();
+    let cause = from_etcd(tonic::Code::Unknown, "etcdserver: leader changed");
+    assert_eq!(hint(&cause, &context("http://a:2379", &access)), None);
     assert_eq!(
-        hint("connection closed", &proven),
-        None,
-        "etcd was restarted"
+        hint(&CallCause::PathChanged, &context("http://a:2379", &access)),
+        None
     );
 }

@@ -40,6 +40,7 @@ fn endpoints(disk: &Disk) -> Endpoints {
         source,
         "/net/",
         NetworkPath::new(path),
+        watch::Sender::default(),
     )
 }
 
@@ -55,8 +56,8 @@ fn names_the_endpoint_that_failed_and_goes_on_to_the_next() {
         errors.push(endpoints.failed(CallCause::TimedOut).to_string());
         endpoints.rotate();
     }
-    assert_eq!(errors[0], "http://a:1: no answer within 5 s");
-    assert_eq!(errors[1], "http://b:1: no answer within 5 s");
+    assert!(errors[0].starts_with("http://a:1: no answer within 5 s (the look-up of the name"));
+    assert!(errors[1].starts_with("http://b:1: no answer within 5 s (the look-up of the name"));
     assert_eq!(errors[2], errors[0]);
 }
 
@@ -113,7 +114,13 @@ fn endpoints_on_a_path() -> (Endpoints, tokio::sync::watch::Sender<u64>) {
         random: || 0.0,
     };
     let (sender, path) = tokio::sync::watch::channel(0);
-    let endpoints = Endpoints::new(access(), source, "/net/", NetworkPath::new(path));
+    let endpoints = Endpoints::new(
+        access(),
+        source,
+        "/net/",
+        NetworkPath::new(path),
+        watch::Sender::default(),
+    );
     (endpoints, sender)
 }
 
@@ -150,4 +157,39 @@ async fn a_client_of_the_old_way_is_not_used_again() {
     endpoints.drop_client_of_old_path();
     assert!(!has_client());
     assert!(endpoints.client().await.is_ok() && has_client());
+}
+
+#[tokio::test]
+async fn the_status_shows_which_endpoint_fails_and_which_answers() {
+    let disk = Rc::new(RefCell::new(Ok(EtcdAccess {
+        credentials: None,
+        ..with_password("")
+    })));
+    let endpoints = endpoints(&disk);
+    endpoints.reload_files();
+    let asked = RefCell::new(0);
+    // The first one fails, as a client of a host that is down.
+    let request = async |_client: Client| {
+        if asked.replace_with(|asked| *asked + 1) == 0 {
+            return Err(EtcdError::IoError(
+                std::io::ErrorKind::ConnectionRefused.into(),
+            ));
+        }
+        Ok(())
+    };
+    assert!(endpoints.try_call(request).await.is_ok());
+    let states = endpoints.states.borrow().clone();
+    assert_eq!(states.answering.as_deref(), Some("http://b:1"));
+    let failing: Vec<(&str, bool)> = states
+        .failing
+        .iter()
+        .map(|(endpoint, what)| (endpoint.as_str(), what.starts_with("connection refused (")))
+        .collect();
+    assert_eq!(failing, [("http://a:1", true)]);
+    assert!(endpoints.try_call(async |_| Ok(())).await.is_ok());
+    assert_eq!(
+        *endpoints.states.borrow(),
+        states,
+        "it stays with the one that answers"
+    );
 }

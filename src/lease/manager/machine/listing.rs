@@ -70,6 +70,8 @@ impl LeaseMachine {
         ];
         actions.extend(self.changed_counts());
         actions.extend(news.map(LeaseAction::Publish));
+        let outage = self.contact.end_outage(context.now);
+        actions.extend(outage.map(LeaseAction::LogReachableAgain));
         (state, actions)
     }
 

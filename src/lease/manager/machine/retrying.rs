@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use crate::conditions::{Problem, Reason};
+use crate::lease::manager::contact::Failure;
 use crate::lease::manager::machine::{LeaseMachine, Step};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{LeaseAction, LeaseState, StepContext};
@@ -44,7 +45,12 @@ impl LeaseMachine {
     ) -> Step {
         let mut actions = self.end_watch(since, context);
         let reason = crate::error::chain(error);
-        let news = self.contact.record_unreachable(&reason);
+        let cause = crate::error::chain(&*error.source);
+        let failure = Failure {
+            reason: &reason,
+            cause: &cause,
+        };
+        let news = self.contact.record_unreachable(&failure, context.now);
         let problem = Problem::new(Reason::EtcdUnreachable, reason);
         actions.push(LeaseAction::SetEtcdReachable(Err(problem)));
         actions.extend(news.map(LeaseAction::Publish));

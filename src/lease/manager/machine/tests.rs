@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::lease::manager::blocker::{Blocker, NoLease};
+use crate::lease::manager::contact::Failure;
 use crate::lease::manager::machine::tests::describe::{is_request, state_text, text};
 use crate::lease::manager::state::{HeldLease, Holding, Renewal, ValueState};
 use crate::lease::manager::test_data::{
@@ -21,6 +22,10 @@ use crate::lease::port::{Entry, Listing, RegistryChange, RegistryError};
 
 /// The time of every event of the tables.
 const NOW: Duration = Duration::from_secs(1000);
+const NO_ANSWER: Failure<'static> = Failure {
+    reason: "no answer",
+    cause: "no answer",
+};
 const SUBNET: &str = "10.5.1.0/24";
 const OWN_KEY: &str = "10.5.1.0-24";
 const OTHER_KEY: &str = "10.5.40.0-24";

@@ -57,6 +57,7 @@ pub(super) fn is_request(action: &LeaseAction) -> bool {
         LeaseAction::CloseWatch
         | LeaseAction::Publish(_)
         | LeaseAction::SetEtcdReachable(_)
+        | LeaseAction::LogReachableAgain(_)
         | LeaseAction::SetLeaseHeld(_)
         | LeaseAction::ShowIgnored(_)
         | LeaseAction::ShowCounts(_) => false,
@@ -81,6 +82,7 @@ pub(super) fn text(action: &LeaseAction) -> String {
         LeaseAction::CloseWatch => "close watch".to_owned(),
         LeaseAction::Publish(update) => update_text(update),
         LeaseAction::SetEtcdReachable(status) => format!("etcd {}", status_text(status)),
+        LeaseAction::LogReachableAgain(_) => "log the end of the outage".to_owned(),
         LeaseAction::SetLeaseHeld(status) => format!("lease {}", status_text(status)),
         LeaseAction::ShowCounts(counts) => format!("count {}", counts.used),
         LeaseAction::ShowIgnored(reasons) => format!("ignored {}", reasons.len()),

@@ -163,7 +163,9 @@ fn delays_start_anew_after_a_watch_that_lasted() {
         };
         let machine = || {
             let mut machine = joined_host();
-            machine.contact.record_unreachable("no answer");
+            machine
+                .contact
+                .record_unreachable(&NO_ANSWER, Duration::ZERO);
             machine.contact.retry_delay(0.0);
             machine.relists.delay(RelistReason::RecheckDue, 0.0);
             machine

@@ -120,7 +120,9 @@ fn retries_when_the_list_fails_and_tells_it_once() {
         "unreachable, retry in 100ms; etcd false (failed to list: no answer); tell unreachable",
     );
     let mut unreachable = new_host();
-    unreachable.contact.record_unreachable("no answer");
+    unreachable
+        .contact
+        .record_unreachable(&NO_ANSWER, Duration::ZERO);
     unreachable.contact.retry_delay(0.0);
     check(
         unreachable,
