@@ -159,6 +159,10 @@ impl ConditionWriter {
         self.set(ConditionStatus::False, problem.clone());
     }
 
+    pub(crate) fn set_unknown(&self) {
+        self.set(ConditionStatus::Unknown, Problem::new(Reason::Starting, ""));
+    }
+
     fn set(&self, status: ConditionStatus, problem: Problem) {
         let now = (self.wall_time)();
         self.table

@@ -288,6 +288,11 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
         self.recheck_after.take()
     }
 
+    /// Without a lease nobody knows which packets a firewall must let through.
+    fn knows_enough(&self) -> bool {
+        self.membership.borrow().is_some()
+    }
+
     fn log_in_sync(&mut self) {
         if std::mem::take(&mut self.had_problem) {
             info!("nothing on this host keeps packets of the overlay from flowing any more");

@@ -219,7 +219,11 @@ impl<S: Slice> Driver<S> {
         if let Some(delay) = self.slice.recheck_after() {
             self.schedule.recheck(self.now(), delay);
         }
-        self.condition.set_true();
+        if self.slice.knows_enough() {
+            self.condition.set_true();
+        } else {
+            self.condition.set_unknown();
+        }
         if self.failure.take().is_some() || logged == LogDecision::Installed {
             self.slice.log_in_sync();
         }

@@ -89,6 +89,11 @@ pub(crate) trait Slice {
         None
     }
 
+    /// Whether an empty plan means that all is well; not while something is unknown by which it is judged.
+    fn knows_enough(&self) -> bool {
+        true
+    }
+
     /// Logs, in one line, that the desired state is in place for the first time, or again after a failure.
     fn log_in_sync(&mut self);
 }
