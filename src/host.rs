@@ -1,9 +1,10 @@
 //! Slice: whether this host is fit to carry the overlay. It changes nothing; what is wrong becomes the condition `HostFit`.
 //!
-//! `sysctls`, `neighbour_table`, `firewall`, `exclusions`, `vxlan_conflicts` and `udp_sockets` judge and are pure; `port` is what the slice
-//! needs of the kernel and of the packet filters; `reconciler` looks at the start, at each event and once a minute;
+//! `sysctls`, `neighbour_table`, `firewall`, `docker_nftables`, `exclusions`, `vxlan_conflicts` and `udp_sockets` judge and are
+//! pure; `port` is what the slice needs of the kernel and of the packet filters; `reconciler` looks at the start, at each event and once a minute;
 //! `preflight` warns once, at the start, about what is in the way of our device.
 
+pub(crate) mod docker_nftables;
 pub(crate) mod exclusions;
 #[cfg(test)]
 pub(crate) mod fake;

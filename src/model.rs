@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub(crate) mod device_ownership;
+pub(crate) mod docker;
 pub(crate) mod docker_networks;
 pub mod external_interface;
 pub mod lease;

@@ -33,6 +33,7 @@ mod cgroups;
 pub mod command;
 pub mod conditions;
 pub mod containers;
+mod docker_rules;
 pub mod etcd;
 pub mod evidence;
 pub mod flanneld;
@@ -61,6 +62,7 @@ pub mod wait;
 
 pub use command::Finished;
 pub use conditions::Condition;
+pub use docker_rules::{DirectAccess, Published};
 pub use etcd::{Etcd, EtcdOptions, KeyValue, Tls, endpoints};
 pub use flanneld::{Flanneld, FlanneldCommand, flanneld_binary, tool};
 pub use host::{Host, SNAPSHOT, SUBNET_ENV};

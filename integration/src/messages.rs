@@ -315,3 +315,7 @@ pub const NOT_STARTED: &str = "not started";
 pub const OVERRIDES_OURS: &str = "overrides ours";
 /// What the removal of the package leaves.
 pub const STAY_IN_PLACE: &str = "stay in place";
+
+/// What opens the nftables backend of Docker 29.
+pub const DOCKER_29_OPTIONS: &str =
+    "start dockerd with --allow-direct-routing and --bridge-accept-fwmark=0x1000/0x1000";

@@ -7,7 +7,7 @@
 //! | `interfaces`, `host_facts`, `observe` | ask the kernel, over the socket of `rtnetlink` |
 //! | `requests` | limits how long an answer may take |
 //! | `apply`, `bulk` | change the kernel, many requests in one system call |
-//! | `ethtool`, `sysctl` | read and change what rtnetlink cannot |
+//! | `ethtool`, `sysctl`, `nft_rules`, `exchange` | read and change what rtnetlink cannot |
 //! | `links` | the port of the underlay: questions about interfaces and routes, and their changes |
 //! | `misses`, `monitor`, `nftables`, `host_events`, `listen` | receive what the kernel announces |
 //! | `encode`, `decode`, `message` | turn operations into bytes, and bytes into our types; pure |
@@ -20,6 +20,7 @@ mod bulk;
 mod decode;
 mod encode;
 mod ethtool;
+mod exchange;
 mod host_events;
 mod host_facts;
 mod interfaces;
@@ -28,6 +29,7 @@ mod listen;
 mod message;
 mod misses;
 mod monitor;
+mod nft_rules;
 mod nftables;
 mod observe;
 mod requests;

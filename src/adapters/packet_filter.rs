@@ -65,6 +65,7 @@ impl RuleTable for PacketFilter {
             default_variant: installed.default_variant,
             saved,
             legacy,
+            docker_nftables: false,
         })
     }
 
@@ -128,6 +129,7 @@ async fn observe_table(vni: Vni) -> ObservedTable {
         Ok(Some(listing)) => ObservedTable::Listed(listing),
         Ok(None) => ObservedTable::NoNft,
         Err(error) if error.reason.contains("No such file or directory") => ObservedTable::Absent,
+        Err(error) if error.crashed => ObservedTable::Crashed(error.to_string()),
         Err(error) => ObservedTable::Unreadable(error.to_string()),
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use ipnetwork::Ipv4Network;
 use tokio::sync::mpsc;
 
+use crate::host::docker_nftables::NftRule;
 use crate::host::firewall::{FilterTable, iptables_table};
 use crate::host::neighbour_table::NeighbourTable;
 use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
@@ -18,6 +19,7 @@ pub(crate) struct FakeHostState {
     pub(crate) neighbours: NeighbourTable,
     /// The text of `iptables-save`.
     pub(crate) iptables: String,
+    pub(crate) docker_nftables: Vec<NftRule>,
     pub(crate) tool_fails: bool,
     pub(crate) polled: bool,
     /// How often the packet filters were read.
@@ -39,6 +41,10 @@ impl HostKernel for FakeHost {
 
     fn bridge(&self, _subnet: Ipv4Network, _device: &str) -> Option<String> {
         Some("docker0".to_owned())
+    }
+
+    fn docker_nftables(&self) -> Vec<NftRule> {
+        self.0.borrow().docker_nftables.clone()
     }
 }
 

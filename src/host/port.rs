@@ -2,6 +2,7 @@
 
 use ipnetwork::Ipv4Network;
 
+use crate::host::docker_nftables::NftRule;
 use crate::host::firewall::FilterTable;
 use crate::host::neighbour_table::NeighbourTable;
 use crate::host::sysctls::HostSysctls;
@@ -26,6 +27,9 @@ pub(crate) trait HostKernel {
 
     /// Returns the interface, other than `device`, that has an address of the subnet: the bridge of the pods.
     fn bridge(&self, subnet: Ipv4Network, device: &str) -> Option<String>;
+
+    /// Returns the rules of Docker's nftables backend; none if it is not in use.
+    fn docker_nftables(&self) -> Vec<NftRule>;
 }
 
 /// The packet filters of this host, whoever made them.
@@ -47,6 +51,8 @@ pub(crate) enum HostEvent {
     Settings,
     /// A program changed its packet filter.
     Firewalls,
+    /// Docker changed the rules of its nftables backend.
+    DockerNftables,
 }
 
 /// The events of this host.

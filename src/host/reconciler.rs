@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use crate::conditions::status::PeerSummary;
 use crate::conditions::{Problem, Reason};
+use crate::host::docker_nftables;
 use crate::host::exclusions::{Exclusion, ExclusionWatch};
 use crate::host::firewall::{self, FilterTable, FirewallSetup};
 use crate::host::neighbour_table::{self, NeighbourTable};
@@ -157,6 +158,14 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         self.neighbours = neighbours;
         if let Some(setup) = self.setup() {
             problems.extend(firewall::problems(&setup, self.view.tables()));
+            let docker = self.kernel.docker_nftables();
+            let bridge = setup.bridge.as_deref();
+            problems.extend(docker_nftables::problem(
+                &docker,
+                setup.subnet,
+                bridge,
+                &setup.device,
+            ));
         }
         problems.extend(self.exclusion());
         let mut warnings = sysctls::warnings(&sysctls);
@@ -242,7 +251,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
                 self.leases.mark_unchanged();
                 Effect::Resync
             }
-            HostInput::Event(HostEvent::Settings) => Effect::Resync,
+            HostInput::Event(HostEvent::Settings | HostEvent::DockerNftables) => Effect::Resync,
             HostInput::Event(HostEvent::Firewalls) => {
                 if let FirewallView::Current(known) = &mut self.view {
                     self.view = FirewallView::Outdated(std::mem::take(known));

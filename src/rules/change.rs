@@ -2,6 +2,7 @@
 //! from which ours are called. kube-proxy rewrites its own chains every few seconds; that must start no process. Pure.
 
 use crate::model::addr::Vni;
+use crate::model::docker;
 use crate::rules::nft;
 use crate::rules::tool::{IptablesVariant, RuleTool};
 
@@ -21,7 +22,7 @@ impl RuleSetChange {
     pub(crate) fn concerns(&self, vni: Vni) -> Option<RuleTool> {
         if !self.ipv4 {
             None
-        } else if self.table == nft::table(vni) {
+        } else if self.table == nft::table(vni) || self.is_docker_table() {
             Some(RuleTool::Nftables)
         } else {
             self.is_near_our_chains()
@@ -29,11 +30,17 @@ impl RuleSetChange {
         }
     }
 
+    /// Whether Docker made or removed the table of its nftables backend.
+    fn is_docker_table(&self) -> bool {
+        self.table == docker::NFT_TABLE && self.chain.is_none()
+    }
+
     fn is_near_our_chains(&self) -> bool {
         let parents: &[&str] = match self.table.as_str() {
             "filter" => &["FORWARD"],
             "nat" => &["POSTROUTING"],
             "raw" => &["PREROUTING", "OUTPUT"],
+            "mangle" => &["FORWARD"],
             _ => return false,
         };
         self.chain
@@ -68,6 +75,9 @@ mod tests {
         check("nat", "POSTROUTING", IPTABLES);
         check("raw", "OUTPUT", IPTABLES);
         check("nat", "FLANNEL-POSTRTG", IPTABLES);
+        check("mangle", "FORWARD", IPTABLES);
+        check("docker-bridges", "", Some(RuleTool::Nftables));
+        check("docker-bridges", "raw-PREROUTING", None);
         check("flannel.7", "", None);
         check("nat", "KUBE-SERVICES", None);
         check("filter", "INPUT", None);

@@ -2,7 +2,7 @@
 //! the host. Pure.
 
 use crate::rules::desired::{DesiredRules, RuleParts};
-use crate::rules::iptables::saved::{filters_for_others, has_cluster_chains};
+use crate::rules::iptables::saved::{filters_for_others, has_cluster_chains, has_docker_chains};
 use crate::rules::observed::{LegacyTables, ObservedRules};
 use crate::rules::settings::RequestedTool;
 use crate::rules::tool::{IptablesVariant, RuleTool};
@@ -14,6 +14,10 @@ pub(crate) struct Choice {
     pub(crate) masquerade: RuleTool,
     /// The accept of forwarded packets.
     pub(crate) forward: Vec<IptablesVariant>,
+    /// Where Docker has rules.
+    pub(crate) docker: Vec<IptablesVariant>,
+    /// Whether Docker uses its nftables backend.
+    pub(crate) docker_nftables: bool,
     /// The reason in words.
     pub(crate) why: String,
     /// What looks wrong on this host.
@@ -23,12 +27,16 @@ pub(crate) struct Choice {
 impl Choice {
     /// Returns the parts that one tool carries.
     pub(crate) fn parts(&self, tool: RuleTool) -> RuleParts {
+        let is_among = |variants: &[IptablesVariant]| {
+            variants
+                .iter()
+                .any(|variant| RuleTool::Iptables(*variant) == tool)
+        };
         RuleParts {
             masquerade: self.masquerade == tool,
-            forward: self
-                .forward
-                .iter()
-                .any(|variant| RuleTool::Iptables(*variant) == tool),
+            forward: is_among(&self.forward),
+            docker: is_among(&self.docker),
+            docker_nftables: self.docker_nftables,
         }
     }
 
@@ -36,6 +44,8 @@ impl Choice {
     pub(crate) fn is_same_placement(&self, other: &Self) -> bool {
         self.masquerade == other.masquerade
             && self.forward == other.forward
+            && self.docker == other.docker
+            && self.docker_nftables == other.docker_nftables
             && self.warning == other.warning
     }
 }
@@ -74,6 +84,8 @@ pub(crate) fn choose(
         Ok((masquerade, why)) => Ok(Some(Choice {
             masquerade,
             forward: forward(observed),
+            docker: variants_where(observed, has_docker_chains),
+            docker_nftables: observed.docker_nftables,
             why,
             warning: warning(observed),
         })),

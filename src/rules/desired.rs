@@ -10,7 +10,7 @@ use ipnetwork::Ipv4Network;
 use crate::model::addr::Vni;
 use crate::model::membership::Membership;
 use crate::rules::ports;
-use crate::rules::rule::{AddressMatch, Rule, RuleSet, UdpMatch, Verdict};
+use crate::rules::rule::{AddressMatch, Connection, Interface, Rule, RuleSet, UdpMatch, Verdict};
 use crate::rules::settings::{RequestedTool, RulesSettings};
 
 /// Multicast (RFC 5771): the source must stay as it is, because answers go to it.
@@ -27,6 +27,8 @@ pub(crate) struct DesiredRules {
     pub(crate) subnet: Ipv4Network,
     /// Address of the outer packets on this host.
     pub(crate) local: Ipv4Addr,
+    /// Name of the external interface.
+    pub(crate) external: String,
     /// UDP port of the outer packets.
     pub(crate) port: u16,
     /// Whether packets that leave or enter the overlay are masqueraded.
@@ -48,6 +50,10 @@ pub(crate) struct RuleParts {
     /// Masquerading, and the outer packets that are not tracked.
     pub(crate) masquerade: bool,
     pub(crate) forward: bool,
+    /// What opens the way through Docker's rules in this iptables, which has some.
+    pub(crate) docker: bool,
+    /// What opens the way that Docker's nftables backend leaves open.
+    pub(crate) docker_nftables: bool,
 }
 
 /// Returns the rules that the lease, the network configuration and the options ask for.
@@ -58,6 +64,7 @@ pub(crate) fn desired(membership: &Membership, settings: &RulesSettings) -> Desi
         network: config.network,
         subnet: own.subnet,
         local: settings.external.address,
+        external: settings.external.name.clone(),
         port: config.vxlan.port,
         masquerade: settings.ip_masq,
         random_fully: settings.random_fully,
@@ -72,6 +79,7 @@ impl DesiredRules {
     pub(crate) fn rules(&self, parts: RuleParts) -> RuleSet {
         let mut set = RuleSet {
             random_fully: self.random_fully,
+            external: self.external.clone(),
             ..RuleSet::none(self.vni)
         };
         if parts.masquerade && self.masquerade {
@@ -82,12 +90,21 @@ impl DesiredRules {
             set.raw_prerouting = vec![self.untracked(None, Some(outer))];
             set.raw_output = vec![self.untracked(Some(outer), None)];
         }
+        if parts.masquerade && parts.docker_nftables && !self.is_nothing() {
+            set.raw_prerouting.push(self.kept_from_outside());
+            set.forward_mangle = vec![self.marked_for_docker()];
+        }
         if parts.forward && self.forward {
-            let overlay = Some(AddressMatch::In(self.network));
-            set.forward = vec![
-                Rule::new(overlay, None, Verdict::Accept),
-                Rule::new(None, overlay, Verdict::Accept),
-            ];
+            set.forward = self.forward_rules();
+            let rest = if parts.docker {
+                &mut set.forward_end
+            } else {
+                &mut set.forward
+            };
+            rest.push(self.accept_from_own_pods());
+        }
+        if parts.docker && self.forward {
+            set.raw_docker = vec![self.accept_from_overlay()];
         }
         set
     }
@@ -126,6 +143,75 @@ impl DesiredRules {
         rules.extend(self.masquerade(AddressMatch::In(all), AddressMatch::NotIn(multicast)));
         rules.extend(self.masquerade(AddressMatch::NotIn(all), AddressMatch::In(all)));
         rules
+    }
+
+    /// What the overlay needs, and nothing that others could come in by: a packet from outside passes if this host has
+    /// translated its destination, or if a connection of a pod is under way.
+    fn forward_rules(&self) -> Vec<Rule> {
+        let own = Some(AddressMatch::In(self.subnet));
+        let overlay = Some(Interface::Overlay);
+        let accept = Rule::of(Verdict::Accept);
+        vec![
+            self.accept_from_overlay(),
+            Rule {
+                source: own,
+                output: overlay,
+                ..accept
+            },
+            // A client of a node port, to a pod of another host, and the answer.
+            Rule {
+                output: overlay,
+                connection: Some(Connection::Translated),
+                ..accept
+            },
+            Rule {
+                input: overlay,
+                connection: Some(Connection::Established),
+                ..accept
+            },
+            Rule {
+                destination: own,
+                connection: Some(Connection::Established),
+                ..accept
+            },
+            Rule {
+                destination: own,
+                connection: Some(Connection::Translated),
+                ..accept
+            },
+        ]
+    }
+
+    /// Pods of this host to anywhere. Where Docker has rules, they come first: otherwise its networks would not be isolated
+    /// from one another.
+    fn accept_from_own_pods(&self) -> Rule {
+        Rule::new(Some(AddressMatch::In(self.subnet)), None, Verdict::Accept)
+    }
+
+    /// Packets of other hosts to pods of this one.
+    fn accept_from_overlay(&self) -> Rule {
+        Rule {
+            input: Some(Interface::Overlay),
+            ..Rule::new(None, Some(AddressMatch::In(self.subnet)), Verdict::Accept)
+        }
+    }
+
+    /// The mark that Docker's nftables backend accepts, if dockerd was told so.
+    fn marked_for_docker(&self) -> Rule {
+        Rule {
+            verdict: Verdict::Mark,
+            ..self.accept_from_overlay()
+        }
+    }
+
+    /// With the option that lets packets of the overlay in, Docker's nftables backend lets those of other machines in as well,
+    /// and unlike its iptables backend it forwards them to other hosts. What is sent to a published port has the address of
+    /// the host as its destination here.
+    fn kept_from_outside(&self) -> Rule {
+        Rule {
+            input: Some(Interface::External),
+            ..Rule::new(None, Some(AddressMatch::In(self.network)), Verdict::Drop)
+        }
     }
 
     /// UDP gets rules of its own: the kernel takes an answer to the VXLAN port of this host for an outer packet and never

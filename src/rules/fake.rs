@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::model::addr::Vni;
+use crate::model::docker;
 use crate::rules::change::RuleSetChange;
 use crate::rules::fake::iptables::FakeIptables;
 use crate::rules::observed::{LegacyTables, ObservedRules, ObservedTable};
@@ -30,6 +31,8 @@ pub(crate) struct FakeHost {
     pub(crate) iptables: BTreeMap<IptablesVariant, FakeIptables>,
     /// Why `nft -f` fails.
     pub(crate) nft_failure: Option<&'static str>,
+    /// Whether it ends by a signal when it fails.
+    pub(crate) nft_crashes: bool,
     /// Observations from now on that fail.
     pub(crate) failing_observations: usize,
     /// Operations on iptables from now on that fail.
@@ -37,6 +40,8 @@ pub(crate) struct FakeHost {
     /// Runs after each operation from now on, once for each entry.
     pub(crate) other_programs: VecDeque<OtherProgram>,
     pub(crate) needs_polling: bool,
+    /// Whether Docker's nftables backend has its table.
+    pub(crate) docker_table: bool,
     /// When everything was observed.
     pub(crate) observed_at: Vec<Instant>,
     /// Commands that were tried.
@@ -53,10 +58,12 @@ impl Default for FakeHost {
                 .map(|variant| (variant, FakeIptables::default()))
                 .into(),
             nft_failure: None,
+            nft_crashes: false,
             failing_observations: 0,
             failing_restores: 0,
             other_programs: VecDeque::new(),
             needs_polling: false,
+            docker_table: false,
             observed_at: Vec::new(),
             applied: Vec::new(),
             events: VecDeque::new(),
@@ -161,6 +168,7 @@ impl RuleTable for FakePacketFilter {
             return Err(RuleTableError {
                 command: "iptables-save".to_owned(),
                 reason: "out of memory".to_owned(),
+                crashed: false,
             });
         }
         let saved = host
@@ -172,6 +180,7 @@ impl RuleTable for FakePacketFilter {
             default_variant: Some(IptablesVariant::Nft),
             saved: saved.collect(),
             legacy: LegacyTables::Used,
+            docker_nftables: false,
         })
     }
 
@@ -208,7 +217,12 @@ impl RuleTable for FakePacketFilter {
         }
         self.wake.notify_one();
         let command = op.command();
-        result.map_err(|reason| RuleTableError { command, reason })
+        let crashed = host.nft_crashes && op.tool() == RuleTool::Nftables;
+        result.map_err(|reason| RuleTableError {
+            command,
+            reason,
+            crashed,
+        })
     }
 
     fn needs_polling(&self) -> bool {
@@ -224,5 +238,9 @@ impl RuleEvents for FakePacketFilter {
             }
             self.wake.notified().await;
         }
+    }
+
+    fn has_table(&self, name: &str) -> bool {
+        self.host.borrow().docker_table && name == docker::NFT_TABLE
     }
 }

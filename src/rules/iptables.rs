@@ -6,9 +6,12 @@ pub(crate) mod saved;
 use std::fmt::Write as _;
 
 use crate::model::addr::Vni;
-use crate::rules::iptables::saved::{ObservedChain, filters_for_others};
+use crate::model::docker;
+use crate::rules::iptables::saved::{ObservedChain, Place, filters_for_others};
 use crate::rules::ports::PortRange;
-use crate::rules::rule::{AddressMatch, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict};
+use crate::rules::rule::{
+    AddressMatch, Connection, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict,
+};
 
 /// Returns the script that puts the rules where `saved` lacks them, or `None` if they are there. It names no chain and no
 /// rule of other programs.
@@ -26,7 +29,8 @@ pub(crate) fn superfluous(rules: &RuleSet, saved: &str) -> Option<String> {
 pub(crate) fn essential(rules: &RuleSet, saved: &str) -> Option<String> {
     repairs(rules, saved, |hook| match hook {
         Hook::Postrouting => !rules.at(hook).is_empty(),
-        Hook::Forward => !rules.at(hook).is_empty() && filters_for_others(saved),
+        Hook::Forward | Hook::ForwardEnd => !rules.at(hook).is_empty() && filters_for_others(saved),
+        Hook::RawDocker | Hook::ForwardMangle => !rules.at(hook).is_empty(),
         Hook::RawPrerouting | Hook::RawOutput => false,
     })
 }
@@ -50,10 +54,71 @@ fn repairs(rules: &RuleSet, saved: &str, includes: impl Fn(Hook) -> bool) -> Opt
     (!text.is_empty()).then_some(text)
 }
 
+/// Table, parent, place in the parent, name for the default VNI, and comment of one chain.
+type ChainOf = (
+    &'static str,
+    &'static str,
+    Place,
+    &'static str,
+    &'static str,
+);
+
+const RAW_PREROUTING: ChainOf = (
+    "raw",
+    "PREROUTING",
+    Place::First,
+    "FLANNEL-RAW-PRE",
+    "flanneld notrack",
+);
+const RAW_DOCKER: ChainOf = (
+    "raw",
+    "PREROUTING",
+    Place::First,
+    "FLANNEL-RAW-DOCKER",
+    "flanneld docker",
+);
+const RAW_OUTPUT: ChainOf = (
+    "raw",
+    "OUTPUT",
+    Place::First,
+    "FLANNEL-RAW-OUT",
+    "flanneld notrack",
+);
+const POSTROUTING: ChainOf = (
+    "nat",
+    "POSTROUTING",
+    Place::First,
+    "FLANNEL-POSTRTG",
+    "flanneld masq",
+);
+const FORWARD: ChainOf = (
+    "filter",
+    "FORWARD",
+    Place::Behind("DOCKER-USER"),
+    "FLANNEL-FWD",
+    "flanneld forward",
+);
+const FORWARD_END: ChainOf = (
+    "filter",
+    "FORWARD",
+    Place::Last("DOCKER"),
+    "FLANNEL-FWD-END",
+    "flanneld forward",
+);
+const FORWARD_MANGLE: ChainOf = (
+    "mangle",
+    "FORWARD",
+    Place::First,
+    "FLANNEL-MARK",
+    "flanneld docker",
+);
+
 /// A chain of our own and the place from which it is called.
 struct DesiredChain {
     table: &'static str,
     parent: &'static str,
+    /// Where in the parent it is called.
+    place: Place,
     name: String,
     comment: &'static str,
     /// In the form of `iptables-save`; empty if the chain should not be there.
@@ -64,11 +129,14 @@ impl DesiredChain {
     /// The chain for one hook. The default VNI uses flannel's own names, so that what flannel left behind is taken over;
     /// the names of other instances end with their VNI.
     fn at(hook: Hook, rules: &RuleSet) -> Self {
-        let (table, parent, base, comment) = match hook {
-            Hook::RawPrerouting => ("raw", "PREROUTING", "FLANNEL-RAW-PRE", "flanneld notrack"),
-            Hook::RawOutput => ("raw", "OUTPUT", "FLANNEL-RAW-OUT", "flanneld notrack"),
-            Hook::Postrouting => ("nat", "POSTROUTING", "FLANNEL-POSTRTG", "flanneld masq"),
-            Hook::Forward => ("filter", "FORWARD", "FLANNEL-FWD", "flanneld forward"),
+        let (table, parent, place, base, comment) = match hook {
+            Hook::RawPrerouting => RAW_PREROUTING,
+            Hook::RawDocker => RAW_DOCKER,
+            Hook::RawOutput => RAW_OUTPUT,
+            Hook::Postrouting => POSTROUTING,
+            Hook::Forward => FORWARD,
+            Hook::ForwardEnd => FORWARD_END,
+            Hook::ForwardMangle => FORWARD_MANGLE,
         };
         let name = if rules.vni == Vni::DEFAULT {
             base.to_owned()
@@ -78,11 +146,12 @@ impl DesiredChain {
         let lines = rules
             .at(hook)
             .iter()
-            .map(|rule| rule_line(&name, comment, rule, rules.random_fully))
+            .map(|rule| rule_line(&name, comment, rule, rules))
             .collect();
         Self {
             table,
             parent,
+            place,
             name,
             comment,
             lines,
@@ -97,14 +166,12 @@ impl DesiredChain {
         )
     }
 
-    /// Whether the chain is as it should be, and its jump is the first rule of its parent: behind a rule that rejects
-    /// everything it would never be reached. Only the jumps of other instances may stand before it, or two instances
-    /// would push each other away for ever.
+    /// Whether the chain is as it should be, and called once, from the right place.
     fn is_in_place(&self, observed: &ObservedChain) -> bool {
         let jump = format!("-A {}", self.jump());
         observed.lines == self.lines
             && observed.jumps == [jump.as_str()]
-            && !observed.is_behind_others
+            && observed.is_placed(self.place)
     }
 }
 
@@ -130,13 +197,29 @@ fn repair(chain: &DesiredChain, saved: &str) -> String {
     let lines: String = chain.lines.iter().map(|line| format!("{line}\n")).collect();
     // The line that declares a chain makes it, or empties it.
     format!(
-        "*{table}\n:{name} - [0:0]\n{lines}{delete_jumps}-I {}\nCOMMIT\n",
-        chain.jump()
+        "*{table}\n:{name} - [0:0]\n{lines}{delete_jumps}{}\nCOMMIT\n",
+        call(chain, &observed)
     )
 }
 
+/// The line that calls the chain from its place, once all other jumps to it are gone.
+fn call(chain: &DesiredChain, observed: &ObservedChain) -> String {
+    match chain.place {
+        Place::First => format!("-I {}", chain.jump()),
+        Place::Last(_) => format!("-A {}", chain.jump()),
+        Place::Behind(target) => match observed.last_jump_to(target) {
+            None => format!("-I {}", chain.jump()),
+            Some(before) => {
+                let jump = chain.jump();
+                let (parent, rest) = jump.split_once(' ').unwrap_or((&jump, ""));
+                format!("-I {parent} {} {rest}", before + 1)
+            }
+        },
+    }
+}
+
 /// Writes a rule word by word as `iptables-save` shows it, so that the two can be compared.
-fn rule_line(chain: &str, comment: &str, rule: &Rule, random_fully: bool) -> String {
+fn rule_line(chain: &str, comment: &str, rule: &Rule, rules: &RuleSet) -> String {
     let mut text = format!("-A {chain}");
     if let Some(range) = rule.source {
         _ = write!(text, " {}", operand("-s", range));
@@ -144,13 +227,22 @@ fn rule_line(chain: &str, comment: &str, rule: &Rule, random_fully: bool) -> Str
     if let Some(range) = rule.destination {
         _ = write!(text, " {}", operand("-d", range));
     }
+    if let Some(input) = rule.input {
+        _ = write!(text, " -i {}", rules.interface(input));
+    }
+    if let Some(output) = rule.output {
+        _ = write!(text, " -o {}", rules.interface(output));
+    }
     if let Some(ports) = rule.udp {
         _ = write!(text, " -p udp -m udp {}", udp(ports));
+    }
+    if let Some(connection) = rule.connection {
+        _ = write!(text, " -m conntrack --ctstate {}", states(connection));
     }
     if rule.marked {
         _ = write!(text, " -m mark --mark {KUBE_MARK:#x}/{KUBE_MARK:#x}");
     }
-    let target = target(rule.verdict, random_fully);
+    let target = target(rule.verdict, rules.random_fully);
     _ = write!(text, " -m comment --comment \"{comment}\" -j {target}");
     text
 }
@@ -159,6 +251,8 @@ fn target(verdict: Verdict, random_fully: bool) -> String {
     match verdict {
         Verdict::Return => "RETURN".to_owned(),
         Verdict::Accept => "ACCEPT".to_owned(),
+        Verdict::Drop => "DROP".to_owned(),
+        Verdict::Mark => format!("MARK --set-xmark {0:#x}/{0:#x}", docker::MARK),
         Verdict::NoTrack => "CT --notrack".to_owned(),
         Verdict::Masquerade(ports) => masquerade(ports, random_fully),
     }
@@ -170,6 +264,13 @@ fn masquerade(ports: Option<PortRange>, random_fully: bool) -> String {
         .unwrap_or_default();
     let random = if random_fully { " --random-fully" } else { "" };
     format!("MASQUERADE{ports}{random}")
+}
+
+const fn states(connection: Connection) -> &'static str {
+    match connection {
+        Connection::Established => "RELATED,ESTABLISHED",
+        Connection::Translated => "DNAT",
+    }
 }
 
 fn udp(udp: UdpMatch) -> String {

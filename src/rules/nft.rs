@@ -3,15 +3,19 @@
 use std::fmt::Write as _;
 
 use crate::model::addr::Vni;
+use crate::model::docker;
 use crate::rules::ports::PortRange;
-use crate::rules::rule::{AddressMatch, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict};
+use crate::rules::rule::{
+    AddressMatch, Connection, Hook, KUBE_MARK, Rule, RuleSet, UdpMatch, Verdict,
+};
 
-/// The chains of the table and their hooks. There is no chain for forwarding: an accept in our table would not overrule a drop in another table.
+/// The chains of the table and their hooks. None accepts forwarded packets: an accept in our table would not overrule a drop
+/// in another table.
 ///
 /// The first NAT rule that matches decides, over all tables. Priority 99 puts our source NAT before that of other programs
 /// at `srcnat` (100): at equal priority the newest chain comes first, so whoever repaired last would decide the source address. In iptables our jump comes first
 /// for the same reason.
-const CHAINS: [(Hook, &str, &str); 3] = [
+const CHAINS: [(Hook, &str, &str); 4] = [
     (
         Hook::RawPrerouting,
         "prerouting",
@@ -26,6 +30,11 @@ const CHAINS: [(Hook, &str, &str); 3] = [
         Hook::Postrouting,
         "postrouting",
         "type nat hook postrouting priority 99",
+    ),
+    (
+        Hook::ForwardMangle,
+        "forward",
+        "type filter hook forward priority mangle",
     ),
 ];
 
@@ -64,7 +73,13 @@ pub(crate) fn listed_rule_count(listing: &str) -> usize {
 }
 
 /// Every rule of ours contains one of these, and no other line does.
-const VERDICTS: [&str; 3] = [" return", " masquerade", " notrack"];
+const VERDICTS: [&str; 5] = [
+    " return",
+    " masquerade",
+    " notrack",
+    " drop",
+    " meta mark set",
+];
 
 fn chain(rules: &RuleSet, hook: Hook, name: &str, place: &str) -> String {
     let lines = rules.at(hook);
@@ -74,12 +89,15 @@ fn chain(rules: &RuleSet, hook: Hook, name: &str, place: &str) -> String {
     let mut text = format!("\tchain {name} {{\n\t\t{place}; policy accept;\n");
     lines
         .iter()
-        .for_each(|rule| _ = writeln!(text, "\t\t{}", line(rule, rules.random_fully)));
+        .for_each(|rule| _ = writeln!(text, "\t\t{}", line(rule, rules)));
     text + "\t}\n"
 }
 
-fn line(rule: &Rule, random_fully: bool) -> String {
+fn line(rule: &Rule, rules: &RuleSet) -> String {
+    let interface = |word: &str, interface| format!("{word} \"{}\"", rules.interface(interface));
     let mut words = Vec::new();
+    words.extend(rule.input.map(|input| interface("iifname", input)));
+    words.extend(rule.output.map(|output| interface("oifname", output)));
     if rule.marked {
         words.push(format!("meta mark & {KUBE_MARK:#x} == {KUBE_MARK:#x}"));
     }
@@ -92,13 +110,24 @@ fn line(rule: &Rule, random_fully: bool) -> String {
             .map(|range| format!("ip daddr {}", operand(range))),
     );
     words.extend(rule.udp.map(udp));
+    words.extend(rule.connection.map(connection));
     words.push(match rule.verdict {
         Verdict::Return => "return".to_owned(),
         Verdict::Accept => "accept".to_owned(),
+        Verdict::Drop => "drop".to_owned(),
+        Verdict::Mark => format!("meta mark set meta mark | {:#x}", docker::MARK),
         Verdict::NoTrack => "notrack".to_owned(),
-        Verdict::Masquerade(ports) => masquerade(ports, random_fully),
+        Verdict::Masquerade(ports) => masquerade(ports, rules.random_fully),
     });
     words.join(" ")
+}
+
+fn connection(connection: Connection) -> String {
+    let text = match connection {
+        Connection::Established => "ct state related,established",
+        Connection::Translated => "ct status dnat",
+    };
+    text.to_owned()
 }
 
 fn masquerade(ports: Option<PortRange>, random_fully: bool) -> String {

@@ -11,6 +11,8 @@ pub(crate) enum ObservedTable {
     NoNft,
     /// `nft` failed, for this reason.
     Unreadable(String),
+    /// `nft` crashed. Up to 1.1.1 it does, while there is a table with sets that a newer nft has made.
+    Crashed(String),
     Absent,
     /// The text of `nft list table`.
     Listed(String),
@@ -39,6 +41,8 @@ pub(crate) struct ObservedRules {
     pub(crate) saved: BTreeMap<IptablesVariant, String>,
     /// Whether `saved` can show what is in iptables-legacy.
     pub(crate) legacy: LegacyTables,
+    /// Whether the table of Docker's nftables backend is there.
+    pub(crate) docker_nftables: bool,
 }
 
 #[cfg(test)]
@@ -56,6 +60,7 @@ impl ObservedRules {
                 .map(|(variant, saved)| (variant, saved.to_owned()))
                 .into(),
             legacy: LegacyTables::Used,
+            docker_nftables: false,
         }
     }
 }

@@ -28,9 +28,8 @@ impl OwnTable {
     pub(crate) fn problem(&self, observed: &ObservedRules) -> Option<String> {
         match (&observed.table, self) {
             (ObservedTable::NoNft, _) => Some("nft is not installed".to_owned()),
-            (ObservedTable::Unreadable(reason), _) | (_, Self::Unusable(reason)) => {
-                Some(reason.clone())
-            }
+            (ObservedTable::Unreadable(reason) | ObservedTable::Crashed(reason), _)
+            | (_, Self::Unusable(reason)) => Some(reason.clone()),
             (ObservedTable::Absent | ObservedTable::Listed(_), Self::Untried | Self::Works(_)) => {
                 None
             }
@@ -66,7 +65,10 @@ impl OwnTable {
     pub(crate) fn made(&mut self, rules: RuleSet, observed: &ObservedRules) -> Result<(), String> {
         let listing = match &observed.table {
             ObservedTable::Listed(listing) => listing.as_str(),
-            ObservedTable::NoNft | ObservedTable::Unreadable(_) | ObservedTable::Absent => "",
+            ObservedTable::NoNft
+            | ObservedTable::Unreadable(_)
+            | ObservedTable::Crashed(_)
+            | ObservedTable::Absent => "",
         };
         let (expected, shown) = (
             nft::expected_rule_count(&rules),

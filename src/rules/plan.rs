@@ -138,12 +138,9 @@ fn install_table(
     observed: &ObservedRules,
     own_table: &OwnTable,
 ) -> Option<RuleOp> {
-    let rules = desired.rules(RuleParts {
-        masquerade: true,
-        forward: false,
-    });
-    let is_needed = is_by_nftables(choice) && !own_table.holds(&rules, observed);
-    is_needed.then(|| RuleOp::Install {
+    let choice = choice.filter(|choice| choice.masquerade == RuleTool::Nftables)?;
+    let rules = desired.rules(choice.parts(RuleTool::Nftables));
+    (!own_table.holds(&rules, observed)).then(|| RuleOp::Install {
         tool: RuleTool::Nftables,
         script: nft::script(&rules),
         rules,

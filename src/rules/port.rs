@@ -16,6 +16,8 @@ pub(crate) struct RuleTableError {
     pub(crate) command: String,
     /// What the tool printed, or why it did not run.
     pub(crate) reason: String,
+    /// Whether the tool was ended by a signal: it has a fault, and will end like that again.
+    pub(crate) crashed: bool,
 }
 
 impl From<RuleTableError> for OpFailed {
@@ -56,11 +58,14 @@ pub(crate) trait RuleTable {
     fn needs_polling(&self) -> bool;
 }
 
-/// The kernel's messages about changes of nftables, including those made through iptables-nft.
+/// What the kernel says of nftables: whether a table is there, and its messages about changes, including those made through iptables-nft.
 pub(crate) trait RuleEvents {
     /// Waits for the next changes. Returns `None` if some were lost. Cancel-safe.
     ///
     /// # Errors
     /// No more messages can come.
     async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>>;
+
+    /// Whether there is a table for IPv4 with this name. Starts no process.
+    fn has_table(&self, name: &str) -> bool;
 }

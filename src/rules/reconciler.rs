@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::conditions::Problem;
 use crate::model::addr::Vni;
+use crate::model::docker;
 use crate::model::membership::Membership;
 use crate::model::underlay::Underlay;
 use crate::reconcile::followed::Followed;
@@ -25,6 +26,7 @@ use crate::rules::port::{RuleEvents, RuleTable, RuleTableError};
 use crate::rules::reconciler::events::{EventSource, RuleEvent};
 use crate::rules::reconciler::run::{OptionalFailures, RulesRun, View};
 use crate::rules::settings::RulesSettings;
+use crate::rules::tool::RuleTool;
 
 /// Docker, which starts when flanneld is ready, puts its own jumps first at that very moment.
 const MAX_ROUNDS: usize = 4;
@@ -129,13 +131,16 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
             View::Unknown | View::Planned(_) => {
                 // They have led to this run. If it fails, it is repeated anyway.
                 self.events.answered();
-                Ok(RulesRun::new(self.table.observe(vni).await?))
+                let mut observed = self.table.observe(vni).await?;
+                observed.docker_nftables = self.events.has_table(docker::NFT_TABLE);
+                Ok(RulesRun::new(observed))
             }
             View::Applied(mut run) => {
                 run.touched.extend(named);
                 for tool in std::mem::take(&mut run.touched) {
                     self.table.refresh(vni, tool, &mut run.observed).await?;
                 }
+                run.observed.docker_nftables = self.events.has_table(docker::NFT_TABLE);
                 Ok(run)
             }
         }
@@ -267,10 +272,27 @@ fn log_choice(desired: &DesiredRules, choice: Option<&Choice>) {
     } else {
         nothing()
     };
+    let docker = docker_text(desired, choice);
     let why = &choice.why;
-    info!(masquerade, forward, subnet = %desired.subnet, why, "rules are in place");
+    info!(masquerade, forward, docker, subnet = %desired.subnet, why, "rules are in place");
     if let Some(warning) = &choice.warning {
         warn!("{warning}");
+    }
+}
+
+/// The rules of Docker through which the way is opened.
+fn docker_text(desired: &DesiredRules, choice: &Choice) -> String {
+    let variants = choice.docker.iter().filter(|_| desired.forward);
+    let mut texts: Vec<String> = variants.map(ToString::to_string).collect();
+    texts.extend(
+        choice
+            .docker_nftables
+            .then(|| RuleTool::Nftables.to_string()),
+    );
+    if texts.is_empty() {
+        nothing()
+    } else {
+        texts.join(",")
     }
 }
 

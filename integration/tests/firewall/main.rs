@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use integration::{CONFIG, CONFIG_KEY, Flanneld, Host, Iptables, Lab, Mark, Service};
 
-/// Our rules as far as they must be there: the table, the chains, the jumps, and that the one in FORWARD is the first rule.
+/// Our rules as far as they must be there: the table, the chains, the jumps, and that the one in FORWARD is the first rule
+/// but for that of DOCKER-USER. What depends on the rules of Docker is left out: a flush takes those away.
 /// `$TOOL` is the iptables that is looked at.
 const OURS: &str = "state() {
     nft list table ip flannel.1 2>/dev/null
-    $TOOL-save 2>/dev/null | awk '/^-A FORWARD/ && !first++ || /^-A .*FLANNEL-/'
+    $TOOL-save 2>/dev/null | awk '/DOCKER|FWD-END|FWD -s [^ ]+ -m comment/ { next } /^-A FORWARD/ && !first++ || /^-A .*FLANNEL-/'
 }
 ";
 

@@ -5,24 +5,17 @@
 //! linux/ethtool_netlink.h).
 
 use std::io;
-use std::time::Duration;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST};
 use netlink_sys::protocols::NETLINK_GENERIC;
-use netlink_sys::{Socket, SocketAddr};
-use socket2::SockRef;
 
+use crate::adapters::netlink::exchange::{Answer, QuestionSocket};
 use crate::adapters::netlink::message::{
     Value, flag_attribute, generic_request, messages, nested_attribute, text_attribute,
 };
 
 /// The feature of a device that leaves checksums of any protocol to the network card.
 const FEATURE: &str = "tx-checksum-ip-generic";
-/// How long an answer may take. The kernel answers while it handles the request.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Room for an answer, in bytes: it lists some sixty features by name.
-const ANSWER_CAPACITY: usize = 64 * 1024;
-
 // linux/genetlink.h
 const GENL_ID_CTRL: u16 = 16;
 const CTRL_CMD_GETFAMILY: u8 = 3;
@@ -49,16 +42,9 @@ pub(super) struct Ethtool {
 }
 
 struct GenericSocket {
-    socket: Socket,
+    socket: QuestionSocket,
     /// The number that the kernel gave the family `ethtool`.
     family: u16,
-}
-
-/// How the kernel answered a request.
-enum Answer {
-    /// It did what was asked, and sent this before: empty, or one message.
-    Accepted(Vec<u8>),
-    Refused(io::Error),
 }
 
 impl Ethtool {
@@ -87,49 +73,25 @@ impl Ethtool {
         // Without an answer the socket is dropped: the answer may still arrive on it.
         let answer = connection.exchange(connection.family, command, attributes)?;
         self.connection = Some(connection);
-        answer.accepted()
+        Ok(answer.accepted()?.concat())
     }
 }
 
 impl GenericSocket {
     fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_GENERIC)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        SockRef::from(&socket).set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        let socket = QuestionSocket::open(NETLINK_GENERIC)?;
         let mut connection = Self { socket, family: 0 };
         let name = text_attribute(CTRL_ATTR_FAMILY_NAME, ETHTOOL_GENL_NAME);
         let answer = connection
             .exchange(GENL_ID_CTRL, CTRL_CMD_GETFAMILY, &name)?
             .accepted()?;
-        connection.family = family_id(&answer).ok_or(io::ErrorKind::InvalidData)?;
+        connection.family = family_id(&answer.concat()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(connection)
     }
 
-    /// Sends a request, and waits until the kernel confirms or refuses it.
     fn exchange(&self, family: u16, command: u8, attributes: &[u8]) -> io::Result<Answer> {
         let request = generic_request(family, NLM_F_REQUEST | NLM_F_ACK, command, attributes);
-        self.socket.send(&request, 0)?;
-        let mut answer = Vec::new();
-        loop {
-            let mut datagram = Vec::with_capacity(ANSWER_CAPACITY);
-            self.socket.recv(&mut datagram, 0)?;
-            let message = messages(&datagram).next();
-            match message.and_then(|message| message.error_code()) {
-                None => answer = datagram,
-                Some(0) => return Ok(Answer::Accepted(answer)),
-                Some(code) => return Ok(Answer::Refused(io::Error::from_raw_os_error(code))),
-            }
-        }
-    }
-}
-
-impl Answer {
-    fn accepted(self) -> io::Result<Vec<u8>> {
-        match self {
-            Self::Accepted(answer) => Ok(answer),
-            Self::Refused(error) => Err(error),
-        }
+        self.socket.exchange(&request)
     }
 }
 

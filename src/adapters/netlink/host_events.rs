@@ -10,6 +10,7 @@ use crate::adapters::netlink::listen::{Filter, Listener};
 use crate::adapters::netlink::nftables::RuleChanges;
 use crate::host::firewall;
 use crate::host::port::{HostEvent, HostEvents};
+use crate::model::docker;
 use crate::rules::change::RuleSetChange;
 use crate::rules::port::RuleEvents as _;
 
@@ -57,7 +58,11 @@ impl HostEvents for HostChanges {
                     return HostEvent::Settings;
                 }
                 changes = next_changes(&mut self.firewalls) => match changes {
-                    Ok(Some(changes)) if !changes.iter().any(may_filter) => {}
+                    Ok(Some(changes)) if !changes.iter().any(may_filter) => {
+                        if changes.iter().any(|change| change.table == docker::NFT_TABLE) {
+                            return HostEvent::DockerNftables;
+                        }
+                    }
                     Ok(_) => return HostEvent::Firewalls,
                     Err(_) => self.firewalls = None,
                 },

@@ -3,13 +3,16 @@
 
 use ipnetwork::Ipv4Network;
 use nix::ifaddrs::getifaddrs;
+use tracing::debug;
 
-use crate::adapters::netlink::{Netlink, decode, sysctl};
+use crate::adapters::netlink::{Netlink, decode, nft_rules, sysctl};
 use crate::error::chain;
+use crate::host::docker_nftables::NftRule;
 use crate::host::neighbour_table::{self, NeighbourTable};
 use crate::host::port::{HostFacts, HostKernel};
 use crate::host::sysctls::HostSysctls;
 use crate::host::vxlan_conflicts::PortUse;
+use crate::model::docker::NFT_TABLE;
 
 impl HostFacts for &Netlink {
     async fn port_use(&self) -> Result<PortUse, String> {
@@ -56,6 +59,13 @@ impl HostKernel for KernelSettings {
             address.interface_name != device && has_address_of_subnet(address).is_some()
         });
         Some(bridge?.interface_name)
+    }
+
+    fn docker_nftables(&self) -> Vec<NftRule> {
+        nft_rules::rules(NFT_TABLE).unwrap_or_else(|error| {
+            debug!(%error, "the rules of Docker's nftables backend are not known");
+            Vec::new()
+        })
     }
 }
 

@@ -25,6 +25,8 @@ const ATTRIBUTE_HEADER_LENGTH: usize = 4;
 const ALIGNMENT: usize = 4;
 /// `NLMSG_ERROR`: the kernel confirms or refuses a request.
 const NLMSG_ERROR: u16 = 2;
+/// `NLMSG_DONE`: the kernel has listed everything.
+const NLMSG_DONE: u16 = 3;
 /// `NLA_F_NESTED`: flag in the kind of an attribute whose value is a list of attributes.
 const NLA_F_NESTED: u16 = 1 << 15;
 /// `NLA_TYPE_MASK`: the kind of an attribute without its flags.
@@ -50,6 +52,11 @@ impl<'a> Message<'a> {
             return None;
         }
         number32(self.payload, 0).map(|code| code.cast_signed().saturating_abs())
+    }
+
+    /// Whether the message ends a list.
+    pub(super) const fn is_done(&self) -> bool {
+        self.kind == NLMSG_DONE
     }
 
     /// Returns the first byte of the header of generic netlink (`cmd`) or netfilter
@@ -122,6 +129,11 @@ impl<'a> Value<'a> {
         std::str::from_utf8(self.0.strip_suffix(&[0]).unwrap_or(self.0)).ok()
     }
 
+    /// Returns the value as it is.
+    pub(super) const fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     /// Returns the value as a number of 16 bits.
     pub(super) fn number16(self) -> Option<u16> {
         number16(self.0, 0)
@@ -134,6 +146,11 @@ pub(super) fn generic_request(family: u16, flags: u16, command: u8, attributes: 
     /// `version` in `struct genlmsghdr`: the families that we use have had no other.
     const VERSION: u8 = 1;
     request(family, flags, [command, VERSION, 0, 0], attributes)
+}
+
+/// Builds a message of netfilter (`struct nlmsghdr`, `struct nfgenmsg`), like [`generic_request`].
+pub(super) fn netfilter_request(kind: u16, flags: u16, family: u8, attributes: &[u8]) -> Vec<u8> {
+    request(kind, flags, [family, 0, 0, 0], attributes)
 }
 
 fn request(
@@ -157,6 +174,12 @@ fn request(
 /// Builds an attribute that holds text, with a zero byte at its end.
 pub(super) fn text_attribute(kind: u16, text: &str) -> Vec<u8> {
     attribute(kind, &[text.as_bytes(), &[0]].concat())
+}
+
+/// Builds an attribute that holds these bytes.
+#[cfg(test)]
+pub(super) fn bytes_attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    attribute(kind, value)
 }
 
 /// Builds an attribute without a value: it says yes by being there.

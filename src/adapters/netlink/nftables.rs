@@ -6,6 +6,10 @@ use std::io;
 
 use crate::adapters::netlink::listen::Listener;
 use crate::adapters::netlink::message::{Message, Value, messages};
+use crate::adapters::netlink::nft_rules::{
+    self, NFNL_SUBSYS_NFTABLES, NFPROTO_IPV4, NFT_MSG_NEWRULE, NFTA_RULE_CHAIN, NFTA_RULE_TABLE,
+    NFTA_TABLE_NAME,
+};
 use crate::rules::change::RuleSetChange;
 use crate::rules::port::RuleEvents;
 
@@ -14,24 +18,15 @@ const BUFFER_BYTES: usize = 4 << 20;
 
 // linux/netfilter/nfnetlink.h
 const NFNLGRP_NFTABLES: u32 = 7;
-/// Upper byte of the type of nftables messages.
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
-
-// linux/netfilter.h
-const NFPROTO_IPV4: u8 = 2;
 
 // linux/netfilter/nf_tables.h
 const NFT_MSG_NEWTABLE: u8 = 0;
 const NFT_MSG_DELTABLE: u8 = 2;
 const NFT_MSG_NEWCHAIN: u8 = 3;
 const NFT_MSG_DELCHAIN: u8 = 5;
-const NFT_MSG_NEWRULE: u8 = 6;
 const NFT_MSG_DELRULE: u8 = 8;
-const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
-const NFTA_RULE_TABLE: u16 = 1;
-const NFTA_RULE_CHAIN: u16 = 2;
 
 /// The changes of nftables on this host, as they happen.
 pub(crate) struct RuleChanges {
@@ -54,6 +49,10 @@ impl RuleEvents for RuleChanges {
     async fn next(&mut self) -> io::Result<Option<Vec<RuleSetChange>>> {
         let datagram = self.listener.next().await?;
         Ok(datagram.map(|datagram| changes(&datagram)))
+    }
+
+    fn has_table(&self, name: &str) -> bool {
+        nft_rules::has_table(name).unwrap_or_default()
     }
 }
 

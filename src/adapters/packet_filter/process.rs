@@ -5,7 +5,8 @@
 )]
 
 use std::io;
-use std::process::{Output, Stdio};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -39,9 +40,21 @@ pub(super) async fn run(command: &[&str], input: &str) -> Result<Option<String>,
     if output.status.success() {
         return Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()));
     }
+    if output.status.signal().is_some() {
+        return Err(crashed(command, output.status));
+    }
     let printed = String::from_utf8_lossy(&output.stderr);
     let printed = printed.trim().replace('\n', "; ");
     Err(failed(command, format!("{printed} ({})", output.status)))
+}
+
+fn crashed(command: &[&str], status: ExitStatus) -> RuleTableError {
+    let program = command[0];
+    let reason = format!("{program} crashed ({status}); upgrade it");
+    RuleTableError {
+        crashed: true,
+        ..failed(command, reason)
+    }
 }
 
 async fn feed(mut child: Child, input: &str) -> io::Result<Output> {
@@ -56,6 +69,7 @@ fn failed(command: &[&str], reason: String) -> RuleTableError {
     RuleTableError {
         command: command.join(" "),
         reason,
+        crashed: false,
     }
 }
 

@@ -58,6 +58,7 @@ impl PacketFilter {
         Err(RuleTableError {
             command: op.summary(),
             reason: "the rules are still there".to_owned(),
+            crashed: false,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which packets the overlay needs, and what to say of a table that drops one. Pure.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -7,7 +8,10 @@ use ipnetwork::Ipv4Network;
 use crate::conditions::{Problem, Reason};
 use crate::host::firewall::evaluate::dropped;
 use crate::host::firewall::packet::{FilterHook, Packet, Protocol, Tracking};
-use crate::host::firewall::ruleset::{FilterTable, TableName};
+use crate::host::firewall::ruleset::{FilterRule, FilterTable, FilterVerdict, TableName};
+
+/// The chain in which administrators say what may not reach containers.
+const DOCKER_USER: &str = "DOCKER-USER";
 
 /// What has to be known of this host to judge its filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +32,7 @@ pub(crate) struct FirewallSetup {
     pub(crate) bridge: Option<String>,
     /// Whether our own rules keep the outer packets out of connection tracking.
     pub(crate) untracked: bool,
-    /// Whether our own rules accept forwarded packets in iptables: then its chain FORWARD is no matter of this module.
+    /// Whether our own rules accept forwarded packets in iptables: then only what stands before them is a matter of this module.
     pub(crate) accepts_forward: bool,
 }
 
@@ -65,9 +69,9 @@ struct Drop {
 fn problem(setup: &FirewallSetup, table: &FilterTable) -> Option<Problem> {
     let drops: Vec<Drop> = packets(setup)
         .into_iter()
-        .filter(|(_, packet)| !is_ours(setup, table, packet))
         .filter_map(|(flow, packet)| {
-            let (base, chain) = dropped(table, &packet)?;
+            let table = before_our_accept(setup, table, &packet);
+            let (base, chain) = dropped(&table, &packet)?;
             let base = base.to_owned();
             Some(Drop { flow, base, chain })
         })
@@ -85,10 +89,41 @@ fn problem(setup: &FirewallSetup, table: &FilterTable) -> Option<Problem> {
     Some(Problem::new(Reason::Firewall, message))
 }
 
-/// The chain FORWARD of iptables begins with our accept, and the condition `RulesInstalled` says whether it does.
-fn is_ours(setup: &FirewallSetup, table: &FilterTable, packet: &Packet) -> bool {
+/// Our accept in the chain FORWARD of iptables ends what comes behind it, so only the rules before it count. The condition
+/// `RulesInstalled` says whether it is there; until it is, the rules count behind which it will be put.
+fn before_our_accept<'a>(
+    setup: &FirewallSetup,
+    table: &'a FilterTable,
+    packet: &Packet,
+) -> Cow<'a, FilterTable> {
     let is_filter = matches!(&table.name, TableName::Iptables { name, .. } if name == "filter");
-    setup.accepts_forward && is_filter && packet.hook == FilterHook::Forward
+    if !setup.accepts_forward || !is_filter || packet.hook != FilterHook::Forward {
+        return Cow::Borrowed(table);
+    }
+    let ours = our_chain(&setup.device);
+    let mut cut = table.clone();
+    for base in cut.base.iter_mut().filter(|base| base.hook == packet.hook) {
+        base.drops_by_default = false;
+        if let Some(rules) = cut.chains.get_mut(&base.name) {
+            let ours = rules.iter().position(|rule| calls(rule, &ours));
+            let docker_user = rules.iter().rposition(|rule| calls(rule, DOCKER_USER));
+            let place = ours.or(docker_user.map(|at| at + 1));
+            rules.truncate(place.unwrap_or_default());
+        }
+    }
+    Cow::Owned(cut)
+}
+
+/// Returns the name of the chain with our accept.
+fn our_chain(device: &str) -> String {
+    match device.strip_prefix("flannel.") {
+        Some(vni) if vni != "1" => format!("FLANNEL-FWD-{vni}"),
+        Some(_) | None => "FLANNEL-FWD".to_owned(),
+    }
+}
+
+fn calls(rule: &FilterRule, chain: &str) -> bool {
+    matches!(&rule.verdict, FilterVerdict::Jump(to) if to == chain)
 }
 
 fn packets(setup: &FirewallSetup) -> [(Flow, Packet); 6] {
@@ -237,7 +272,11 @@ fn now_and_always(arguments: &str) -> [String; 2] {
 /// Returns the command that puts an accept before all other rules of the chain.
 fn insert(setup: &FirewallSetup, table: &FilterTable, drop: &Drop) -> String {
     let FirewallSetup { port, device, .. } = setup;
-    let chain = &drop.base;
+    let chain = if drop.chain == DOCKER_USER {
+        DOCKER_USER
+    } else {
+        &drop.base
+    };
     match &table.name {
         TableName::Nft { family, name } => {
             let matches = match drop.flow {

@@ -1,9 +1,12 @@
 //! Which tables, and which changes of them, are looked at: those of kube-proxy are large and change every few seconds, and
-//! our own are no question. Neither drops a packet of the overlay. Pure.
+//! our own are no question. Neither drops a packet of the overlay. The table of Docker's nftables backend is not for nft to
+//! list: see `docker_nftables`. Pure.
+
+use crate::model::docker;
 
 /// Whether a table of nftables is looked at.
 pub(crate) fn is_table_relevant(table: &str) -> bool {
-    table != "kube-proxy" && !table.starts_with("flannel.")
+    table != "kube-proxy" && table != docker::NFT_TABLE && !table.starts_with("flannel.")
 }
 
 /// Whether a change may concern packets of the overlay; `chain` is the chain that it is in, if it is in one.

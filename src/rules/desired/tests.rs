@@ -1,17 +1,29 @@
 use super::*;
 use crate::rules::rule::Hook;
 
-pub(crate) const ALL: RuleParts = RuleParts {
-    masquerade: true,
-    forward: true,
+const NONE: RuleParts = RuleParts {
+    masquerade: false,
+    forward: false,
+    docker: false,
+    docker_nftables: false,
 };
 pub(crate) const MASQUERADE: RuleParts = RuleParts {
     masquerade: true,
-    forward: false,
+    ..NONE
 };
 pub(crate) const FORWARD: RuleParts = RuleParts {
-    masquerade: false,
     forward: true,
+    ..NONE
+};
+pub(crate) const ALL: RuleParts = RuleParts {
+    masquerade: true,
+    forward: true,
+    ..NONE
+};
+/// Beside Docker.
+pub(crate) const DOCKER: RuleParts = RuleParts {
+    docker: true,
+    ..FORWARD
 };
 
 pub(crate) fn desired_rules() -> DesiredRules {
@@ -20,6 +32,7 @@ pub(crate) fn desired_rules() -> DesiredRules {
         network: "10.5.0.0/16".parse().expect("a network in a test"),
         subnet: "10.5.96.0/24".parse().expect("a network in a test"),
         local: Ipv4Addr::new(192, 168, 50, 11),
+        external: "eth0".to_owned(),
         port: 8472,
         masquerade: true,
         random_fully: true,
@@ -40,6 +53,7 @@ fn there_are_no_rules_when_the_operator_wants_none() {
         nothing.rules(ALL),
         RuleSet {
             random_fully: true,
+            external: "eth0".to_owned(),
             ..RuleSet::none(Vni::DEFAULT)
         }
     );
@@ -63,6 +77,46 @@ fn outer_packets_are_untracked_even_if_nothing_is_masqueraded() {
     assert!(
         desired.rules(FORWARD).at(Hook::RawOutput).is_empty(),
         "another tool carries that part"
+    );
+}
+
+#[test]
+fn docker_decides_about_its_containers_before_all_pods_may_go_anywhere() {
+    let rules = desired_rules().rules(FORWARD);
+    let everywhere = desired_rules().accept_from_own_pods();
+    assert_eq!(rules.at(Hook::Forward).last(), Some(&everywhere));
+    assert!(rules.at(Hook::ForwardEnd).is_empty() && rules.at(Hook::RawDocker).is_empty());
+    let beside_docker = desired_rules().rules(DOCKER);
+    assert!(!beside_docker.at(Hook::Forward).contains(&everywhere));
+    assert_eq!(beside_docker.at(Hook::ForwardEnd), [everywhere]);
+    assert_eq!(
+        beside_docker.at(Hook::RawDocker),
+        [desired_rules().accept_from_overlay()]
+    );
+}
+
+#[test]
+fn dockers_nftables_backend_gets_a_mark_and_what_comes_from_outside_is_kept_away() {
+    let parts = RuleParts {
+        docker_nftables: true,
+        ..MASQUERADE
+    };
+    let rules = desired_rules().rules(parts);
+    assert_eq!(rules.at(Hook::ForwardMangle).len(), 1);
+    let dropped = rules.at(Hook::RawPrerouting).last();
+    assert_eq!(
+        dropped.map(|rule| (rule.input, rule.verdict)),
+        Some((Some(Interface::External), Verdict::Drop))
+    );
+    let elsewhere = RuleParts {
+        docker_nftables: true,
+        ..FORWARD
+    };
+    assert!(
+        desired_rules()
+            .rules(elsewhere)
+            .at(Hook::ForwardMangle)
+            .is_empty()
     );
 }
 

@@ -61,7 +61,7 @@ impl FakeIptables {
             return Err("table does not exist".to_owned());
         }
         let built_in: &[&str] = match table {
-            "nat" | "raw" => &["PREROUTING", "OUTPUT", "POSTROUTING"],
+            "nat" | "raw" | "mangle" => &["PREROUTING", "FORWARD", "OUTPUT", "POSTROUTING"],
             _ => &["INPUT", "FORWARD", "OUTPUT"],
         };
         let chains = self.tables.entry(table.to_owned()).or_default();
@@ -100,7 +100,7 @@ fn edit<'a>(chains: &mut FakeTable, line: &'a str) -> Result<&'a str, String> {
     let rules = &mut chains.get_mut(name).ok_or("no chain")?.rules;
     match verb {
         "-A" => rules.push(rule.to_owned()),
-        "-I" => rules.insert(0, rule.to_owned()),
+        "-I" => insert(rules, rule)?,
         "-D" => {
             let at = rules.iter().position(|there| there == rule);
             rules.remove(at.ok_or("no rule")?);
@@ -110,6 +110,19 @@ fn edit<'a>(chains: &mut FakeTable, line: &'a str) -> Result<&'a str, String> {
         _ => return Err("unknown verb".to_owned()),
     }
     Ok(name)
+}
+
+/// A number before the rule is its place, counted from 1.
+fn insert(rules: &mut Vec<String>, rule: &str) -> Result<(), String> {
+    let numbered = rule
+        .split_once(' ')
+        .and_then(|(number, rule)| Some((number.parse::<usize>().ok()?, rule)));
+    let (place, rule) = numbered.unwrap_or((1, rule));
+    if place == 0 || place > rules.len() + 1 {
+        return Err("index of insertion too big".to_owned());
+    }
+    rules.insert(place - 1, rule.to_owned());
+    Ok(())
 }
 
 /// Sets the policy of a chain of the kernel; makes or empties any other chain.

@@ -1,7 +1,22 @@
 //! Reads the text of `iptables-save`: our chains, and whether other programs have rules there. Changes nothing. Pure.
 
 /// Tables of iptables that hold chains of ours.
-const TABLES: [&str; 3] = ["nat", "filter", "raw"];
+const TABLES: [&str; 4] = ["nat", "filter", "raw", "mangle"];
+
+/// How the names of our chains begin, in every instance.
+const OWN: &str = "FLANNEL-";
+
+/// Where in a chain of the kernel ours is called. Only the calls of other instances may be in between, or two instances would
+/// push each other away for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// First: behind a rule that rejects everything it would never be called.
+    First,
+    /// Right behind the call of this chain, and first where there is none.
+    Behind(&'static str),
+    /// Behind all calls of chains whose names begin like this.
+    Last(&'static str),
+}
 
 /// What `iptables-save` shows of one of our chains.
 #[derive(Debug, Default)]
@@ -10,8 +25,9 @@ pub(crate) struct ObservedChain<'a> {
     pub(crate) lines: Vec<&'a str>,
     /// All jumps to the chain from its parent, whatever their comment.
     pub(crate) jumps: Vec<&'a str>,
-    /// Whether a rule that is no jump of an instance of flannel stands before ours.
-    pub(crate) is_behind_others: bool,
+    /// The targets of the rules of its parent, without our jumps; and how many of them stand before the first of those.
+    targets: Vec<&'a str>,
+    before: usize,
 }
 
 /// Finds the chain `name` that is called from `parent`.
@@ -38,13 +54,36 @@ impl<'a> ObservedChain<'a> {
     fn add_rule_of_parent(&mut self, name: &str, line: &'a str) {
         let target = line
             .split(' ')
-            .skip_while(|word| *word != "-j")
+            .skip_while(|word| !["-j", "-g"].contains(word))
             .nth(1)
             .unwrap_or_default();
         if target == name {
             self.jumps.push(line);
-        } else if self.jumps.is_empty() && !target.starts_with("FLANNEL-") {
-            self.is_behind_others = true;
+            return;
+        }
+        if self.jumps.is_empty() {
+            self.before += 1;
+        }
+        self.targets.push(target);
+    }
+
+    /// Returns how many rules of the parent, without our jumps, it takes to be behind the last call of `chain`.
+    pub(crate) fn last_jump_to(&self, chain: &str) -> Option<usize> {
+        let last = self.targets.iter().rposition(|target| *target == chain)?;
+        Some(last + 1)
+    }
+
+    /// Whether the first jump is in its place.
+    pub(crate) fn is_placed(&self, place: Place) -> bool {
+        let (before, behind) = self.targets.split_at(self.before);
+        match place {
+            Place::First => before.iter().all(|target| target.starts_with(OWN)),
+            Place::Behind(chain) => {
+                let start = self.last_jump_to(chain).unwrap_or_default();
+                let between = before.get(start..);
+                between.is_some_and(|targets| targets.iter().all(|target| target.starts_with(OWN)))
+            }
+            Place::Last(start) => !behind.iter().any(|target| target.starts_with(start)),
         }
     }
 }
@@ -61,7 +100,7 @@ fn is_rule_of(chain: &str, line: &str) -> bool {
 
 /// Whether another program decides in the filter table: by a rule, a chain or a policy that is not ours.
 pub(crate) fn filters_for_others(saved: &str) -> bool {
-    lines_of(saved, "filter").any(|line| !line.contains("FLANNEL-") && !is_open_policy(line))
+    lines_of(saved, "filter").any(|line| !line.contains(OWN) && !is_open_policy(line))
 }
 
 fn is_open_policy(line: &str) -> bool {
@@ -73,6 +112,11 @@ pub(crate) fn has_cluster_chains(saved: &str) -> bool {
     saved
         .lines()
         .any(|line| line.starts_with(":KUBE-") || line.starts_with(":DOCKER"))
+}
+
+/// Whether Docker has chains there.
+pub(crate) fn has_docker_chains(saved: &str) -> bool {
+    saved.lines().any(|line| line.starts_with(":DOCKER"))
 }
 
 /// A table in which iptables shows nothing any more.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::rules::desired::tests::{FORWARD, MASQUERADE, desired_rules};
+use crate::rules::desired::tests::{ALL, FORWARD, MASQUERADE, desired_rules};
 use crate::rules::fake::FakeHost;
 use crate::rules::observed::LegacyTables;
 use crate::rules::settings::RequestedTool;
@@ -42,8 +42,13 @@ fn an_operation_prints_the_command_that_does_the_same() {
     let expected = r#"iptables-nft-restore --wait --noflush <<'END'
 *filter
 :FLANNEL-FWD - [0:0]
--A FLANNEL-FWD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.5.96.0/24 -i flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -s 10.5.96.0/24 -o flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -o flannel.1 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -i flannel.1 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
+-A FLANNEL-FWD -s 10.5.96.0/24 -m comment --comment "flanneld forward" -j ACCEPT
 -I FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
 COMMIT
 END"#;
@@ -115,10 +120,7 @@ fn a_table_that_lacks_rules_was_not_made() {
 fn what_another_choice_left_is_removed() {
     let mut host = FakeHost::default();
     let legacy = with_tool(RequestedTool::Iptables);
-    let rules = legacy.rules(RuleParts {
-        masquerade: true,
-        forward: true,
-    });
+    let rules = legacy.rules(ALL);
     let script = iptables::missing(&rules, "").expect("nothing is there");
     host.restore(IptablesVariant::Legacy, &script)
         .expect("the script runs");
@@ -126,14 +128,20 @@ fn what_another_choice_left_is_removed() {
         table: ObservedTable::Listed(String::new()),
         ..ObservedRules::for_test(DOCKER, &host.saved(IptablesVariant::Legacy))
     };
-    let all = "FLANNEL-POSTRTG, FLANNEL-FWD, FLANNEL-RAW-PRE, FLANNEL-RAW-OUT";
+    let (masquerade, accept) = ("FLANNEL-POSTRTG", "FLANNEL-FWD");
+    let beside_docker = format!("{accept}, FLANNEL-FWD-END, FLANNEL-RAW-DOCKER");
+    let notrack = "FLANNEL-RAW-PRE, FLANNEL-RAW-OUT";
     check(
         &with_tool(RequestedTool::Iptables),
         &observed,
         &OwnTable::Untried,
-        &[&format!("iptables-nft-restore --wait --noflush # {all}")],
+        &[&format!(
+            "iptables-nft-restore --wait --noflush # {masquerade}, {beside_docker}, {notrack}"
+        )],
         &[
-            &format!("iptables-legacy-restore --wait --noflush # {all}"),
+            &format!(
+                "iptables-legacy-restore --wait --noflush # {masquerade}, {accept}, {notrack}"
+            ),
             "nft -f - # table ip flannel.1",
         ],
     );
@@ -181,6 +189,7 @@ fn observe(host: &FakeHost) -> ObservedRules {
             .map(|variant| (*variant, host.saved(*variant)))
             .collect(),
         legacy: LegacyTables::Used,
+        docker_nftables: host.docker_table,
     }
 }
 

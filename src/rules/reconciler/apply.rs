@@ -46,6 +46,10 @@ impl<T: RuleTable, E> RulesSlice<T, E> {
                 Ok(())
             }
             Err(error) => {
+                // It worked before, and does not any more.
+                if error.crashed {
+                    self.own_table = OwnTable::Untried;
+                }
                 let fell_back = self.fall_back(desired, error.to_string());
                 fell_back.map_err(|_| error.into())
             }

@@ -43,6 +43,14 @@ impl<E: RuleEvents> EventSource<E> {
         })
     }
 
+    /// Whether the kernel has this table; unknown counts as no.
+    pub(super) fn has_table(&self, name: &str) -> bool {
+        match self {
+            Self::Open { events, .. } => events.has_table(name),
+            Self::None => false,
+        }
+    }
+
     /// Waits for ever if there are no messages. Cancel-safe.
     pub(super) async fn next(&mut self) -> RuleEvent {
         let Self::Open { events, unanswered } = self else {

@@ -270,7 +270,7 @@ fn a_changed_lease_is_installed_at_once_and_an_equal_one_changes_nothing() {
         moved.own.subnet = "10.5.7.0/24".parse().expect("a subnet in a test");
         rig.membership.send_replace(Some(moved.clone()));
         pass(1).await;
-        assert_eq!(rig.take_applied(), [MAKE_TABLE]);
+        assert_eq!(rig.take_applied(), [MAKE_TABLE, ACCEPT]);
         let table = rig.with(|host| host.table.clone().unwrap_or_default());
         assert!(table.contains("ip saddr 10.5.7.0/24"), "{table}");
         let observations = rig.observations();
@@ -305,9 +305,30 @@ fn the_accept_follows_the_program_that_filters() {
         rig.take_applied();
         rig.restore(IptablesVariant::Legacy, DOCKER);
         tokio::time::sleep(RESYNC).await;
-        let install = "iptables-legacy-restore --wait --noflush # FLANNEL-FWD";
+        let install = "iptables-legacy-restore --wait --noflush # FLANNEL-FWD, FLANNEL-FWD-END, FLANNEL-RAW-DOCKER";
         assert_eq!(rig.take_applied(), [install, ACCEPT]);
         assert!(!rig.saved(IptablesVariant::Nft).contains("FLANNEL"));
+    });
+}
+
+#[test]
+fn dockers_nftables_backend_is_met_with_a_mark_as_soon_as_its_table_is_there() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(RequestedTool::Auto).await;
+        rig.take_applied();
+        let has_mark = || {
+            let table = rig.with(|host| host.table.clone().unwrap_or_default());
+            table.contains("meta mark set meta mark | 0x1000")
+        };
+        for is_there in [true, false] {
+            rig.with(|host| {
+                host.docker_table = is_there;
+                host.announce(vec![change("docker-bridges", None)]);
+            });
+            pass(100).await;
+            assert_eq!(rig.take_applied(), [MAKE_TABLE]);
+            assert_eq!(has_mark(), is_there);
+        }
     });
 }
 

@@ -22,12 +22,6 @@ pub(in crate::adapters::netlink) fn route_message(
     (flags, header, Attributes(attributes))
 }
 
-impl<'a> Value<'a> {
-    pub(in crate::adapters::netlink) fn bytes(self) -> &'a [u8] {
-        self.0
-    }
-}
-
 /// Builds the kernel's answer to a request; `code` is a negated error number.
 pub(in crate::adapters::netlink) fn error_message(sequence: u32, code: i32) -> Vec<u8> {
     let mut bytes = request(NLMSG_ERROR, 0, code.to_ne_bytes(), &[0; 16]);

@@ -248,3 +248,34 @@ fn only_tables_of_ipv4_that_filter_are_read_and_not_those_of_iptables() {
     assert_eq!(tables.into_iter().collect::<Vec<_>>(), [expected]);
     assert!(nft_base_tables("").is_err() && nft_base_tables("{}").is_err());
 }
+
+#[test]
+fn of_the_chain_forward_only_what_stands_before_our_accept_counts() {
+    let check = |rules: &str, expected: &[&str]| {
+        let text = format!("*filter\n:FORWARD DROP [0:0]\n:DOCKER-USER - [0:0]\n{rules}COMMIT\n");
+        let found = messages(&setup(), iptables_table("iptables-nft", "filter", &text));
+        assert_eq!(found, expected, "{rules}");
+    };
+    let (user, ours) = ("-A FORWARD -j DOCKER-USER\n", "-A FORWARD -j FLANNEL-FWD\n");
+    let reject = "-A FORWARD -j REJECT\n";
+    check("", &[]);
+    check(&format!("{user}{ours}{reject}"), &[]);
+    check(&format!("{user}{reject}"), &[]);
+    check(
+        &format!("{user}{ours}-A DOCKER-USER -i eth0 -j DROP\n"),
+        &[],
+    );
+    let closed = "iptables-nft table filter drops packets from flannel.1 to pods of this host";
+    check(
+        &format!("{user}{ours}-A DOCKER-USER -i flannel.1 -j DROP\n"),
+        &[&format!(
+            "{closed} (chain FORWARD, in DOCKER-USER); iptables-nft -t filter -I DOCKER-USER -i flannel.1 -j ACCEPT"
+        )],
+    );
+    check(
+        &format!("-A FORWARD -i flannel+ -j REJECT\n{user}{ours}"),
+        &[&format!(
+            "{closed} (chain FORWARD); iptables-nft -t filter -I FORWARD -i flannel.1 -j ACCEPT"
+        )],
+    );
+}

@@ -126,8 +126,11 @@ fn a_program_that_deletes_the_table_before_the_read_back_is_met_like_a_slower_on
 
 /// Docker puts its own jump first.
 fn docker_comes_first(host: &mut FakeHost) {
-    host.restore(IptablesVariant::Nft, "*filter\n-I FORWARD -j DOCKER-USER\n")
-        .expect("the script runs");
+    host.restore(
+        IptablesVariant::Nft,
+        "*filter\n-I FORWARD -j DOCKER-FORWARD\n",
+    )
+    .expect("the script runs");
 }
 
 #[test]
@@ -317,5 +320,22 @@ fn the_accept_is_optional_only_where_no_other_program_filters() {
         pass(2000).await;
         assert_eq!(rig.status(), ConditionStatus::True);
         assert!(rig.saved(IptablesVariant::Nft).contains("FLANNEL-FWD"));
+    });
+}
+
+#[test]
+fn nft_that_crashes_though_it_worked_before_gives_way_to_iptables() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(RequestedTool::Auto).await;
+        rig.take_applied();
+        rig.with(|host| {
+            host.nft_failure = Some("nft crashed (signal: 11 (SIGSEGV))");
+            host.nft_crashes = true;
+            host.delete_table();
+        });
+        pass(1_000).await;
+        assert_eq!(rig.status(), ConditionStatus::True);
+        let masquerade = "iptables-nft-restore --wait --noflush # FLANNEL-POSTRTG, FLANNEL-RAW-PRE, FLANNEL-RAW-OUT";
+        assert_eq!(rig.take_applied(), [MAKE_TABLE, masquerade]);
     });
 }
