@@ -94,6 +94,7 @@ impl Node {
         for dir in [
             "up/etc/systemd/network",
             "up/etc/systemd/system/docker.service.d",
+            "up/etc/systemd/system/systemd-sysctl.service.d",
             "work",
             "root",
             "docker",
@@ -114,9 +115,15 @@ impl Node {
             self.address
         );
         write("systemd/network/10-eth1.network", eth1)?;
-        // Tests restart Docker more often than its unit allows.
-        let limit = "[Unit]\nStartLimitIntervalSec=0\n";
-        write("systemd/system/docker.service.d/lab.conf", limit.to_owned())
+        // Tests restart Docker, and install packages, more often than these units allow.
+        for unit in ["docker", "systemd-sysctl"] {
+            let limit = "[Unit]\nStartLimitIntervalSec=0\n";
+            write(
+                &format!("systemd/system/{unit}.service.d/lab.conf"),
+                limit.to_owned(),
+            )?;
+        }
+        Ok(())
     }
 
     /// Its host name.

@@ -33,14 +33,14 @@ pub fn iptables_legacy_works_without_root(rack: &mut Rack) -> Result<()> {
         rules.contains("ACCEPT") && rules.contains("MASQUERADE"),
         "{rules}"
     );
-    // Docker came after us and put its own first: that is found by polling.
-    eventually(SLOW, "our accept to be first", || {
+    // Docker came after us and put its own first: that is found by polling. Only the administrator's rules come before ours.
+    eventually(SLOW, "our accept to be right behind DOCKER-USER", || {
         let chain = node.sh("iptables-legacy -S FORWARD")?;
         let first = chain
             .lines()
-            .find(|line| line.starts_with("-A"))
+            .find(|line| line.starts_with("-A") && !line.ends_with("-j DOCKER-USER"))
             .unwrap_or_default();
-        ensure!(first.contains("FLANNEL-FWD"), "{chain}");
+        ensure!(first.ends_with("-j FLANNEL-FWD"), "{chain}");
         Ok(())
     })?;
     let process = node.sh(
