@@ -315,3 +315,11 @@ pub const NOT_STARTED: &str = "not started";
 pub const OVERRIDES_OURS: &str = "overrides ours";
 /// What the removal of the package leaves.
 pub const STAY_IN_PLACE: &str = "stay in place";
+
+// Docker's unit.
+
+/// Why Docker is not started before the first lease, or waits.
+pub const NOT_LEASED_YET: &str =
+    "because flanneld has not leased a subnet yet: see systemctl status flanneld";
+/// What the start says that comes after a refused one.
+pub const DOCKER_WAITS: &str = "Docker waits";

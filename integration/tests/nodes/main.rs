@@ -8,6 +8,7 @@
 mod disturbances;
 mod docker;
 mod docker_events;
+mod failures;
 mod firewall;
 mod life;
 mod networks;
@@ -48,6 +49,9 @@ const TESTS: &[(&str, Test)] = &tests![
     docker::an_exec_start_of_the_administrator_wins_and_is_reported,
     docker::docker_starts_without_a_daemon_that_is_not_enabled,
     docker::a_new_subnet_restarts_docker_once,
+    failures::docker_comes_up_after_a_file_that_was_late,
+    failures::docker_comes_up_after_a_typo_is_mended,
+    failures::docker_that_was_stopped_stays_stopped,
     reach::members_reach_all_ports_of_containers_and_others_the_published_ones,
     reach::a_machine_outside_reaches_no_more_than_docker_allows,
     reach::docker_user_holds_over_the_overlay_and_for_published_ports,
