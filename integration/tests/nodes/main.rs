@@ -10,6 +10,7 @@ mod docker;
 mod docker_events;
 mod failures;
 mod firewall;
+mod leftovers;
 mod life;
 mod networks;
 mod overlay;
@@ -70,6 +71,8 @@ const TESTS: &[(&str, Test)] = &tests![
     package::an_installation_after_a_removal_starts_what_is_enabled,
     package::a_purge_leaves_nothing,
     package::the_migration_from_another_flanneld_touches_no_docker,
+    leftovers::a_drop_in_of_go_flannel_is_named,
+    leftovers::docker_has_an_address_of_its_own_again_after_a_purge,
     recipes::the_cni_recipe_of_the_documentation_works,
     firewall::firewalld_is_named_and_cured_by_the_commands_of_the_message,
     firewall::ufw_is_named_and_cured_by_the_commands_of_the_message,
