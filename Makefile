@@ -91,7 +91,7 @@ check: setup ## format, lints, documentation, licences of dependencies
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
 	$(AS_USER) env RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	for script in integration/*.sh systemd/debian/build.sh vagrant/*.sh .ci/* .githooks/*; do bash -n $$script; done
-	for script in systemd/debian/post* systemd/debian/pre*; do sh -n $$script; done
+	for script in systemd/debian/post* systemd/debian/pre* systemd/docker/docker-*; do sh -n $$script; done
 	@.ci/test-commit-msg
 	@if command -v ruby >/dev/null; then ruby -c vagrant/Vagrantfile; \
 	else echo "check: ruby is not installed; the syntax of vagrant/Vagrantfile was not checked"; fi

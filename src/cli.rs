@@ -234,7 +234,9 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
         }
         _ => {
             let flags: flags::Flags = arguments::read(args, env)?;
-            checks::options(flags).map(|options| Command::Run(Box::new(options)))
+            checks::options(flags)
+                .map(|options| Command::Run(Box::new(options)))
+                .map_err(|exit| arguments::name_variables::<flags::Flags>(exit, args, env))
         }
     }
 }

@@ -333,9 +333,21 @@ pub const EXEC_START_OF_YOUR_OWN: &str = "ExecStart of your own";
 pub const NOT_STARTED: &str = "not started";
 /// Files of another flanneld hide those of the package.
 pub const OVERRIDES_OURS: &str = "overrides ours";
+/// What gives Docker's bridge an address that was not leased.
+pub const BIP_OF_ITS_OWN: &str = "\"bip\": \"172.17.0.1/16\"";
+/// A file of an older setup, whose path comes first.
+pub const CONNECTS_DOCKER_TO_GO_FLANNEL: &str = "connects Docker to Go flannel and overrides ours";
 /// What the removal of the package leaves.
 pub const STAY_IN_PLACE: &str = "stay in place";
 
 /// What opens the nftables backend of Docker 29.
 pub const DOCKER_29_OPTIONS: &str =
     "start dockerd with --allow-direct-routing and --bridge-accept-fwmark=0x1000/0x1000";
+
+// Docker's unit.
+
+/// Why Docker is not started before the first lease, or waits.
+pub const NOT_LEASED_YET: &str =
+    "because flanneld has not leased a subnet yet: see systemctl status flanneld";
+/// What the start says that comes after a refused one.
+pub const DOCKER_WAITS: &str = "Docker waits";

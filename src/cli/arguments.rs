@@ -14,10 +14,7 @@ pub(super) fn read<F: Parser>(
     env: &BTreeMap<String, String>,
 ) -> Result<F, ParseExit> {
     let command = F::command();
-    let mut args: Vec<String> = args
-        .iter()
-        .map(|arg| with_two_dashes(&command, arg))
-        .collect();
+    let mut args = normalized(&command, args);
     let given = matches::<F>(&args)?;
     for (variable, arg) in from_env(&command, &given, env) {
         // Each variable is tried by itself first, so that the error can name it.
@@ -25,6 +22,50 @@ pub(super) fn read<F: Parser>(
         args.push(arg);
     }
     F::from_arg_matches(&matches::<F>(&args)?).map_err(|error| parse_exit(&error))
+}
+
+/// Adds to a refusal which variables set the options that it names: the operator may know only those.
+pub(super) fn name_variables<F: Parser>(
+    exit: ParseExit,
+    args: &[String],
+    env: &BTreeMap<String, String>,
+) -> ParseExit {
+    let command = F::command();
+    match (exit, matches::<F>(&normalized(&command, args))) {
+        (ParseExit::Usage(text), Ok(given)) => {
+            let named = from_env(&command, &given, env)
+                .into_iter()
+                .filter(|(_, arg)| mentions(&text, arg))
+                .map(|(variable, _)| variable)
+                .collect::<Vec<_>>();
+            ParseExit::Usage(with_variables(&text, &named))
+        }
+        (exit, _) => exit,
+    }
+}
+
+/// Whether a text names the option of an argument, and not only a longer one that begins alike.
+fn mentions(text: &str, arg: &str) -> bool {
+    let option = arg.split('=').next().unwrap_or(arg);
+    let is_name_char = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    text.split(|c| !is_name_char(c)).any(|word| word == option)
+}
+
+fn with_variables(text: &str, variables: &[String]) -> String {
+    match variables {
+        [] => text.to_owned(),
+        [one] => format!("in the environment variable {one}: {text}"),
+        several => format!(
+            "in the environment variables {}: {text}",
+            several.join(", ")
+        ),
+    }
+}
+
+fn normalized(command: &Command, args: &[String]) -> Vec<String> {
+    args.iter()
+        .map(|arg| with_two_dashes(command, arg))
+        .collect()
 }
 
 fn matches<F: Parser>(args: &[String]) -> Result<ArgMatches, ParseExit> {

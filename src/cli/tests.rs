@@ -188,6 +188,28 @@ fn refuses_what_cannot_be_used() {
 }
 
 #[test]
+fn refusals_name_the_variables_that_set_the_options() {
+    check_refused(
+        &[],
+        &[("FLANNELD_ETCD_ENDPOINTS", "10.0.0.1")],
+        "in the environment variable FLANNELD_ETCD_ENDPOINTS: --etcd-endpoints: expected URLs",
+    );
+    check_refused(
+        &["--etcd-username=a", "--etcd-password-file=b"],
+        &[
+            ("FLANNELD_ETCD_PASSWORD", "hunter2"),
+            ("FLANNELD_ETCD_ENDPOINTS", "http://a:1"),
+        ],
+        "in the environment variable FLANNELD_ETCD_PASSWORD: give one of",
+    );
+    let env = [("FLANNELD_ETCD_ENDPOINTS", "b")];
+    match parse_with(&["--etcd-endpoints=a"], &env) {
+        Err(ParseExit::Usage(text)) => assert!(text.starts_with("--etcd-endpoints: "), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn help_and_version_are_texts_not_errors() {
     let text = |args: &[&str]| match parse_with(args, &[]) {
         Err(ParseExit::Text(text)) => text,

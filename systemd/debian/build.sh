@@ -24,6 +24,8 @@ put 0755 "$binary" usr/sbin/flanneld
 if command -v strip >/dev/null; then strip "$root/usr/sbin/flanneld"; fi
 put 0644 "$systemd/flanneld.service" usr/lib/systemd/system/flanneld.service
 put 0644 "$systemd/docker/00-flanneld.conf" usr/lib/systemd/system/docker.service.d/00-flanneld.conf
+put 0755 "$systemd/docker/docker-wait" usr/lib/flanneld/docker-wait
+put 0755 "$systemd/docker/docker-options" usr/lib/flanneld/docker-options
 put 0644 "$systemd/docker/flanneld-docker.path" usr/lib/systemd/system/flanneld-docker.path
 put 0644 "$systemd/docker/flanneld-docker.service" usr/lib/systemd/system/flanneld-docker.service
 put 0644 "$systemd/flanneld.sysusers" usr/lib/sysusers.d/flanneld.conf

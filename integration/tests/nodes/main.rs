@@ -8,7 +8,9 @@
 mod disturbances;
 mod docker;
 mod docker_events;
+mod failures;
 mod firewall;
+mod leftovers;
 mod life;
 mod networks;
 mod overlay;
@@ -48,6 +50,9 @@ const TESTS: &[(&str, Test)] = &tests![
     docker::an_exec_start_of_the_administrator_wins_and_is_reported,
     docker::docker_starts_without_a_daemon_that_is_not_enabled,
     docker::a_new_subnet_restarts_docker_once,
+    failures::docker_comes_up_after_a_file_that_was_late,
+    failures::docker_comes_up_after_a_typo_is_mended,
+    failures::docker_that_was_stopped_stays_stopped,
     reach::members_reach_all_ports_of_containers_and_others_the_published_ones,
     reach::a_machine_outside_reaches_no_more_than_docker_allows,
     reach::docker_user_holds_over_the_overlay_and_for_published_ports,
@@ -66,6 +71,8 @@ const TESTS: &[(&str, Test)] = &tests![
     package::an_installation_after_a_removal_starts_what_is_enabled,
     package::a_purge_leaves_nothing,
     package::the_migration_from_another_flanneld_touches_no_docker,
+    leftovers::a_drop_in_of_go_flannel_is_named,
+    leftovers::docker_has_an_address_of_its_own_again_after_a_purge,
     recipes::the_cni_recipe_of_the_documentation_works,
     firewall::firewalld_is_named_and_cured_by_the_commands_of_the_message,
     firewall::ufw_is_named_and_cured_by_the_commands_of_the_message,
