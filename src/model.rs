@@ -3,6 +3,7 @@
 pub mod addr;
 pub(crate) mod device_ownership;
 pub mod external_interface;
+pub(crate) mod host_network;
 pub mod lease;
 pub(crate) mod lease_counts;
 pub mod membership;
