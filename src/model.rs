@@ -4,6 +4,7 @@ pub mod addr;
 pub(crate) mod device_ownership;
 pub mod external_interface;
 pub(crate) mod host_network;
+pub(crate) mod key_prefix;
 pub mod lease;
 pub(crate) mod lease_counts;
 pub mod membership;
