@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod flags;
 mod values;
+mod words;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -97,6 +98,8 @@ pub struct Options {
     pub(crate) healthz: Option<SocketAddr>,
     /// How much to log: 0 for state changes, up to 10 for every message.
     pub(crate) verbosity: u8,
+    /// One sentence for each variable in the environment that looks like one of ours and sets no option.
+    pub(crate) unknown_variables: Vec<String>,
 }
 
 /// Values of `--peers`.
@@ -232,9 +235,16 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
             let flags: commands::DockerFlags = arguments::read(rest, env)?;
             Ok(Command::DockerOpts(flags.into_options(env)))
         }
+        // As other programs spell these two options.
+        "help" => parse(&[rest, &["--help".to_owned()]].concat(), env),
+        "version" => parse(&["--version".to_owned()], env),
+        word if !word.is_empty() && !word.starts_with('-') => {
+            Err(ParseExit::Usage(words::unknown_command(word)))
+        }
         _ => {
             let flags: flags::Flags = arguments::read(args, env)?;
-            checks::options(flags)
+            let unknown = words::unknown_variables(env);
+            checks::options(flags, unknown)
                 .map(|options| Command::Run(Box::new(options)))
                 .map_err(|exit| arguments::name_variables::<flags::Flags>(exit, args, env))
         }

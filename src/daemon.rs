@@ -82,6 +82,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         error = tasks.failed() => return Err(error),
     };
     let external = underlay.external.clone();
+    let host_network = follower.host_network();
     let (underlay_sender, underlay) = watch::channel(underlay);
     let (public_ip_sender, public_ip) =
         watch::channel(options.public_ip.unwrap_or(external.address));
@@ -100,6 +101,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         external: &external,
         underlay: &underlay,
         public_ip: &public_ip,
+        host_network: &host_network,
         writers: &writers,
         view: &view,
     };
@@ -195,7 +197,8 @@ async fn wait_for_last_snapshot(tasks: &mut Tasks) {
 fn log_start(options: &Options, node: &NodeId) {
     let version = env!("CARGO_PKG_VERSION");
     let etcd = options.etcd.endpoints.join(",");
-    info!(version, etcd, %node, "starting flanneld");
+    let prefix = &options.etcd.prefix;
+    info!(version, etcd, prefix, %node, "starting flanneld");
 }
 
 fn announce_shutdown(signal: &str) {

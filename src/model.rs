@@ -5,6 +5,8 @@ pub(crate) mod device_ownership;
 pub(crate) mod docker;
 pub(crate) mod docker_networks;
 pub mod external_interface;
+pub(crate) mod host_network;
+pub(crate) mod key_prefix;
 pub mod lease;
 pub(crate) mod lease_counts;
 pub mod membership;

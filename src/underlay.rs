@@ -12,5 +12,6 @@ mod fake;
 pub(crate) mod follower;
 pub(crate) mod machine;
 mod members;
+mod needs;
 pub(crate) mod port;
 pub mod settings;

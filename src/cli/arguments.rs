@@ -15,7 +15,7 @@ pub(super) fn read<F: Parser>(
 ) -> Result<F, ParseExit> {
     let command = F::command();
     let mut args = normalized(&command, args);
-    let given = matches::<F>(&args)?;
+    let given = matches::<F>(&args).map_err(|exit| with_tip(&command, &args, exit))?;
     for (variable, arg) in from_env(&command, &given, env) {
         // Each variable is tried by itself first, so that the error can name it.
         matches::<F>(std::slice::from_ref(&arg)).map_err(|exit| in_variable(&variable, exit))?;
@@ -82,6 +82,24 @@ fn parse_exit(error: &clap::Error) -> ParseExit {
         ParseExit::Usage(text.trim_start_matches("error: ").to_owned())
     } else {
         ParseExit::Text(text)
+    }
+}
+
+/// A value of `--ip-masq` needs a `=`: without one, clap takes it for an argument of its own.
+fn with_tip(command: &Command, args: &[String], exit: ParseExit) -> ParseExit {
+    let mut pairs = args.iter().zip(args.iter().skip(1));
+    let separated = pairs.find(|(option, value)| {
+        let name = option.strip_prefix("--").unwrap_or_default();
+        let mut known = command.get_arguments();
+        let takes_value =
+            known.any(|arg| arg.get_long() == Some(name) && arg.is_require_equals_set());
+        takes_value && !value.starts_with('-')
+    });
+    match (exit, separated) {
+        (ParseExit::Usage(text), Some((option, value))) => ParseExit::Usage(format!(
+            "{text}\n  tip: write the value after an equals sign: {option}={value}\n"
+        )),
+        (exit, _) => exit,
     }
 }
 

@@ -8,7 +8,8 @@ use crate::cli::flags::Flags;
 use crate::cli::{EtcdLogin, EtcdOptions, OffloadOption, Options, ParseExit, Password};
 use crate::model::secret::Secret;
 
-pub(super) fn options(flags: Flags) -> Result<Options, ParseExit> {
+/// `unknown_variables`: one sentence for each variable that sets no option.
+pub(super) fn options(flags: Flags, unknown_variables: Vec<String>) -> Result<Options, ParseExit> {
     if let Some(option) = flags.kubernetes.first_given() {
         return Err(usage(format!(
             "--{option}: this flanneld keeps its leases in etcd and does not use the Kubernetes API; remove the option \
@@ -39,6 +40,7 @@ pub(super) fn options(flags: Flags) -> Result<Options, ParseExit> {
         state_dir: flags.state_dir,
         removal_grace: Duration::from_secs(flags.removal_grace.into()),
         verbosity: flags.verbosity,
+        unknown_variables,
     })
 }
 
@@ -50,8 +52,14 @@ fn etcd_options(flags: &Flags) -> Result<EtcdOptions, ParseExit> {
     let endpoints = flags
         .etcd_endpoints
         .iter()
+        .filter(|text| !text.trim().is_empty())
         .map(|text| endpoint(text))
         .collect::<Result<Vec<_>, _>>()?;
+    if endpoints.is_empty() {
+        return Err(usage(
+            "--etcd-endpoints: expected URLs such as http://10.0.0.1:2379, separated by commas, got none",
+        ));
+    }
     if flags.etcd_certfile.is_some() != flags.etcd_keyfile.is_some() {
         return Err(usage(
             "--etcd-certfile and --etcd-keyfile go together: give both or neither",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory as _, Parser};
 
 use crate::cli::flags::Flags;
-use crate::cli::values::{bridge_name, docker_networks, variable_name, vni};
+use crate::cli::values::{bridge_name, docker_networks, key_prefix, variable_name, vni};
 use crate::cli::{CleanupOptions, DockerOptions, STATE_DIR, SUBNET_FILE, StatusOptions};
 use crate::model::addr::Vni;
 use crate::model::docker_networks::DockerNetworks;
@@ -50,7 +50,7 @@ To release the subnet at once, delete its key:
 #[command(name = "flanneld cleanup", version, max_term_width = 100, after_help = CLEANUP_GUIDE)]
 pub(super) struct CleanupFlags {
     /// Prefix of all keys of this overlay in etcd
-    #[arg(long, value_name = "KEY", default_value = "/coreos.com/network")]
+    #[arg(long, value_name = "KEY", default_value = "/coreos.com/network", value_parser = key_prefix)]
     etcd_prefix: String,
     /// VNI of the overlay. You need it if the device is gone and the VNI is not 1
     #[arg(long, value_name = "NUMBER", value_parser = vni)]

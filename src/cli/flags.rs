@@ -8,11 +8,20 @@ use clap::{Args, Parser};
 use regex::Regex;
 
 use crate::cli::values::{
-    address, docker_networks, go_bool, ipv4_address, ipv6_address, node_id, port, positive_seconds,
-    renew_margin, seconds, verbosity,
+    address, docker_networks, go_bool, ipv4_address, ipv6_address, key_prefix, node_id, port,
+    positive_seconds, public_ip, renew_margin, seconds, verbosity,
 };
 use crate::cli::{FirewallOption, OffloadOption, PeersOption, STATE_DIR, SUBNET_FILE};
 use crate::model::docker_networks::DockerNetworks;
+
+/// What `-h` shows at its end.
+const COMMANDS: &str = "\
+Commands:
+  flanneld status         show the state of the daemon on this host
+  flanneld cleanup        remove what a stopped daemon has left on this host
+  flanneld docker-opts    write options for dockerd, like mk-docker-opts.sh
+
+See flanneld --help for more, and flanneld COMMAND --help for the options of a command.";
 
 const GUIDE: &str = "\
 Commands:
@@ -44,7 +53,7 @@ See the leases of all hosts:
 
 /// Leases a subnet in etcd for this host, and sets up a VXLAN overlay between all hosts.
 #[derive(Debug, Parser)]
-#[command(name = "flanneld", version, after_long_help = GUIDE)]
+#[command(name = "flanneld", version, after_help = COMMANDS, after_long_help = GUIDE)]
 #[command(
     args_override_self = true,
     disable_help_subcommand = true,
@@ -65,6 +74,7 @@ pub(super) struct Flags {
         long,
         value_name = "KEY",
         default_value = "/coreos.com/network",
+        value_parser = key_prefix,
         help_heading = "etcd"
     )]
     pub(super) etcd_prefix: String,
@@ -124,7 +134,7 @@ pub(super) struct Flags {
     /// Address at which other hosts reach this one, if it is not the address of the interface, for
     /// example behind NAT. If an interface has the address, and no --iface option names another, it
     /// carries the overlay
-    #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
+    #[arg(long, value_name = "ADDRESS", value_parser = public_ip, help_heading = "This host")]
     pub(super) public_ip: Option<Ipv4Addr>,
     /// Whether the kernel leaves the checksums of packets between pods to the network card
     #[arg(

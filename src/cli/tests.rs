@@ -77,7 +77,7 @@ fn interfaces_add_up_and_otherwise_the_last_option_counts() {
 
 #[test]
 fn splits_endpoints_and_completes_them() {
-    let options = options(&["--etcd-endpoints=https://a:2379/, b:4001,http://[::1]:2379"]);
+    let options = options(&["--etcd-endpoints= https://a:2379/ , b:4001,,http://[::1]:2379, "]);
     assert_eq!(
         options.etcd.endpoints,
         ["https://a:2379", "http://b:4001", "http://[::1]:2379"]
@@ -143,7 +143,28 @@ fn refuses_kubernetes_mode_with_a_sentence() {
 #[test]
 fn refuses_what_cannot_be_used() {
     check_refused(&["--nonsense"], &[], "unexpected argument '--nonsense'");
-    check_refused(&["argument"], &[], "unexpected argument");
+    check_refused(&["argument"], &[], "there is no command \"argument\"\n");
+    check_refused(&["statsu"], &[], "did you mean \"status\"?");
+    check_refused(
+        &["--ip-masq", "true"],
+        &[],
+        "tip: write the value after an equals sign: --ip-masq=true",
+    );
+    check_refused(&["-ip-masq", "true"], &[], "--ip-masq=true");
+    check_refused(&["--etcd-prefix="], &[], "expected a prefix of keys");
+    check_refused(&["--etcd-endpoints= , "], &[], "expected URLs such as");
+    for (ip, reason) in [
+        ("0.0.0.0", "is not the address of a host"),
+        ("255.255.255.255", "is not the address of a host"),
+        ("224.1.2.3", "is a multicast address"),
+        ("127.0.0.1", "is a loopback address"),
+    ] {
+        check_refused(
+            &[&format!("--public-ip={ip}")],
+            &[],
+            &format!("PublicIP {ip} {reason}"),
+        );
+    }
     check_refused(&["--ip-masq=maybe"], &[], "expected true or false");
     check_refused(&["--iface-regex=("], &[], "unclosed group");
     check_refused(&["--iface-can-reach=host"], &[], "expected an IPv4 address");
@@ -232,6 +253,34 @@ fn help_and_version_are_texts_not_errors() {
         assert!(help.contains(heading), "{help}");
     }
     assert!(!help.contains("kube"), "{help}");
+}
+
+#[test]
+fn help_and_version_are_words_too_and_the_short_help_names_the_commands() {
+    let text = |args: &[&str]| match parse_with(args, &[]) {
+        Err(ParseExit::Text(text)) => text,
+        other => panic!("{args:?}: {other:?}"),
+    };
+    assert_eq!(text(&["version"]), text(&["--version"]));
+    assert_eq!(text(&["help"]), text(&["--help"]));
+    assert_eq!(text(&["help", "status"]), text(&["status", "--help"]));
+    for name in [
+        "flanneld status",
+        "flanneld cleanup",
+        "flanneld docker-opts",
+    ] {
+        assert!(text(&["-h"]).contains(name));
+    }
+}
+
+#[test]
+fn a_prefix_has_one_spelling() {
+    for given in ["/a/b", "a/b", "/a/b/", "//a//b"] {
+        assert_eq!(
+            options(&[&format!("--etcd-prefix={given}")]).etcd.prefix,
+            "/a/b"
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use crate::model::addr::Vni;
 use crate::model::docker_networks::DockerNetworks;
+use crate::model::key_prefix::normalize;
+use crate::model::lease::validate::validate_address;
 
 const MAX_NODE_ID_LEN: usize = 128;
 /// A network of Docker names its bridge; the kernel allows 15 bytes.
@@ -101,6 +103,23 @@ pub(super) fn address(text: &str) -> Result<IpAddr, String> {
 
 pub(super) fn ipv4_address(text: &str) -> Result<Ipv4Addr, String> {
     parsed(text).ok_or_else(|| "expected an IPv4 address such as 192.168.56.11".to_owned())
+}
+
+/// Reads an address at which other hosts can reach this one.
+pub(super) fn public_ip(text: &str) -> Result<Ipv4Addr, String> {
+    let ip = ipv4_address(text)?;
+    validate_address(ip).map_err(|rejection| {
+        format!("{rejection}; expected the address at which other hosts reach this one")
+    })?;
+    Ok(ip)
+}
+
+/// Reads the prefix of keys in etcd.
+pub(super) fn key_prefix(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected a prefix of keys such as /coreos.com/network".to_owned());
+    }
+    Ok(normalize(text))
 }
 
 pub(super) fn ipv6_address(text: &str) -> Result<Ipv6Addr, String> {

@@ -70,10 +70,11 @@ async fn remove(options: &CleanupOptions) -> anyhow::Result<String> {
     for path in scope::files(options, &instance) {
         remove_file(&path, &mut report);
     }
-    if let Some(subnet) = subnet_env::previous_subnet(&subnet_env) {
+    if let (Instance::Ours(_), Some(subnet)) = (&instance, subnet_env::previous_subnet(&subnet_env))
+    {
         report.lines.push(format!(
             "left in etcd: the lease, which expires within a day; to release it now: etcdctl del {}/subnets/{}",
-            options.prefix,
+            options.prefix.trim_end_matches('/'),
             key_name(subnet)
         ));
     }

@@ -13,6 +13,9 @@ use crate::{commands, daemon};
 /// journal.
 pub fn run(options: Options, journal: bool) -> ExitCode {
     log::start(options.verbosity, journal);
+    for sentence in &options.unknown_variables {
+        tracing::warn!("{sentence}");
+    }
     match run_daemon(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

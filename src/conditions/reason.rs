@@ -23,6 +23,10 @@ pub(crate) enum Reason {
     Rival,
     /// Another client keeps overwriting the key of our lease.
     Contested,
+    /// The other hosts would ignore a lease with the PublicIP of this one.
+    PublicIpUnusable,
+    /// The overlay lies in the network of the hosts.
+    NetworkOverlap,
     /// etcd does not hold the current PublicIP of this host yet.
     PublicIpNotPublished,
     /// Another program owns the device with our name.

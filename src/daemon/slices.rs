@@ -27,6 +27,7 @@ use crate::lease::manager::{LeaseChannels, LeaseManager};
 use crate::lease::status::LeaseConditions;
 use crate::model::device_ownership::DeviceOwnership;
 use crate::model::external_interface::ExternalInterface;
+use crate::model::host_network::HostNetwork;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
 use crate::model::underlay::Underlay;
@@ -58,6 +59,8 @@ pub(super) struct SliceStarter<'a> {
     pub(super) underlay: &'a watch::Receiver<Underlay>,
     /// The address that is published.
     pub(super) public_ip: &'a watch::Receiver<Ipv4Addr>,
+    /// What this host needs outside of the overlay.
+    pub(super) host_network: &'a watch::Receiver<HostNetwork>,
     pub(super) writers: &'a StatusWriters,
     pub(super) view: &'a StatusView,
 }
@@ -109,6 +112,7 @@ impl SliceStarter<'_> {
             counts: self.writers.lease_counts.clone(),
             lookups,
             public_ip: self.public_ip.clone(),
+            host: self.host_network.clone(),
         };
         let settings = wiring::lease_settings(self.options);
         let manager = LeaseManager::new(etcd, identity, settings, channels);

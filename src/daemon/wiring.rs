@@ -12,6 +12,7 @@ use crate::files::subnet_env;
 use crate::lease::claim::Identity;
 use crate::lease::manager::LeaseSettings;
 use crate::model::external_interface::ExternalInterface;
+use crate::model::host_network::HostNetwork;
 use crate::model::node_id::NodeId;
 use crate::model::previous_lease::PreviousLease;
 use crate::peers::settings::PeerSettings;
@@ -67,6 +68,7 @@ pub(super) fn identity(
         public_ip: options.public_ip.unwrap_or(external.address),
         earlier_public_ips: Vec::new(),
         previous: previous_lease(subnet_env.as_deref(), external, last_run),
+        host: HostNetwork::default(),
     }
 }
 

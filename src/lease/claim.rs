@@ -24,6 +24,7 @@ pub(crate) use crate::lease::claim::rival::{Rival, RivalMessage, is_older_rival}
 use crate::lease::pick;
 use crate::lease::port::{Entry, Listing};
 use crate::model::addr::{MacAddr, Vni};
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::OwnLease;
 use crate::model::lease::key::{key_name, parse_key_name};
 use crate::model::lease::value::{Owner, owner_of, parse_lease, render_value};
@@ -46,6 +47,8 @@ pub(crate) struct Identity {
     /// Addresses that this host had before in this run: etcd may still hold one of them.
     pub(crate) earlier_public_ips: Vec<Ipv4Addr>,
     pub(crate) previous: PreviousLease,
+    /// What must stay reachable outside of the overlay.
+    pub(crate) host: HostNetwork,
 }
 
 impl Identity {
@@ -117,7 +120,7 @@ pub(crate) fn claim(
     exclusions: &Exclusions,
     random: f64,
 ) -> Claim {
-    let own = own_entry(listing, config, identity, exclusions);
+    let own = own_entry(listing, config, identity, joined, exclusions);
     let rival = oldest_rival(listing, config, identity, exclusions);
     let overwritten = match joined {
         Some(joined) => overwritten_since_joined(listing, identity, joined, exclusions),
@@ -185,7 +188,8 @@ fn taken_networks(
     let hosts = owners.map(|owner| owner.public_ip);
     let hosts = hosts.chain([identity.public_ip]).map(Ipv4Network::from);
     let excluded = exclusions.taken.iter().copied();
-    subnets.chain(excluded).chain(hosts).collect()
+    let needed = identity.host.networks();
+    subnets.chain(excluded).chain(hosts).chain(needed).collect()
 }
 
 /// Returns the entry that is ours. Of several, prefers one with our node id, then that of the previous subnet, then the
@@ -194,8 +198,10 @@ fn own_entry<'a>(
     listing: &'a Listing,
     config: &NetworkConfig,
     identity: &Identity,
+    joined: Option<&JoinedKey>,
     exclusions: &Exclusions,
 ) -> Option<(Ipv4Network, &'a Entry)> {
+    let is_lived_in = |subnet| joined.is_some_and(|joined| joined.own.subnet == subnet);
     fitting_entries(listing, config)
         .filter(|(_, entry, owner)| {
             let dead = exclusions.dead_keys.contains(&entry.name);
@@ -203,6 +209,9 @@ fn own_entry<'a>(
         })
         // Its route would cut this host off from the others.
         .filter(|(subnet, _, _)| !subnet.contains(identity.public_ip))
+        .filter(|(subnet, _, _)| {
+            is_lived_in(*subnet) || identity.host.underlay_taken_by(*subnet).is_none()
+        })
         // We could not renew the IPv6 subnet that a dual-stack key leases, too.
         .filter(|(subnet, entry, _)| entry.name == key_name(*subnet))
         .min_by_key(|(subnet, _, owner)| {

@@ -18,6 +18,7 @@ use crate::lease::manager::machine::LeaseMachine;
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
 use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
 use crate::lease::status::LeaseConditions;
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::key::key_name;
 use crate::model::lease_counts::LeaseCounts;
 use crate::peers::update::LeaseUpdate;
@@ -77,6 +78,8 @@ pub(crate) struct LeaseChannels {
     pub(crate) lookups: mpsc::Receiver<Ipv4Network>,
     /// The address at which the other hosts reach this one. Our lease follows it.
     pub(crate) public_ip: watch::Receiver<Ipv4Addr>,
+    /// What this host needs outside of the overlay.
+    pub(crate) host: watch::Receiver<HostNetwork>,
 }
 
 /// The task.
@@ -93,7 +96,7 @@ pub(crate) struct LeaseManager<R: Registry> {
 struct UpdatesClosed;
 
 impl<R: Registry> LeaseManager<R> {
-    /// The PublicIP in `identity` may be older than the one in `channels`, which counts.
+    /// PublicIP and host network in `identity` may be older than those in `channels`, which count.
     pub(crate) fn new(
         registry: R,
         mut identity: Identity,
@@ -101,6 +104,7 @@ impl<R: Registry> LeaseManager<R> {
         mut channels: LeaseChannels,
     ) -> Self {
         identity.public_ip = *channels.public_ip.borrow_and_update();
+        identity.host = channels.host.borrow_and_update().clone();
         Self {
             registry,
             settings,
@@ -130,7 +134,8 @@ impl<R: Registry> LeaseManager<R> {
             Some(subnet) = self.channels.lookups.recv(), if self.machine.answers_lookups() => {
                 Ok(LeaseEvent::LookupRequested(subnet))
             }
-            ip = next_public_ip(&mut self.channels.public_ip) => Ok(LeaseEvent::PublicIpChanged(ip)),
+            ip = next_value(&mut self.channels.public_ip) => Ok(LeaseEvent::PublicIpChanged(ip)),
+            host = next_value(&mut self.channels.host) => Ok(LeaseEvent::HostNetworkChanged(host)),
             () = sleep(wait) => Ok(LeaseEvent::Time),
             () = self.channels.updates.closed() => Err(UpdatesClosed),
         }
@@ -242,10 +247,10 @@ const fn rounded(outage: Duration) -> Duration {
     }
 }
 
-/// Waits for another PublicIP; for ever, if nobody can send one any more. Cancel-safe.
-async fn next_public_ip(public_ip: &mut watch::Receiver<Ipv4Addr>) -> Ipv4Addr {
-    match public_ip.changed().await {
-        Ok(()) => *public_ip.borrow_and_update(),
+/// Waits for another value; for ever, if nobody can send one any more. Cancel-safe.
+async fn next_value<T: Clone>(values: &mut watch::Receiver<T>) -> T {
+    match values.changed().await {
+        Ok(()) => values.borrow_and_update().clone(),
         Err(_) => std::future::pending().await,
     }
 }

@@ -87,6 +87,9 @@ pub enum Rejection {
     /// The subnet cannot have a route on this host.
     #[error("subnet {0} {1}")]
     Subnet(Ipv4Network, &'static str),
+    /// A route to the subnet would take away what this host needs, which is named.
+    #[error("subnet {0} overlaps {1}, {2}")]
+    NeededHere(Ipv4Network, Ipv4Network, String),
     /// No host can have this PublicIP.
     #[error("PublicIP {0} {1}")]
     PublicIp(Ipv4Addr, &'static str),
@@ -105,7 +108,8 @@ impl Rejection {
             | Self::OtherBackend(_)
             | Self::OtherVni(..)
             | Self::SecondKey(_)
-            | Self::Subnet(..) => false,
+            | Self::Subnet(..)
+            | Self::NeededHere(..) => false,
         }
     }
 }

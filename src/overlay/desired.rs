@@ -12,7 +12,7 @@ use crate::overlay::paths::route::MAIN_TABLE;
 use crate::overlay::peer_entries::{ChangedPeers, PeerEntries};
 use crate::overlay::plan::{Op, change_device, plan_entries};
 use crate::overlay::port::{KernelChange, KernelError, Observed};
-use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings, PeerMode};
+use crate::overlay::settings::{ALIAS_PREFIX, OverlaySettings, PeerMode, is_same_alias};
 use crate::overlay::state::{Device, NextHop, OverlayState, PROTOCOL, RouteKey, Sysctl};
 use crate::peers::update::PeerChange;
 
@@ -124,7 +124,7 @@ impl DesiredOverlay {
             .device
             .as_ref()
             .map_or("", |device| &device.alias);
-        if alias.starts_with(ALIAS_PREFIX) && alias != self.own.device.alias {
+        if alias.starts_with(ALIAS_PREFIX) && !is_same_alias(alias, &self.own.device.alias) {
             return Err(KernelError::OtherOwner {
                 device: self.own.device.name.clone(),
                 owner: alias.to_owned(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::external_interface::ExternalInterface;
+use crate::model::key_prefix::normalize;
 
 /// The first part of the alias of every device that flanneld creates. The prefix of the keys in etcd follows, so that two
 /// instances on one host recognize each other's devices.
@@ -31,4 +32,10 @@ pub(crate) struct OverlaySettings {
     pub(crate) peer_mode: PeerMode,
     /// How long a neighbour made on demand may be unused before it is removed.
     pub(crate) on_demand_idle: Duration,
+}
+
+/// Whether two aliases mark the device of one flanneld. An earlier version wrote the prefix as it was given.
+pub(crate) fn is_same_alias(one: &str, other: &str) -> bool {
+    let prefix = |alias: &str| alias.strip_prefix(ALIAS_PREFIX).map(normalize);
+    one == other || prefix(one).is_some_and(|one| prefix(other) == Some(one))
 }

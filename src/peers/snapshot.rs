@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::addr::MacAddr;
+use crate::model::key_prefix::normalize;
 use crate::model::lease::Lease;
 use crate::model::lease::validate::validate;
 use crate::model::membership::Membership;
@@ -151,7 +152,9 @@ impl Snapshot {
             return Err(SnapshotError::Format(format));
         }
         let snapshot: Self = serde_json::from_str(json).map_err(damaged)?;
-        if snapshot.prefix != prefix || snapshot.node_id != node.as_str() {
+        // An earlier version saved the prefix as it was written on the command line.
+        let is_other_network = normalize(&snapshot.prefix) != normalize(prefix);
+        if is_other_network || snapshot.node_id != node.as_str() {
             return Err(SnapshotError::Foreign {
                 node: snapshot.node_id,
                 prefix: snapshot.prefix,

@@ -26,6 +26,8 @@ pub struct Interface {
     pub mtu: u32,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Kind of a virtual interface, such as `bridge`; empty for others.
+    pub kind: String,
     /// Its IPv4 addresses, in the kernel's order.
     pub addresses: Vec<InterfaceAddress>,
 }
@@ -35,6 +37,8 @@ pub struct Interface {
 pub struct InterfaceAddress {
     /// The address.
     pub ip: Ipv4Addr,
+    /// Length of the subnet that it is in: 32 if it stands alone.
+    pub prefix: u8,
     /// Its label: the name of the interface, or `eth0:1`, which looks like a second interface to old tools.
     pub label: String,
 }
@@ -53,6 +57,8 @@ pub struct RouteLookup {
     pub interface: String,
     /// Source address that the kernel would choose.
     pub source: Ipv4Addr,
+    /// The router that it leads to first, if there is one.
+    pub gateway: Option<Ipv4Addr>,
 }
 
 /// The way to a member of etcd.
@@ -76,6 +82,8 @@ pub(crate) struct Observation {
     pub(crate) can_reach: Option<RouteLookup>,
     /// The way to each member of etcd, by its URL, in the order of the options.
     pub(crate) etcd: Vec<(String, MemberRoute)>,
+    /// The address of each member of etcd that is not on this host, by its URL.
+    pub(crate) etcd_addresses: Vec<(String, Ipv4Addr)>,
     /// The default route.
     pub(crate) default: Option<RouteLookup>,
 }

@@ -33,7 +33,11 @@ impl EtcdPath {
     ) -> bool {
         let before = self.routes.get(url);
         let now = match (route, before) {
-            (MemberRoute::Via(now), _) => Some(now.clone()),
+            // Another gateway breaks no connection.
+            (MemberRoute::Via(now), _) => Some(RouteLookup {
+                gateway: None,
+                ..now.clone()
+            }),
             (MemberRoute::OnThisHost | MemberRoute::Unknown(_), None) => return false,
             (MemberRoute::None(_), None) => None,
             (

@@ -74,6 +74,7 @@ impl Resolver for FakeLinks {
 pub(crate) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface {
     let addresses = addresses.iter().map(|address| InterfaceAddress {
         ip: address.parse().expect("an address in a test"),
+        prefix: 24,
         label: name.to_owned(),
     });
     Interface {
@@ -82,6 +83,7 @@ pub(crate) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
         mac: None,
         mtu: 1500,
         up: true,
+        kind: String::new(),
         addresses: addresses.collect(),
     }
 }
@@ -90,5 +92,6 @@ pub(crate) fn route(interface: &str, source: &str) -> RouteLookup {
     RouteLookup {
         interface: interface.to_owned(),
         source: source.parse().expect("an address in a test"),
+        gateway: None,
     }
 }

@@ -7,11 +7,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::model::external_interface::ExternalInterface;
+use crate::model::host_network::HostNetwork;
 use crate::model::underlay::Underlay;
 use crate::reconcile::log_once::LogOnce;
 use crate::underlay::choice::{MemberRoute, Observation};
 use crate::underlay::machine::{UnderlayAction, UnderlayEvent, UnderlayMachine};
 use crate::underlay::members::EtcdMembers;
+use crate::underlay::needs::needs;
 use crate::underlay::port::{Links, Resolver};
 use crate::underlay::settings::UnderlaySettings;
 
@@ -35,6 +38,9 @@ pub(crate) struct UnderlayFollower<L, R> {
     machine: UnderlayMachine,
     /// Counts the times that connections to etcd had to be made anew.
     etcd_path: watch::Sender<u64>,
+    /// The external interface that was told last.
+    external: Option<ExternalInterface>,
+    host: watch::Sender<HostNetwork>,
     failures: LogOnce,
     started: Instant,
 }
@@ -54,9 +60,16 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             needs_names: settings.selectors.name_no_interface(),
             machine: UnderlayMachine::new(settings.selectors, settings.last_interface),
             etcd_path,
+            external: None,
+            host: watch::Sender::new(HostNetwork::default()),
             failures: LogOnce::default(),
             started: Instant::now(),
         }
+    }
+
+    /// Returns what this host needs outside of the overlay, from the first look on.
+    pub(crate) fn host_network(&self) -> watch::Receiver<HostNetwork> {
+        self.host.subscribe()
     }
 
     /// Waits until an interface fits, and logs each reason why none does once.
@@ -105,22 +118,50 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
     }
 
     async fn handle(&mut self, event: UnderlayEvent) -> Option<Underlay> {
-        let mut actions = self.machine.handle(event, self.started.elapsed());
-        if actions.contains(&UnderlayAction::Look) {
-            let started = self.started.elapsed();
-            let event = match self.look().await {
-                Ok(observation) => UnderlayEvent::Observed {
+        let actions = self.machine.handle(event, self.started.elapsed());
+        if !actions.contains(&UnderlayAction::Look) {
+            return self.act_on(actions);
+        }
+        let started = self.started.elapsed();
+        match self.look().await {
+            Ok(observation) => {
+                let observed = observation.clone();
+                let event = UnderlayEvent::Observed {
                     observation,
                     started,
-                },
-                Err(reason) => UnderlayEvent::Failed(reason),
-            };
-            actions = self.machine.handle(event, self.started.elapsed());
+                };
+                let actions = self.machine.handle(event, self.started.elapsed());
+                let underlay = self.act_on(actions);
+                self.tell_needs(&observed);
+                underlay
+            }
+            Err(reason) => {
+                let failed = UnderlayEvent::Failed(reason);
+                let actions = self.machine.handle(failed, self.started.elapsed());
+                self.act_on(actions)
+            }
         }
-        actions
-            .into_iter()
-            .filter_map(|action| self.act(action))
-            .last()
+    }
+
+    fn act_on(&mut self, actions: Vec<UnderlayAction>) -> Option<Underlay> {
+        let told = actions.into_iter().filter_map(|action| self.act(action));
+        let told = told.last();
+        if let Some(underlay) = &told {
+            self.external = Some(underlay.external.clone());
+        }
+        told
+    }
+
+    fn tell_needs(&self, observed: &Observation) {
+        let Some(external) = &self.external else {
+            return;
+        };
+        let now = needs(observed, external);
+        self.host.send_if_modified(|before| {
+            let is_new = *before != now;
+            *before = now;
+            is_new
+        });
     }
 
     fn act(&mut self, action: UnderlayAction) -> Option<Underlay> {
@@ -144,10 +185,16 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             Some(address) => self.links.lookup_route(address).await?,
             None => None,
         };
-        let mut etcd = Vec::new();
+        let (mut etcd, mut etcd_addresses) = (Vec::new(), Vec::new());
         for (url, address) in self.members.addresses() {
             let route = match address {
-                Ok(Some(address)) => self.look_up_member(address).await?,
+                Ok(Some(address)) => {
+                    let route = self.look_up_member(address).await?;
+                    if route != MemberRoute::OnThisHost {
+                        etcd_addresses.push((url.to_owned(), address));
+                    }
+                    route
+                }
                 Ok(None) => MemberRoute::OnThisHost,
                 Err(reason) => MemberRoute::Unknown(reason),
             };
@@ -160,6 +207,7 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             interfaces,
             can_reach,
             etcd,
+            etcd_addresses,
             default,
         })
     }

@@ -124,10 +124,11 @@ impl HostLinks {
         let first = routes.as_deref().and_then(<[_]>::first);
         Ok(first
             .and_then(decode::route::lookup)
-            .and_then(|(index, source)| {
+            .and_then(|(index, source, gateway)| {
                 Some(RouteLookup {
                     interface: name_of(index)?,
                     source,
+                    gateway,
                 })
             }))
     }
@@ -140,6 +141,7 @@ fn interface(message: &LinkMessage, addresses: &[Address]) -> Interface {
         .filter(|address| address.interface == link.index)
         .map(|address| InterfaceAddress {
             ip: address.ip,
+            prefix: address.prefix,
             label: address.label.clone(),
         });
     Interface {
@@ -148,6 +150,7 @@ fn interface(message: &LinkMessage, addresses: &[Address]) -> Interface {
         mac: link.mac,
         mtu: link.mtu,
         up: link.up,
+        kind: link.kind,
         addresses: own.collect(),
     }
 }

@@ -10,6 +10,7 @@ use crate::cli::CleanupOptions;
 use crate::daemon::settings::{device_alias, docker_opts_path, snapshot_path, socket_path};
 use crate::model::addr::{Vni, covers};
 use crate::overlay::plan::Op;
+use crate::overlay::settings::{ALIAS_PREFIX, is_same_alias};
 use crate::overlay::state::{Device, NextHop, RouteKey};
 
 /// The instance that the options of a cleanup select.
@@ -27,14 +28,19 @@ pub(super) fn instance<'a>(options: &CleanupOptions, devices: &'a [Device]) -> I
     let alias = device_alias(&options.prefix);
     let ours = devices
         .iter()
-        .filter(|device| device.alias == alias)
+        .filter(|device| is_same_alias(&device.alias, &alias))
         .find(|device| options.vni.is_none_or(|vni| device.vni == vni));
     if let Some(device) = ours {
         return Instance::Ours(device.vni);
     }
     let vni = options.vni.unwrap_or(Vni::DEFAULT);
     let name = vni.device();
-    match devices.iter().find(|device| device.name == name) {
+    let has_name = |device: &&Device| device.name == name;
+    // Nothing says that the files are ours: those of the only instance that is here may be meant.
+    let is_others =
+        |device: &&Device| options.vni.is_none() && device.alias.starts_with(ALIAS_PREFIX);
+    let foreign = devices.iter().find(has_name);
+    match foreign.or_else(|| devices.iter().find(is_others)) {
         Some(foreign) => Instance::Foreign(foreign),
         None => Instance::Ours(vni),
     }
@@ -80,7 +86,8 @@ pub(super) fn device_ops(
 /// Says why a device is not removed.
 pub(super) fn left_alone(options: &CleanupOptions, device: &Device) -> String {
     format!(
-        "left alone: device {}, the rules of its VNI and {:?}, because the alias of the device is {:?}, not {:?}",
+        "left alone: device {}, the rules of its VNI and {:?}, because the alias of the device is {:?}, not {:?}; to remove \
+         that instance, give its --etcd-prefix; to remove the rest of one whose device is gone, give its --vni",
         device.name,
         options.subnet_file,
         device.alias,

@@ -91,6 +91,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+    use crate::model::host_network::HostNetwork;
     use crate::model::node_id::NodeId;
     use crate::model::previous_lease::PreviousLease;
 
@@ -105,6 +106,7 @@ mod tests {
                 public_ip: Some(Ipv4Addr::new(10, 99, 0, 77)),
                 ..PreviousLease::default()
             },
+            host: HostNetwork::default(),
         }
     }
 

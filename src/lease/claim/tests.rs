@@ -45,6 +45,7 @@ fn identity() -> Identity {
             vtep_mac: MINE.parse().ok(),
             ..PreviousLease::default()
         },
+        host: HostNetwork::default(),
     }
 }
 

@@ -87,6 +87,9 @@ struct Attempt<'a, R> {
 
 impl<R: Registry> Attempt<'_, R> {
     async fn run(&mut self) -> Result<Acquisition, Setback> {
+        if let Some(no_lease) = self.unfit_host() {
+            return self.without_publishing(no_lease).await;
+        }
         let mut exclusions = Exclusions::default();
         loop {
             match self.claim(&exclusions) {
@@ -128,6 +131,26 @@ impl<R: Registry> Attempt<'_, R> {
         )
     }
 
+    fn unfit_host(&self) -> Option<NoLease> {
+        let request = self.request;
+        NoLease::of_host(&request.config, &request.identity, request.joined.is_some())
+    }
+
+    /// Leaves etcd as it is. Where pods run, the lease is renewed as it stands in etcd.
+    async fn without_publishing(&mut self, no_lease: NoLease) -> Result<Acquisition, Setback> {
+        let Some((own, entry)) = self.joined_key() else {
+            return Ok(Acquisition::NoLease(no_lease));
+        };
+        let kept = self.keep(own, entry).await?;
+        Ok(match kept {
+            Acquisition::Lease(held, _) => Acquisition::Refused(held, no_lease),
+            other @ (Acquisition::Refused(..)
+            | Acquisition::NoLease(_)
+            | Acquisition::OwnerMayReturn
+            | Acquisition::Relist(_)) => other,
+        })
+    }
+
     fn no_free_subnet(&self) -> NoLease {
         let previous = self.request.identity.previous.subnet;
         NoLease::no_free_subnet(&self.request.listing, &self.request.config, previous)
@@ -152,15 +175,11 @@ impl<R: Registry> Attempt<'_, R> {
     async fn yield_to(&mut self, rival: &Rival) -> Result<Acquisition, Setback> {
         let identity = &self.request.identity;
         let no_lease = NoLease::rival(rival, identity);
-        if let Some((own, entry)) = self.key_with_earlier_public_ip() {
-            let held = self.keep(own, entry).await?;
-            return Ok(match held {
-                Acquisition::Lease(held, _) => Acquisition::Refused(held, no_lease),
-                other @ (Acquisition::Refused(..)
-                | Acquisition::NoLease(_)
-                | Acquisition::OwnerMayReturn
-                | Acquisition::Relist(_)) => other,
-            });
+        let has_earlier_public_ip = self
+            .joined_key()
+            .is_some_and(|(own, _)| own.public_ip != identity.public_ip);
+        if has_earlier_public_ip {
+            return self.without_publishing(no_lease).await;
         }
         let mut entries = self.request.listing.entries.iter();
         let own = entries.find_map(|entry| {
@@ -178,8 +197,8 @@ impl<R: Registry> Attempt<'_, R> {
         Ok(Acquisition::NoLease(no_lease))
     }
 
-    /// Returns our key and lease, if etcd still holds the PublicIP with which we have joined and we have another one now.
-    fn key_with_earlier_public_ip(&self) -> Option<(OwnLease, Entry)> {
+    /// Returns our key and lease, if etcd still holds the PublicIP with which we have joined.
+    fn joined_key(&self) -> Option<(OwnLease, Entry)> {
         let AcquireRequest {
             listing,
             identity,
@@ -191,7 +210,7 @@ impl<R: Registry> Attempt<'_, R> {
         let entry = listing.entries.iter().find(|entry| entry.name == name)?;
         let owner = owner_of(&entry.value)?;
         let ours = is_named(identity, &owner) && owner.public_ip == own.public_ip;
-        (ours && own.public_ip != identity.public_ip).then(|| (own.clone(), entry.clone()))
+        ours.then(|| (own.clone(), entry.clone()))
     }
 
     fn renewal(&self, lease: LeaseId, ttl: Duration) -> Renewal {

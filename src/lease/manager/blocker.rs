@@ -5,6 +5,9 @@ use ipnetwork::Ipv4Network;
 use crate::conditions::{Problem, Reason};
 use crate::lease::claim::{self, Identity, Rival, RivalMessage};
 use crate::lease::port::{Listing, RegistryChange};
+use crate::model::host_network::NeededNetwork;
+use crate::model::lease::Rejection;
+use crate::model::lease::validate::validate_own;
 use crate::model::network_config::NetworkConfig;
 
 /// What keeps this host from a lease.
@@ -19,6 +22,15 @@ pub(super) enum Blocker {
         key: String,
     },
     NoFreeSubnet,
+    /// The other hosts would ignore a lease with our PublicIP.
+    PublicIpUnusable,
+    /// The overlay lies in the network of the hosts.
+    NetworkOverlap,
+}
+
+/// The key of the network config.
+pub(super) fn config_key(prefix: &str) -> String {
+    format!("{}/config", prefix.trim_end_matches('/'))
 }
 
 /// There is no lease for this host now.
@@ -30,10 +42,14 @@ pub(super) struct NoLease {
 }
 
 impl NoLease {
-    pub(super) fn no_config() -> Self {
+    pub(super) fn no_config(prefix: &str) -> Self {
+        let key = config_key(prefix);
         Self {
             blocker: Blocker::NoConfig,
-            message: "waiting for a network config in etcd that can be used".to_owned(),
+            message: format!(
+                "waiting for a network config in etcd: the key {key} does not exist; check --etcd-prefix, or create the \
+                 key: etcdctl put {key} '{{\"Network\": \"10.5.0.0/16\"}}'"
+            ),
         }
     }
 
@@ -54,6 +70,8 @@ impl NoLease {
             Blocker::InvalidConfig => Reason::InvalidConfig,
             Blocker::Rival { .. } => Reason::Rival,
             Blocker::NoFreeSubnet => Reason::NoFreeSubnet,
+            Blocker::PublicIpUnusable => Reason::PublicIpUnusable,
+            Blocker::NetworkOverlap => Reason::NetworkOverlap,
         };
         Problem::new(reason, self.message.as_str())
     }
@@ -64,6 +82,24 @@ impl NoLease {
             blocker: Blocker::Rival { key },
             message: RivalMessage { rival, identity }.to_string(),
         }
+    }
+
+    /// Returns why this host should not have a lease, whatever etcd holds: the other hosts would ignore it, or pods would
+    /// get addresses of hosts. While pods run, the network stays as it is.
+    pub(super) fn of_host(
+        config: &NetworkConfig,
+        identity: &Identity,
+        has_pods: bool,
+    ) -> Option<Self> {
+        let Identity {
+            public_ip, host, ..
+        } = identity;
+        if let Err(rejection) = validate_own(*public_ip, config, host) {
+            return Some(Self::public_ip_unusable(&rejection, identity));
+        }
+        let around = host.underlay_around(config.network);
+        let around = around.filter(|_| !has_pods)?;
+        Some(Self::network_overlap(config, around, identity))
     }
 
     pub(super) fn no_free_subnet(
@@ -84,6 +120,36 @@ impl NoLease {
         }
     }
 
+    /// `identity` has a PublicIP that no other host would use.
+    fn public_ip_unusable(rejection: &Rejection, identity: &Identity) -> Self {
+        let local = identity.host.local.unwrap_or(identity.public_ip);
+        Self {
+            blocker: Blocker::PublicIpUnusable,
+            message: format!(
+                "{rejection}; the other hosts would ignore the lease of this host, whose external interface has the \
+                 address {local}: choose another interface with --iface, or another address with --public-ip"
+            ),
+        }
+    }
+
+    /// `around` is a subnet of the underlay.
+    fn network_overlap(
+        config: &NetworkConfig,
+        around: &NeededNetwork,
+        identity: &Identity,
+    ) -> Self {
+        let (network, lan, what) = (config.network, around.network, &around.what);
+        let key = config_key(&identity.prefix);
+        let relation = if network == lan { "is" } else { "is inside" };
+        Self {
+            blocker: Blocker::NetworkOverlap,
+            message: format!(
+                "Network {network} {relation} {lan}, {what}: pods would get addresses of hosts; choose another Network \
+                 in the key {key}"
+            ),
+        }
+    }
+
     /// Whether a change may end the wait. `joined`: this host already had a lease in this run. A new network config is then used only after a restart, so it cannot end the wait.
     pub(super) fn may_end_with(&self, change: &RegistryChange, joined: bool) -> bool {
         match (&self.blocker, change) {
@@ -94,9 +160,15 @@ impl NoLease {
             ) => false,
             (_, RegistryChange::Config(_)) => !joined,
             // A deleted key may have freed a subnet, or may have been the rival's.
+            (Blocker::PublicIpUnusable | Blocker::NetworkOverlap, RegistryChange::Delete(_)) => {
+                false
+            }
             (_, RegistryChange::Delete(_)) => true,
             (Blocker::Rival { key }, RegistryChange::Put(entry)) => entry.name == *key,
-            (Blocker::NoFreeSubnet, RegistryChange::Put(_)) => false,
+            (
+                Blocker::NoFreeSubnet | Blocker::PublicIpUnusable | Blocker::NetworkOverlap,
+                RegistryChange::Put(_),
+            ) => false,
         }
     }
 }

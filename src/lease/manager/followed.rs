@@ -12,8 +12,9 @@ use crate::lease::manager::followed::active_keys::{ActiveKeys, Withdrawal};
 use crate::lease::manager::followed::ignored::IgnoredLeases;
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::port::{Entry, RegistryChange};
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::key::{key_name, parse_key_name};
-use crate::model::lease::validate::validate;
+use crate::model::lease::validate::{validate, validate_beside};
 use crate::model::lease::value::parse_lease;
 use crate::model::lease::{Lease, Rejection};
 use crate::model::lease_counts::LeaseCounts;
@@ -25,9 +26,16 @@ use crate::peers::update::{LeaseChange, ListedLeases};
 pub(super) struct FollowedLeases {
     active: ActiveKeys,
     ignored: IgnoredLeases,
+    /// What no route may take away.
+    host: HostNetwork,
 }
 
 impl FollowedLeases {
+    /// Takes what this host needs outside of the overlay. A list has to follow.
+    pub(super) fn set_host(&mut self, host: HostNetwork) {
+        self.host = host;
+    }
+
     /// Starts over with a complete list and returns the leases in it.
     pub(super) fn list(&mut self, entries: &[Entry], membership: &Membership) -> ListedLeases {
         self.active = ActiveKeys::default();
@@ -125,6 +133,7 @@ impl FollowedLeases {
     fn judge(&mut self, entry: &Entry, membership: &Membership) -> Result<Lease, Rejection> {
         let lease = parse_lease(&entry.name, &entry.value, entry.revision)?;
         validate(&lease, &membership.config, &membership.own)?;
+        validate_beside(lease.subnet, &self.host)?;
         if self.active.offer(lease.subnet, &entry.name) {
             Ok(lease)
         } else {

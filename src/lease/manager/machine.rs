@@ -13,6 +13,7 @@ mod waiting;
 use std::time::Duration;
 
 use crate::lease::claim::Identity;
+use crate::lease::manager::blocker::config_key;
 use crate::lease::manager::contact::Contact;
 use crate::lease::manager::contest::Contest;
 use crate::lease::manager::followed::FollowedLeases;
@@ -45,6 +46,8 @@ pub(super) struct LeaseMachine {
     relists: Relists,
     contest: Contest,
     no_lease_logged: LogOnce,
+    /// What of this host is inside the overlay.
+    overlap_logged: LogOnce,
     /// What was found in our key last.
     overwrite_logged: LogOnce,
 }
@@ -52,18 +55,21 @@ pub(super) struct LeaseMachine {
 impl LeaseMachine {
     /// Starts with a list that is due at once.
     pub(super) fn new(identity: Identity, renew_margin: Duration) -> Self {
+        let mut followed = FollowedLeases::default();
+        followed.set_host(identity.host.clone());
         Self {
             state: LeaseState::Relisting { at: Duration::ZERO },
+            config: ObservedConfig::new(config_key(&identity.prefix)),
             identity,
             renew_margin,
             progress: JoinProgress::default(),
-            config: ObservedConfig::new(),
-            followed: FollowedLeases::default(),
+            followed,
             counts: LeaseCounts::default(),
             contact: Contact::new(),
             relists: Relists::new(),
             contest: Contest::new(),
             no_lease_logged: LogOnce::default(),
+            overlap_logged: LogOnce::default(),
             overwrite_logged: LogOnce::default(),
         }
     }
@@ -99,6 +105,9 @@ impl LeaseMachine {
         match (state, event) {
             (state, LeaseEvent::Time) => self.time(state, context),
             (state, LeaseEvent::PublicIpChanged(ip)) => self.public_ip_changed(state, ip, context),
+            (state, LeaseEvent::HostNetworkChanged(host)) => {
+                self.host_network_changed(state, host, context)
+            }
             (LeaseState::Acquiring { listing, .. }, LeaseEvent::Failed(error)) => {
                 self.failed_to_acquire(&error, &listing, context)
             }

@@ -16,6 +16,8 @@ enum LastValue {
 /// The network config as etcd holds it.
 #[derive(Debug)]
 pub(super) struct ObservedConfig {
+    /// The whole key, for people.
+    key: String,
     last: LastValue,
     usable: Option<NetworkConfig>,
     /// Why the value cannot be used, if there is one.
@@ -27,8 +29,9 @@ pub(super) struct ObservedConfig {
 type ConfigResult = Result<network_config::Parsed, network_config::error::ConfigError>;
 
 impl ObservedConfig {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(key: String) -> Self {
         Self {
+            key,
             last: LastValue::NotRead,
             usable: None,
             error: None,
@@ -64,7 +67,7 @@ impl ObservedConfig {
                 Some(Err(error)) => Some(error.to_string()),
                 Some(Ok(_)) | None => None,
             };
-            self.usable = judge(parsed);
+            self.usable = judge(parsed, &self.key);
         }
         self.usable.clone()
     }
@@ -80,14 +83,17 @@ impl ObservedConfig {
     }
 }
 
-fn judge(parsed: Option<ConfigResult>) -> Option<NetworkConfig> {
+fn judge(parsed: Option<ConfigResult>, key: &str) -> Option<NetworkConfig> {
     match parsed {
         None => {
-            warn!("no network config in etcd yet; waiting for the key \"config\" below the prefix");
+            warn!(
+                "no network config in etcd yet; waiting for the key {key}: check --etcd-prefix, or create the key: etcdctl \
+                 put {key} '{{\"Network\": \"10.5.0.0/16\"}}'"
+            );
             None
         }
         Some(Err(error)) => {
-            error!(%error, "the network config in etcd cannot be used; waiting for another one");
+            error!(key, %error, "the network config in etcd cannot be used; waiting for another one");
             None
         }
         Some(Ok(parsed)) => {
@@ -129,7 +135,7 @@ mod tests {
 
     #[test]
     fn uses_the_latest_config_before_the_first_lease() {
-        let mut observed = ObservedConfig::new();
+        let mut observed = ObservedConfig::new("/test/config".to_owned());
         let networks = [Some(CONFIG), Some(CONFIG), Some(OTHER), Some(b"{}"), None]
             .map(|value| network(observed.read(value, None)));
         let expected = [
@@ -144,7 +150,7 @@ mod tests {
 
     #[test]
     fn uses_the_config_of_the_lease_after_the_first_lease() {
-        let mut observed = ObservedConfig::new();
+        let mut observed = ObservedConfig::new("/test/config".to_owned());
         let in_use = observed.read(Some(CONFIG), None);
         for value in [Some(CONFIG), Some(OTHER), Some(b"{}"), None] {
             let used = observed.read(value, in_use.as_ref());

@@ -26,6 +26,7 @@ use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::progress::Courtesy;
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::port::{Entry, LeaseId, Listing, RegistryChange, RegistryError, WriteOutcome};
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::OwnLease;
 use crate::model::lease::value::Owner;
 use crate::model::lease_counts::LeaseCounts;
@@ -149,7 +150,7 @@ pub(super) enum KeyOrigin {
     Recreated,
 }
 
-/// What happened. All but `Time`, `Changed`, `PublicIpChanged` and `LookupRequested` are answers to an action.
+/// What happened. All but `Time`, `Changed`, `PublicIpChanged`, `HostNetworkChanged` and `LookupRequested` are answers to an action.
 #[derive(Debug)]
 pub(super) enum LeaseEvent {
     /// A time has come, or may have come.
@@ -161,6 +162,8 @@ pub(super) enum LeaseEvent {
     Changed(Vec<RegistryChange>),
     /// The other hosts reach this one at this address now.
     PublicIpChanged(Ipv4Addr),
+    /// What this host needs outside of the overlay is something else now.
+    HostNetworkChanged(HostNetwork),
     /// A packet needs a subnet that has no known lease.
     LookupRequested(Ipv4Network),
     /// The key of a subnet was looked up; `None` if it does not exist, or if etcd did not answer in time.

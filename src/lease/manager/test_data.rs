@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use crate::lease::claim::{Identity, JoinedKey};
 use crate::model::addr::MacAddr;
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::OwnLease;
 use crate::model::membership::Membership;
 use crate::model::network_config::{self, NetworkConfig};
@@ -68,5 +69,6 @@ pub(super) fn identity(previous: Option<&str>) -> Identity {
             vtep_mac: Some(MAC),
             public_ip: None,
         },
+        host: HostNetwork::default(),
     }
 }

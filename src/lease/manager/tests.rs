@@ -1,6 +1,7 @@
 //! The lease manager over a registry in memory, on a paused clock.
 
 mod following;
+mod host;
 mod overwritten;
 mod readdressing;
 mod renewal;

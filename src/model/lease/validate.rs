@@ -7,11 +7,13 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use crate::model::addr::{MacAddr, Vni, covers, overlap};
+use crate::model::host_network::HostNetwork;
 use crate::model::lease::{Lease, OwnLease, Rejection};
 use crate::model::network_config::NetworkConfig;
 
 /// The smallest subnet of a host: an address each for the VTEP, the bridge and one pod.
 const MAX_SUBNET_PREFIX: u8 = 30;
+const INSIDE_OVERLAY: &str = "is inside the overlay that it should carry";
 
 /// Decides whether this host may use the lease of another host.
 ///
@@ -22,6 +24,36 @@ pub fn validate(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> Result
     validate_public_ip(lease, config, own)?;
     validate_vtep_mac(lease.vtep_mac, own)?;
     validate_vni(lease.vni, config.vxlan.vni)
+}
+
+/// Decides whether this host may have routes to a subnet: they must not lead what it needs into the overlay.
+///
+/// # Errors
+/// What they would take away.
+pub(crate) fn validate_beside(subnet: Ipv4Network, host: &HostNetwork) -> Result<(), Rejection> {
+    match host.taken_by(subnet) {
+        Some(needed) => Err(Rejection::NeededHere(
+            subnet,
+            needed.network,
+            needed.what.clone(),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Decides whether the other hosts would use a lease with our own PublicIP, by the rules by which we judge theirs.
+///
+/// # Errors
+/// The first reason why they would not.
+pub(crate) fn validate_own(
+    public_ip: Ipv4Addr,
+    config: &NetworkConfig,
+    host: &HostNetwork,
+) -> Result<(), Rejection> {
+    let local = host.local.unwrap_or(public_ip);
+    validate_address(public_ip)?;
+    validate_address(local)?;
+    validate_outside(public_ip, config, config.network.contains(local))
 }
 
 /// Whether a lease describes a host of this overlay, whatever its subnet is: one that can receive our packets.
@@ -65,13 +97,30 @@ fn validate_public_ip(
         return refuse("is our own");
     }
     validate_address(ip)?;
-    if is_carried_by_overlay(lease, config, own) {
-        return refuse("is inside the overlay that it should carry");
+    if lease.subnet.contains(ip) || own.subnet.contains(ip) {
+        return refuse(INSIDE_OVERLAY);
+    }
+    validate_outside(ip, config, config.network.contains(own.public_ip))
+}
+
+/// Some clusters choose a Network so large that the hosts' own addresses are inside it. The address of this host shows
+/// whether this is such a cluster.
+fn validate_outside(
+    ip: Ipv4Addr,
+    config: &NetworkConfig,
+    hosts_are_inside: bool,
+) -> Result<(), Rejection> {
+    if config.network.contains(ip) && !hosts_are_inside {
+        return Err(Rejection::PublicIp(ip, INSIDE_OVERLAY));
     }
     Ok(())
 }
 
-fn validate_address(ip: Ipv4Addr) -> Result<(), Rejection> {
+/// Decides whether a host can have an address, whatever the network is.
+///
+/// # Errors
+/// The reason why none can.
+pub(crate) fn validate_address(ip: Ipv4Addr) -> Result<(), Rejection> {
     let refuse = |reason| Err(Rejection::PublicIp(ip, reason));
     // 0.0.0.0/8 means "this network" (RFC 1122, section 3.2.1.3): no packet can be sent there.
     if ip.octets()[0] == 0 || ip.is_broadcast() {
@@ -84,16 +133,6 @@ fn validate_address(ip: Ipv4Addr) -> Result<(), Rejection> {
         return refuse("is a loopback address");
     }
     Ok(())
-}
-
-fn is_carried_by_overlay(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> bool {
-    let ip = lease.public_ip;
-    // Some clusters choose a Network so large that the hosts' own addresses are inside it. Our
-    // PublicIP shows whether this is such a cluster.
-    let hosts_are_inside = config.network.contains(own.public_ip);
-    lease.subnet.contains(ip)
-        || own.subnet.contains(ip)
-        || (config.network.contains(ip) && !hosts_are_inside)
 }
 
 fn validate_vtep_mac(mac: MacAddr, own: &OwnLease) -> Result<(), Rejection> {

@@ -27,6 +27,8 @@ impl Fields {
     /// Reads an object.
     pub(super) fn parse(json: &[u8]) -> Result<Self, NotAnObject> {
         let path = String::new();
+        // Editors on Windows put a byte order mark in front.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         match serde_json::from_slice(json) {
             Ok(Value::Object(map)) => Ok(Self { path, map }),
             Ok(_) => Err(NotAnObject::OtherJson),

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 use serde_json::Value;
 
-use crate::model::addr::network_of;
+use crate::model::addr::{network_of, overlap};
 use crate::model::network_config::error::ConfigError;
 use crate::model::network_config::fields::Fields;
 
@@ -22,6 +22,18 @@ const MAX_SUBNET_LEN: u8 = 30;
 /// A network is cut into at least four subnets. The first one is not handed out, so with two
 /// subnets the network would serve one host only.
 const MIN_BITS_OF_SUBNET_NUMBER: u8 = 2;
+
+/// Addresses that no pod can have, whatever the hosts' own network is (RFC 6890).
+const RESERVED: [(&str, &str); 5] = [
+    ("0.0.0.0/8", "which no host can have"),
+    ("127.0.0.0/8", "the loopback addresses of each host"),
+    (
+        "169.254.0.0/16",
+        "the link-local addresses, which are never routed",
+    ),
+    ("224.0.0.0/4", "the multicast addresses"),
+    ("240.0.0.0/4", "which is reserved"),
+];
 
 /// The subnets that hosts may take.
 #[derive(Debug)]
@@ -72,6 +84,15 @@ fn network(fields: &mut Fields) -> Result<Ipv4Network, ConfigError> {
     if prefix == 0 || prefix > MAX_NETWORK_PREFIX {
         let expected = format!("expected a length from /1 to /{MAX_NETWORK_PREFIX}");
         return Err(fields.refuse("Network", &value, &expected));
+    }
+    for (reserved, what) in RESERVED {
+        let reserved = parse_cidr(reserved).expect("a constant in CIDR notation");
+        if overlap(reserved, parsed) {
+            let expected = format!(
+                "it overlaps {reserved}, {what}; expected a private network, such as \"10.5.0.0/16\""
+            );
+            return Err(fields.refuse("Network", &value, &expected));
+        }
     }
     Ok(parsed)
 }

@@ -148,6 +148,36 @@ fn names_the_key_the_value_and_what_would_be_right() {
         (r#"{"Network":"10.5.0.0/29"}"#, "Network", "from /1 to /28"),
         (r#"{"Network":"0.0.0.0/0"}"#, "Network", "from /1 to /28"),
         (
+            r#"{"Network":"0.0.0.0/8"}"#,
+            "Network",
+            "overlaps 0.0.0.0/8, which no host can have",
+        ),
+        (
+            r#"{"Network":"127.0.0.0/8"}"#,
+            "Network",
+            "overlaps 127.0.0.0/8",
+        ),
+        (
+            r#"{"Network":"169.254.0.0/20"}"#,
+            "Network",
+            "overlaps 169.254.0.0/16",
+        ),
+        (
+            r#"{"Network":"224.0.0.0/8"}"#,
+            "Network",
+            "overlaps 224.0.0.0/4",
+        ),
+        (
+            r#"{"Network":"250.0.0.0/8"}"#,
+            "Network",
+            "overlaps 240.0.0.0/4",
+        ),
+        (
+            r#"{"Network":"128.0.0.0/1"}"#,
+            "Network",
+            "overlaps 169.254.0.0/16",
+        ),
+        (
             r#"{"Network":"10.5.0.0/16","SubnetLen":31}"#,
             "SubnetLen",
             "from 18 (Network /16 plus 2) to 30",
@@ -321,4 +351,11 @@ fn enable_nftables_is_true_false_or_left_to_the_host() {
         nftables(r#"{"Network":"10.5.0.0/16","EnableNFTables":false}"#),
         Some(false)
     );
+}
+
+#[test]
+fn a_byte_order_mark_in_front_is_no_part_of_the_value() {
+    let json = b"\xef\xbb\xbf{\"Network\":\"10.5.0.0/16\"}";
+    let parsed = parse(json).expect("a config in a test");
+    assert_eq!(parsed.config, config(r#"{"Network":"10.5.0.0/16"}"#));
 }

@@ -17,6 +17,7 @@ pub(in crate::adapters::netlink) struct Address {
     /// Index of the interface.
     pub(in crate::adapters::netlink) interface: u32,
     pub(in crate::adapters::netlink) ip: Ipv4Addr,
+    pub(in crate::adapters::netlink) prefix: u8,
     /// `IFA_LABEL`; empty if there is none.
     pub(in crate::adapters::netlink) label: String,
 }
@@ -34,6 +35,7 @@ pub(in crate::adapters::netlink) fn labelled(message: &AddressMessage) -> Option
     Some(Address {
         interface,
         ip: net.ip(),
+        prefix: net.prefix(),
         label: label.unwrap_or_default(),
     })
 }

@@ -33,17 +33,20 @@ pub(in crate::adapters::netlink) fn interface(message: &RouteMessage) -> Option<
     attributes(message).interface
 }
 
-/// Reads the index of the interface and the source address of a route that the kernel looked up.
-pub(in crate::adapters::netlink) fn lookup(message: &RouteMessage) -> Option<(u32, Ipv4Addr)> {
-    let (mut interface, mut source) = (None, None);
+/// Reads the index of the interface, the source address and the gateway of a route that the kernel looked up.
+pub(in crate::adapters::netlink) fn lookup(
+    message: &RouteMessage,
+) -> Option<(u32, Ipv4Addr, Option<Ipv4Addr>)> {
+    let (mut interface, mut source, mut gateway) = (None, None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(index) => interface = Some(*index),
             RouteAttribute::PrefSource(RouteAddress::Inet(ip)) => source = Some(*ip),
+            RouteAttribute::Gateway(RouteAddress::Inet(ip)) => gateway = Some(*ip),
             _ => {}
         }
     }
-    Some((interface?, source?))
+    Some((interface?, source?, gateway))
 }
 
 pub(super) fn change(message: &RouteMessage, device: u32, exists: bool) -> Option<KernelChange> {

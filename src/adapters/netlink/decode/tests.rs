@@ -283,13 +283,15 @@ fn only_routes_to_destinations_inside_the_network_are_ours() {
 }
 
 #[test]
-fn a_route_that_was_looked_up_names_interface_and_source() {
+fn a_route_that_was_looked_up_names_interface_source_and_gateway() {
     let looked_up = ROUTE.replace("08000600 29000000", "08000700 0a630002");
     let Some(Message::NewRoute(message)) = message(&bytes(&looked_up)) else {
         panic!("a route");
     };
-    let expected = Some((DEVICE, Ipv4Addr::new(10, 99, 0, 2)));
-    assert_eq!(route::lookup(&message), expected);
+    let looked_up = route::lookup(&message).expect("an interface and a source");
+    let (interface, source, gateway) = looked_up;
+    assert_eq!((interface, source), (DEVICE, Ipv4Addr::new(10, 99, 0, 2)));
+    assert!(gateway.is_some());
 }
 
 #[test]

@@ -106,8 +106,11 @@ fn without_a_device_the_vni_selects_the_rules() {
     let others = [device(7, "flanneld /blue")];
     assert_eq!(
         instance(&cleanup(&[]), &others),
-        Instance::Ours(Vni::DEFAULT)
+        Instance::Foreign(&others[0]),
+        "the files may be those of the only instance that is here"
     );
+    let named = cleanup(&["--vni=1"]);
+    assert_eq!(instance(&named, &others), Instance::Ours(Vni::DEFAULT));
 }
 
 #[test]

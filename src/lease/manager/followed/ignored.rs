@@ -43,6 +43,7 @@ impl Counts {
             | Rejection::Value(_)
             | Rejection::SecondKey(_)
             | Rejection::Subnet(..)
+            | Rejection::NeededHere(..)
             | Rejection::PublicIp(..)
             | Rejection::VtepMac(..) => &mut self.otherwise,
         }
@@ -142,6 +143,7 @@ fn log(name: &str, rejection: &Rejection) {
         | Rejection::SecondKey(_)
         | Rejection::Subnet(..)
         | Rejection::PublicIp(..)
+        | Rejection::NeededHere(..)
         | Rejection::VtepMac(..) => warn!(key, "ignoring a lease: {rejection}"),
     }
 }

@@ -32,6 +32,7 @@ impl LeaseMachine {
             }
             LeaseEvent::Time
             | LeaseEvent::PublicIpChanged(_)
+            | LeaseEvent::HostNetworkChanged(_)
             | LeaseEvent::Failed(_)
             | LeaseEvent::Listed(_)
             | LeaseEvent::Acquired(_)

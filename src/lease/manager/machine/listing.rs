@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use ipnetwork::Ipv4Network;
+use tracing::warn;
+
 use crate::conditions::Problem;
 use crate::lease::claim::held_by_other_host;
 use crate::lease::manager::blocker::NoLease;
@@ -20,7 +23,7 @@ impl LeaseMachine {
         let Some(config) = self.config.read(listing.config.as_deref(), in_use) else {
             let no_lease = match self.config.error() {
                 Some(error) => NoLease::invalid_config(error),
-                None => NoLease::no_config(),
+                None => NoLease::no_config(&self.identity.prefix),
             };
             // `ObservedConfig` has logged what is wrong with it.
             self.no_lease_logged.is_new(&no_lease.message);
@@ -30,6 +33,7 @@ impl LeaseMachine {
                 actions,
             );
         };
+        self.warn_of_overlap(config.network);
         let listing = Rc::new(listing);
         actions.push(LeaseAction::Acquire(AcquireRequest {
             listing: Rc::clone(&listing),
@@ -40,6 +44,24 @@ impl LeaseMachine {
             persistent: self.contest.persistent().cloned(),
         }));
         (LeaseState::Acquiring { listing, config }, actions)
+    }
+
+    /// Names what of this host is inside the overlay: it works, but only because the subnets around it are not used.
+    fn warn_of_overlap(&mut self, network: Ipv4Network) {
+        let inside = self.identity.host.inside(network);
+        let inside: Vec<String> = inside
+            .map(|needed| format!("{} ({})", needed.network, needed.what))
+            .collect();
+        if inside.is_empty() {
+            return;
+        }
+        let inside = inside.join(", ");
+        if self.overlap_logged.is_new(&inside) {
+            warn!(
+                "Network {network} contains networks of this host: {inside}; flanneld takes no subnet that overlaps them, \
+                 and ignores leases that do; choose a Network apart from them"
+            );
+        }
     }
 
     /// Tells the peer table if another host holds our previous subnet: the snapshot must not be used then.

@@ -17,6 +17,7 @@ use crate::lease::fake::FakeRegistry;
 use crate::lease::manager::test_data::identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
 use crate::lease::status::LeaseConditions;
+use crate::model::host_network::HostNetwork;
 use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
 use crate::peers::update::{LeaseChange, LeaseUpdate};
@@ -29,6 +30,7 @@ pub(super) struct Rig {
     pub(super) ignored: watch::Receiver<BTreeMap<String, String>>,
     pub(super) counts: watch::Receiver<LeaseCounts>,
     pub(super) public_ip: watch::Sender<Ipv4Addr>,
+    pub(super) host: watch::Sender<HostNetwork>,
 }
 
 /// The PublicIP at the start.
@@ -60,6 +62,7 @@ impl Rig {
         let (counts_sender, counts) = watch::channel(LeaseCounts::default());
         let (lookups_sender, lookups) = mpsc::channel(4);
         let (public_ip, public_ip_receiver) = watch::channel(identity.public_ip);
+        let (host, host_receiver) = watch::channel(identity.host.clone());
         let settings = LeaseSettings {
             renew_margin: Duration::from_secs(3600),
             random: || 0.0,
@@ -72,6 +75,7 @@ impl Rig {
             counts: counts_sender,
             lookups,
             public_ip: public_ip_receiver,
+            host: host_receiver,
         };
         let manager = LeaseManager::new(registry.clone(), identity, settings, channels);
         tokio::task::spawn_local(manager.run());
@@ -83,6 +87,7 @@ impl Rig {
             ignored,
             counts,
             public_ip,
+            host,
         }
     }
 

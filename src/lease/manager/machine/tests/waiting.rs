@@ -16,13 +16,13 @@ fn lists_again_when_a_change_may_help_and_passes_on_the_others() {
         (new_host(), no_lease(), delete(OTHER_KEY), ended),
         (
             new_host(),
-            NoLease::no_config(),
+            NoLease::no_config("/test"),
             RegistryChange::Config(None),
             ended,
         ),
         (
             new_host(),
-            NoLease::no_config(),
+            NoLease::no_config("/test"),
             delete(OTHER_KEY),
             "waiting: NoConfig",
         ),

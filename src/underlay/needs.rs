@@ -1,0 +1,142 @@
+//! What this host needs of the network below the overlay, from what was looked up: the subnets of its interfaces, its
+//! gateways, and the members of etcd. Devices of the overlay and of pods are left out. Pure.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::model::addr::network_of;
+use crate::model::external_interface::ExternalInterface;
+use crate::model::host_network::{HostNetwork, NeededNetwork, NetworkRole};
+use crate::underlay::choice::{Interface, MemberRoute, Observation, RouteLookup};
+
+/// Kinds of devices that programs for containers make: their subnets may be those of pods, of this host or of an earlier
+/// lease. If the underlay is one of them, it is known by its routes.
+const KINDS_OF_PODS: [&str; 7] = [
+    "bridge",
+    "veth",
+    "vxlan",
+    "dummy",
+    "macvlan",
+    "ipvlan",
+    "openvswitch",
+];
+
+/// Returns what this host needs. `external` carries the overlay.
+pub(crate) fn needs(observed: &Observation, external: &ExternalInterface) -> HostNetwork {
+    let routes: Vec<&RouteLookup> = routes(observed).collect();
+    let mut underlay: BTreeSet<&str> = routes
+        .iter()
+        .map(|route| route.interface.as_str())
+        .collect();
+    underlay.insert(&external.name);
+    let subnets = observed.interfaces.iter().flat_map(|interface| {
+        let role = if underlay.contains(interface.name.as_str()) {
+            NetworkRole::Underlay
+        } else {
+            NetworkRole::Other
+        };
+        subnets_of(interface, role)
+    });
+    let gateways = routes.iter().filter_map(|route| {
+        let what = format!("the gateway of interface {}", route.interface);
+        Some(address(route.gateway?, what))
+    });
+    let members = observed.etcd_addresses.iter();
+    let members = members.map(|(url, ip)| address(*ip, format!("the address of etcd {url}")));
+    let all = subnets.chain(gateways).chain(members);
+    let all = all.filter(|needed| !needed.network.ip().is_loopback());
+    HostNetwork::new(Some(external.address), all.collect())
+}
+
+fn routes(observed: &Observation) -> impl Iterator<Item = &RouteLookup> {
+    let to_etcd = observed.etcd.iter().filter_map(|(_, route)| match route {
+        MemberRoute::Via(route) => Some(route),
+        MemberRoute::OnThisHost | MemberRoute::None(_) | MemberRoute::Unknown(_) => None,
+    });
+    to_etcd
+        .chain(observed.can_reach.as_ref())
+        .chain(observed.default.as_ref())
+}
+
+fn subnets_of(interface: &Interface, role: NetworkRole) -> impl Iterator<Item = NeededNetwork> {
+    let is_of_pods = KINDS_OF_PODS.contains(&interface.kind.as_str());
+    let counts = role == NetworkRole::Underlay || !is_of_pods;
+    let addresses = interface.addresses.iter().filter(move |_| counts);
+    addresses.filter_map(move |address| {
+        Some(NeededNetwork {
+            network: network_of(address.ip, address.prefix)?,
+            what: format!("the subnet of interface {}", interface.name),
+            role,
+        })
+    })
+}
+
+fn address(ip: Ipv4Addr, what: String) -> NeededNetwork {
+    NeededNetwork {
+        network: Ipv4Network::from(ip),
+        what,
+        role: NetworkRole::Underlay,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::underlay::fake::{interface, route};
+
+    fn observed() -> Observation {
+        let of_kind = |kind: &str, interface: Interface| Interface {
+            kind: kind.to_owned(),
+            ..interface
+        };
+        let gateway = Some(Ipv4Addr::new(192, 0, 2, 1));
+        Observation {
+            interfaces: vec![
+                interface(1, "lo", &["127.0.0.1"]),
+                of_kind("veth", interface(2, "eth0", &["10.99.1.1"])),
+                interface(3, "eth1", &["10.20.0.7"]),
+                of_kind("bridge", interface(4, "docker0", &["10.5.3.1"])),
+                of_kind("vxlan", interface(5, "flannel.1", &["10.5.3.0"])),
+                of_kind("bridge", interface(6, "br0", &["172.16.0.5"])),
+            ],
+            etcd: vec![(
+                "http://etcd:2379".to_owned(),
+                MemberRoute::Via(route("eth0", "10.99.1.1")),
+            )],
+            etcd_addresses: vec![("http://etcd:2379".to_owned(), Ipv4Addr::new(10, 7, 7, 7))],
+            default: Some(RouteLookup {
+                gateway,
+                ..route("br0", "172.16.0.5")
+            }),
+            ..Observation::default()
+        }
+    }
+
+    #[test]
+    fn subnets_gateways_and_etcd_count_and_devices_of_pods_do_not() {
+        let external = ExternalInterface {
+            name: "eth0".to_owned(),
+            mac: None,
+            address: Ipv4Addr::new(10, 99, 1, 1),
+            mtu: 1500,
+        };
+        let host = needs(&observed(), &external);
+        let networks: Vec<String> = host.networks().map(|net| net.to_string()).collect();
+        let expected = [
+            "10.7.7.7/32",
+            "10.20.0.0/24",
+            "10.99.1.0/24",
+            "172.16.0.0/24",
+            "192.0.2.1/32",
+        ];
+        assert_eq!(networks, expected);
+        assert_eq!(host.local, Some(external.address));
+        let of_other = "10.20.0.0/24".parse().expect("a network");
+        assert!(
+            host.underlay_around(of_other).is_none(),
+            "no packet to peers leaves by eth1"
+        );
+    }
+}
