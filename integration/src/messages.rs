@@ -320,6 +320,12 @@ pub const CONNECTS_DOCKER_TO_GO_FLANNEL: &str = "connects Docker to Go flannel a
 /// What the removal of the package leaves.
 pub const STAY_IN_PLACE: &str = "stay in place";
 
+// The command line.
+
+/// What is wrong came from a file of options.
+pub const IN_THE_VARIABLE: &str =
+    "in the environment variable FLANNELD_IP_MASQ: invalid value 'yes'";
+
 // Docker's unit.
 
 /// Why Docker is not started before the first lease, or waits.
