@@ -344,6 +344,12 @@ pub const STAY_IN_PLACE: &str = "stay in place";
 pub const DOCKER_29_OPTIONS: &str =
     "start dockerd with --allow-direct-routing and --bridge-accept-fwmark=0x1000/0x1000";
 
+// The command line.
+
+/// What is wrong came from a file of options.
+pub const IN_THE_VARIABLE: &str =
+    "in the environment variable FLANNELD_IP_MASQ: invalid value 'yes'";
+
 // Docker's unit.
 
 /// Why Docker is not started before the first lease, or waits.

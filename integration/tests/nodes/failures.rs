@@ -46,6 +46,8 @@ pub fn docker_comes_up_after_a_typo_is_mended(rack: &mut Rack) -> Result<()> {
         node.sh("systemctl show flanneld -P ExecMainStatus")?.trim() == "64",
         "the typo is no error"
     );
+    let loud = node.sh("journalctl -b -p err -o cat -u flanneld")?;
+    ensure!(loud.contains(messages::IN_THE_VARIABLE), "{loud}");
     // Each of these starts is refused for the same reason, and none is too many.
     for _ in 0..5 {
         node.sh("! systemctl restart docker")?;
