@@ -185,6 +185,8 @@ pub struct CleanupOptions {
     pub(crate) keep_state: bool,
     /// Whether to go on although a daemon runs.
     pub(crate) force: bool,
+    /// Whether to say what would be removed, and remove nothing.
+    pub(crate) dry_run: bool,
 }
 
 /// The options of `flanneld docker-opts`.

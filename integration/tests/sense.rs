@@ -183,6 +183,18 @@ fn words_variables_and_prefixes_are_understood_or_named() -> Result<()> {
             "{status:?}"
         );
         again.stop()?;
+        let preview = host.flanneld().args(&["cleanup", "--dry-run"]).finish()?;
+        ensure!(
+            preview.stdout.contains("would remove device flannel.1")
+                && preview
+                    .stdout
+                    .contains("would remove nftables table ip flannel.1")
+                && preview
+                    .stdout
+                    .contains("would remove \"/run/flannel/subnet.env\""),
+            "{preview:?}"
+        );
+        ensure!(host.link("flannel.1").is_ok() && host.read("/run/flannel/subnet.env").is_ok());
         let cleaned = host
             .flanneld()
             .args(&["cleanup", "--etcd-prefix=/coreos.com/network/"])

@@ -70,6 +70,9 @@ pub(super) struct CleanupFlags {
     /// Run even while the daemon is running, which then restores what was removed
     #[arg(long)]
     force: bool,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
 }
 
 impl From<CleanupFlags> for CleanupOptions {
@@ -82,6 +85,7 @@ impl From<CleanupFlags> for CleanupOptions {
             state_dir: flags.state_dir,
             keep_state: flags.keep_state,
             force: flags.force,
+            dry_run: flags.dry_run,
         }
     }
 }

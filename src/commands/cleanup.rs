@@ -38,7 +38,7 @@ struct CleanupReport {
 /// The daemon runs, or something could not be removed: the error lists all failures.
 pub fn run(options: &CleanupOptions) -> anyhow::Result<String> {
     let socket = socket_path(&options.subnet_file);
-    if !options.force && UnixStream::connect(&socket).is_ok() {
+    if !options.force && !options.dry_run && UnixStream::connect(&socket).is_ok() {
         anyhow::bail!(
             "flanneld is running: it answers on \"{}\" and would restore everything; stop it first, or use --force",
             socket.display()
@@ -58,6 +58,10 @@ async fn remove(options: &CleanupOptions) -> anyhow::Result<String> {
         .await
         .context("failed to list the vxlan devices")?;
     let instance = scope::instance(options, &devices);
+    if options.dry_run {
+        driver.abort();
+        return preview(options, &instance, &devices).await;
+    }
     match &instance {
         Instance::Ours(vni) => {
             let network = subnet_env::network(&subnet_env);
@@ -77,6 +81,31 @@ async fn remove(options: &CleanupOptions) -> anyhow::Result<String> {
             options.prefix.trim_end_matches('/'),
             key_name(subnet)
         ));
+    }
+    report.into_text()
+}
+
+/// Says what a cleanup would remove.
+async fn preview(
+    options: &CleanupOptions,
+    instance: &Instance<'_>,
+    devices: &[Device],
+) -> anyhow::Result<String> {
+    let mut report = CleanupReport::default();
+    match instance {
+        Instance::Ours(vni) => {
+            let name = vni.device();
+            if devices.iter().any(|device| device.name == name) {
+                report.would_remove(&format!("device {name} with all its entries"));
+            }
+            let rules = PacketFilter::default().removable(*vni).await?;
+            rules.iter().for_each(|what| report.would_remove(what));
+        }
+        Instance::Foreign(device) => report.lines.push(scope::left_alone(options, device)),
+    }
+    let files = scope::files(options, instance);
+    for path in files.iter().filter(|path| path.exists()) {
+        report.would_remove(&format!("\"{}\"", path.display()));
     }
     report.into_text()
 }
@@ -130,6 +159,10 @@ fn remove_file(path: &Path, report: &mut CleanupReport) {
 }
 
 impl CleanupReport {
+    fn would_remove(&mut self, what: &str) {
+        self.lines.push(format!("would remove {what}"));
+    }
+
     fn into_text(self) -> anyhow::Result<String> {
         let mut text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
         if !self.failures.is_empty() {

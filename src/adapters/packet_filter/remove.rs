@@ -17,6 +17,13 @@ use crate::rules::tool::{IptablesVariant, RuleTool};
 const MAX_TRIES: usize = 4;
 
 impl PacketFilter {
+    /// Returns what [`Self::remove`] would remove.
+    pub(crate) async fn removable(&mut self, vni: Vni) -> Result<Vec<String>, RuleTableError> {
+        let observed = self.observe(vni).await?;
+        let ops = plan_removal(&RuleSet::none(vni), &observed);
+        Ok(ops.iter().map(|op| subject(op.tool(), vni)).collect())
+    }
+
     /// Removes all rules of one instance, from wherever they are. Tries everything, and returns what it removed and what
     /// failed.
     pub(crate) async fn remove(&mut self, vni: Vni) -> (Vec<String>, Vec<RuleTableError>) {
