@@ -162,7 +162,7 @@ fn create(
     exclusions: &Exclusions,
     random: f64,
 ) -> Claim {
-    let taken = taken_networks(listing, identity, exclusions);
+    let taken = taken_networks(listing, config, identity, exclusions);
     let previous = identity.previous.subnet;
     let previous = previous.filter(|subnet| pick::is_free(config, &taken, *subnet));
     match previous.or_else(|| pick::pick(config, &taken, random)) {
@@ -176,6 +176,7 @@ fn create(
 /// Returns everything that a new subnet must not overlap. A key takes its subnet whatever its value says.
 fn taken_networks(
     listing: &Listing,
+    config: &NetworkConfig,
     identity: &Identity,
     exclusions: &Exclusions,
 ) -> Vec<Ipv4Network> {
@@ -188,7 +189,7 @@ fn taken_networks(
     let hosts = owners.map(|owner| owner.public_ip);
     let hosts = hosts.chain([identity.public_ip]).map(Ipv4Network::from);
     let excluded = exclusions.taken.iter().copied();
-    let needed = identity.host.networks();
+    let needed = identity.host.networks(config.network);
     subnets.chain(excluded).chain(hosts).chain(needed).collect()
 }
 
@@ -210,7 +211,8 @@ fn own_entry<'a>(
         // Its route would cut this host off from the others.
         .filter(|(subnet, _, _)| !subnet.contains(identity.public_ip))
         .filter(|(subnet, _, _)| {
-            is_lived_in(*subnet) || identity.host.underlay_taken_by(*subnet).is_none()
+            let taken = identity.host.underlay_taken_by(*subnet, config.network);
+            is_lived_in(*subnet) || taken.is_none()
         })
         // We could not renew the IPv6 subnet that a dual-stack key leases, too.
         .filter(|(subnet, entry, _)| entry.name == key_name(*subnet))

@@ -26,12 +26,42 @@ pub(crate) enum NetworkRole {
 }
 
 /// All that this host needs.
+///
+/// A subnet that is wider than the whole overlay is not needed as such: hosts with addresses in a flat 10.0.0.0/8 may well
+/// leave 10.5.0.0/16 to the overlay. Of such a subnet only the single addresses count that are known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct HostNetwork {
     /// The source address of VXLAN packets; `None` if it is not known.
     pub(crate) local: Option<Ipv4Addr>,
-    all: Vec<NeededNetwork>,
-    underlay: Vec<NeededNetwork>,
+    all: Needed,
+    underlay: Needed,
+}
+
+/// Each list is sorted and shares no addresses in itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Needed {
+    subnets: Vec<NeededNetwork>,
+    addresses: Vec<NeededNetwork>,
+}
+
+impl Needed {
+    fn new(needed: Vec<NeededNetwork>) -> Self {
+        let (addresses, subnets) = needed
+            .into_iter()
+            .partition(|one| one.network.prefix() == 32);
+        Self {
+            subnets: widest(subnets),
+            addresses: widest(addresses),
+        }
+    }
+
+    /// What a route to `subnet`, a part of `overlay`, would take away. O(log n).
+    fn taken_by(&self, subnet: Ipv4Network, overlay: Ipv4Network) -> Option<&NeededNetwork> {
+        let taken = first_overlap(&self.subnets, subnet);
+        taken
+            .filter(|one| !is_around(one.network, overlay))
+            .or_else(|| first_overlap(&self.addresses, subnet))
+    }
 }
 
 impl HostNetwork {
@@ -41,37 +71,64 @@ impl HostNetwork {
             .filter(|one| one.role == NetworkRole::Underlay);
         Self {
             local,
-            underlay: widest(underlay.cloned().collect()),
-            all: widest(needed),
+            underlay: Needed::new(underlay.cloned().collect()),
+            all: Needed::new(needed),
         }
     }
 
-    /// Returns the networks that no subnet of ours may share addresses with.
-    pub(crate) fn networks(&self) -> impl Iterator<Item = Ipv4Network> {
-        self.all.iter().map(|one| one.network)
+    /// Returns the networks that no subnet of `overlay` may share addresses with.
+    pub(crate) fn networks(&self, overlay: Ipv4Network) -> impl Iterator<Item = Ipv4Network> {
+        let all = self.all.subnets.iter().chain(&self.all.addresses);
+        all.map(|one| one.network)
+            .filter(move |network| !is_around(*network, overlay))
     }
 
-    /// Returns what a route to `subnet` would take away from this host. O(log n).
-    pub(crate) fn taken_by(&self, subnet: Ipv4Network) -> Option<&NeededNetwork> {
-        first_overlap(&self.all, subnet)
+    /// Returns what a route to `subnet`, a part of `overlay`, would take away from this host.
+    pub(crate) fn taken_by(
+        &self,
+        subnet: Ipv4Network,
+        overlay: Ipv4Network,
+    ) -> Option<&NeededNetwork> {
+        self.all.taken_by(subnet, overlay)
     }
 
     /// Returns what of the underlay a route to `subnet` would take away.
-    pub(crate) fn underlay_taken_by(&self, subnet: Ipv4Network) -> Option<&NeededNetwork> {
-        first_overlap(&self.underlay, subnet)
+    pub(crate) fn underlay_taken_by(
+        &self,
+        subnet: Ipv4Network,
+        overlay: Ipv4Network,
+    ) -> Option<&NeededNetwork> {
+        self.underlay.taken_by(subnet, overlay)
     }
 
-    /// Returns the subnet of the underlay that `network` is, or is a part of.
-    pub(crate) fn underlay_around(&self, network: Ipv4Network) -> Option<&NeededNetwork> {
-        let found = first_overlap(&self.underlay, network)?;
-        covers(found.network, network).then_some(found)
+    /// Returns the subnet of the underlay that `overlay` is, or of which it is a part that holds addresses of hosts.
+    pub(crate) fn underlay_at(&self, overlay: Ipv4Network) -> Option<&NeededNetwork> {
+        let around = self.underlay_around(overlay)?;
+        let has_hosts = self.local.is_some_and(|local| overlay.contains(local))
+            || first_overlap(&self.underlay.addresses, overlay).is_some();
+        (around.network == overlay || has_hosts).then_some(around)
     }
 
-    /// Returns everything that is inside of `network`.
-    pub(crate) fn inside(&self, network: Ipv4Network) -> impl Iterator<Item = &NeededNetwork> {
-        let all = self.all.iter();
-        all.filter(move |one| covers(network, one.network))
+    /// Returns the subnet of the underlay that `overlay` is, or is a part of.
+    pub(crate) fn underlay_around(&self, overlay: Ipv4Network) -> Option<&NeededNetwork> {
+        let found = first_overlap(&self.underlay.subnets, overlay)?;
+        covers(found.network, overlay).then_some(found)
     }
+
+    /// Returns every network that is inside of `overlay`.
+    pub(crate) fn inside(&self, overlay: Ipv4Network) -> impl Iterator<Item = &NeededNetwork> {
+        let subnets = self.all.subnets.iter();
+        let single = self.all.addresses.iter();
+        // An address of a subnet says no more than the subnet.
+        let single = single.filter(|one| first_overlap(&self.all.subnets, one.network).is_none());
+        subnets
+            .chain(single)
+            .filter(move |one| covers(overlay, one.network))
+    }
+}
+
+fn is_around(network: Ipv4Network, overlay: Ipv4Network) -> bool {
+    network != overlay && covers(network, overlay)
 }
 
 /// Sorts networks, and leaves out those that are inside of another: what is left shares no address.
@@ -134,8 +191,10 @@ mod tests {
         ] {
             let host = host();
             let what = |found: Option<&NeededNetwork>| found.map(|one| one.what.clone());
-            assert_eq!(what(host.taken_by(net(subnet))).as_deref(), any, "{subnet}");
-            let found = what(host.underlay_taken_by(net(subnet)));
+            let overlay = net("10.0.0.0/8");
+            let found = what(host.taken_by(net(subnet), overlay));
+            assert_eq!(found.as_deref(), any, "{subnet}");
+            let found = what(host.underlay_taken_by(net(subnet), overlay));
             assert_eq!(found.as_deref(), underlay, "{subnet}");
         }
     }
@@ -152,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn of_a_flat_network_wider_than_the_overlay_only_addresses_in_use_count() {
+        use NetworkRole::Underlay;
+        let needed = ["10.0.0.0/8", "10.1.0.1/32", "10.5.7.9/32"];
+        let needed = needed.map(|network| self::needed(network, Underlay));
+        let host = HostNetwork::new(Some(Ipv4Addr::new(10, 1, 2, 3)), needed.to_vec());
+        let free = net("10.6.0.0/16");
+        assert!(host.underlay_around(free).is_some() && host.underlay_at(free).is_none());
+        assert_eq!(host.taken_by(net("10.6.1.0/24"), free), None);
+        let in_use = net("10.5.0.0/16");
+        assert!(host.underlay_at(in_use).is_some());
+        assert!(host.taken_by(net("10.5.7.0/24"), in_use).is_some());
+        assert!(host.underlay_at(net("10.0.0.0/8")).is_some());
+    }
+
+    #[test]
     fn sixty_thousand_subnets_are_judged_beside_thousands_of_addresses() {
         let addresses = (0..5000_u32).map(|number| {
             let address = Ipv4Addr::from(0x0a00_0001 + number * 256);
@@ -162,7 +236,8 @@ mod tests {
             let first = Ipv4Addr::from(0x0a00_0000 + number * 256);
             Ipv4Network::new(first, 24).expect("24 is a length")
         });
-        let taken = subnets.filter(|subnet| host.taken_by(*subnet).is_some());
+        let overlay = net("10.0.0.0/8");
+        let taken = subnets.filter(|subnet| host.taken_by(*subnet, overlay).is_some());
         assert_eq!(taken.count(), 5000);
     }
 }

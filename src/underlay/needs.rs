@@ -123,10 +123,13 @@ mod tests {
             mtu: 1500,
         };
         let host = needs(&observed(), &external);
-        let networks: Vec<String> = host.networks().map(|net| net.to_string()).collect();
+        let overlay = "10.5.0.0/16".parse().expect("a network");
+        let networks = host.networks(overlay);
+        let mut networks: Vec<String> = networks.map(|net| net.to_string()).collect();
+        networks.sort();
         let expected = [
-            "10.7.7.7/32",
             "10.20.0.0/24",
+            "10.7.7.7/32",
             "10.99.1.0/24",
             "172.16.0.0/24",
             "192.0.2.1/32",

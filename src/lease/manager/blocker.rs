@@ -97,7 +97,7 @@ impl NoLease {
         if let Err(rejection) = validate_own(*public_ip, config, host) {
             return Some(Self::public_ip_unusable(&rejection, identity));
         }
-        let around = host.underlay_around(config.network);
+        let around = host.underlay_at(config.network);
         let around = around.filter(|_| !has_pods)?;
         Some(Self::network_overlap(config, around, identity))
     }

@@ -133,7 +133,7 @@ impl FollowedLeases {
     fn judge(&mut self, entry: &Entry, membership: &Membership) -> Result<Lease, Rejection> {
         let lease = parse_lease(&entry.name, &entry.value, entry.revision)?;
         validate(&lease, &membership.config, &membership.own)?;
-        validate_beside(lease.subnet, &self.host)?;
+        validate_beside(lease.subnet, &membership.config, &self.host)?;
         if self.active.offer(lease.subnet, &entry.name) {
             Ok(lease)
         } else {

@@ -30,8 +30,12 @@ pub fn validate(lease: &Lease, config: &NetworkConfig, own: &OwnLease) -> Result
 ///
 /// # Errors
 /// What they would take away.
-pub(crate) fn validate_beside(subnet: Ipv4Network, host: &HostNetwork) -> Result<(), Rejection> {
-    match host.taken_by(subnet) {
+pub(crate) fn validate_beside(
+    subnet: Ipv4Network,
+    config: &NetworkConfig,
+    host: &HostNetwork,
+) -> Result<(), Rejection> {
+    match host.taken_by(subnet, config.network) {
         Some(needed) => Err(Rejection::NeededHere(
             subnet,
             needed.network,

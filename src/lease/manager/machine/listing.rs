@@ -48,6 +48,15 @@ impl LeaseMachine {
 
     /// Names what of this host is inside the overlay: it works, but only because the subnets around it are not used.
     fn warn_of_overlap(&mut self, network: Ipv4Network) {
+        if let Some(around) = self.identity.host.underlay_around(network) {
+            let around = format!("{} ({})", around.network, around.what);
+            if self.overlap_logged.is_new(&around) {
+                warn!(
+                    "Network {network} is a part of a network of the hosts, {around}: no host may have an address in it"
+                );
+            }
+            return;
+        }
         let inside = self.identity.host.inside(network);
         let inside: Vec<String> = inside
             .map(|needed| format!("{} ({})", needed.network, needed.what))
