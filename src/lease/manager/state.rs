@@ -184,7 +184,7 @@ pub(super) enum LeaseEvent {
 #[derive(Debug)]
 pub(super) enum LeaseAction {
     List,
-    Acquire(AcquireRequest),
+    Acquire(Box<AcquireRequest>),
     OpenWatch {
         from: i64,
     },

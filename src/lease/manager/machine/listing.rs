@@ -35,14 +35,14 @@ impl LeaseMachine {
         };
         self.warn_of_overlap(config.network);
         let listing = Rc::new(listing);
-        actions.push(LeaseAction::Acquire(AcquireRequest {
+        actions.push(LeaseAction::Acquire(Box::new(AcquireRequest {
             listing: Rc::clone(&listing),
             config: config.clone(),
             identity: self.identity.clone(),
             courtesy: self.progress.courtesy(),
             joined: self.progress.key().cloned(),
             persistent: self.contest.persistent().cloned(),
-        }));
+        })));
         (LeaseState::Acquiring { listing, config }, actions)
     }
 
