@@ -19,7 +19,7 @@ export PATH := $(CARGO_HOME)/bin:$(PATH)
 # sudo looks commands up in a path of its own (secure_path) and drops the environment: env sets both right again.
 RUST_ENV := env "PATH=$(PATH)" "CARGO_HOME=$(CARGO_HOME)" "RUSTUP_HOME=$(RUSTUP_HOME)"
 AS_USER := $(if $(filter-out root,$(SUDO_USER)),sudo -u $(SUDO_USER) $(RUST_ENV) "HOME=$(USER_HOME)",)
-AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) $(RUST_ENV) KEEP=$(KEEP) FLANNELD_TEST_TIMES=$(FLANNELD_TEST_TIMES)
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo) $(RUST_ENV) KEEP=$(KEEP) LAB_TEST_TIMES=$(LAB_TEST_TIMES)
 CARGO := $(AS_USER) cargo
 ROOT_CARGO := $(AS_ROOT) cargo
 
@@ -54,10 +54,10 @@ demo: build ## three hosts on this machine, and packets across them; KEEP=1 leav
 	@$(AS_ROOT) target/debug/demo
 
 # Each test of the lab appends a line to this file.
-test: export FLANNELD_TEST_TIMES := $(CURDIR)/target/test-times
+test: export LAB_TEST_TIMES := $(CURDIR)/target/test-times
 test: setup ## everything: unit tests, then hosts and booted nodes with a real kernel and etcd (root)
 	@$(AS_USER) mkdir -p target
-	@rm -f $(FLANNELD_TEST_TIMES)
+	@rm -f $(LAB_TEST_TIMES)
 	@status=0; \
 	integration/times.sh phase build $(MAKE) --no-print-directory test-programs && \
 	integration/times.sh phase unit $(MAKE) --no-print-directory unit && \

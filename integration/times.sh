@@ -4,11 +4,11 @@
 #   times.sh phase NAME COMMAND...  runs a command and records how long it took; its status is that of the command
 #   times.sh report                 prints the slowest tests and all phases
 #
-# The file that FLANNELD_TEST_TIMES names holds the records: the lab appends seconds and a name for each test
+# The file that LAB_TEST_TIMES names holds the records: the lab appends seconds and a name for each test
 # (integration/src/stopwatch.rs), this script does so for each phase, as the test "phase NAME".
 set -euo pipefail
 readonly SLOWEST=10
-times=${FLANNELD_TEST_TIMES:?names the file of records}
+times=${LAB_TEST_TIMES:?names the file of records}
 
 phase() {
     local name=$1 status=0 started=$EPOCHREALTIME

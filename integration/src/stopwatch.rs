@@ -1,5 +1,5 @@
 //! Records how long each test takes, for the list that `make test` prints at its end. It writes
-//! lines of seconds and a name to the file that `FLANNELD_TEST_TIMES` names, and nothing without it.
+//! lines of seconds and a name to the file that `LAB_TEST_TIMES` names, and nothing without it.
 
 use std::env;
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Instant;
 
 /// The variable that names the file.
-const FILE: &str = "FLANNELD_TEST_TIMES";
+const FILE: &str = "LAB_TEST_TIMES";
 
 /// Writes its line when it is dropped, whether the test has passed or not.
 #[derive(Debug)]

@@ -99,9 +99,10 @@ fn problem(node: &Node) -> Result<Option<String>> {
     let line = status.lines().find(|line| line.contains("HostFit"));
     let line = line.context("a line for HostFit")?;
     let is_false = line.contains(" False ");
-    // What stands before it is the time, which has colons of its own.
-    let message = line
-        .split_once("Z: ")
-        .map(|(_, message)| message.to_owned());
+    // A long message stands in the line of the state only, and there is no other problem.
+    let state = status.lines().next().unwrap_or_default();
+    let message = state
+        .strip_prefix("state:")
+        .map(|message| message.trim().to_owned());
     Ok(message.filter(|_| is_false))
 }
