@@ -54,6 +54,11 @@ impl Selection {
         Ok(selection)
     }
 
+    /// Whether a filter has this word in it.
+    pub fn names(&self, word: &str) -> bool {
+        self.filters.iter().any(|filter| filter.contains(word))
+    }
+
     fn takes(&self, name: &str) -> bool {
         let matches = |pattern: &String| {
             if self.exact {
