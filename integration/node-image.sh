@@ -5,7 +5,7 @@
 #   node-image.sh [SUITE]      bookworm (the default) has Docker 20.10, trixie 26.1, sid whatever is new
 #
 # It takes about two minutes and is done once for each suite: the result stays in a cache outside the repository, under the
-# name of the suite and the hash of this script, so that another recipe gets another root. Remove the cache to build it anew,
+# name of the suite and the hash of this script, so a changed script builds a new image. Remove the cache to rebuild,
 # for instance for a newer sid. Packages come from the mirror that apt uses on this machine.
 set -euo pipefail
 # debootstrap lies where a user's PATH often does not look.
@@ -21,7 +21,7 @@ readonly WHERE_SPLIT=(docker-cli)
 readonly SOFTWARE=(docker.io docker-compose containernetworking-plugins network-manager etcd-server etcd-client
     busybox-static firewalld ufw)
 
-cache=${FLANNELD_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flanneld-lab}
+cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/flanneld-lab}
 root=$cache/node-$SUITE-$(sha256sum "${BASH_SOURCE[0]}" | cut -c1-16)
 log=$root.log
 

@@ -23,18 +23,18 @@ const USUAL: [&str; 4] = [
     "-v=1",
 ];
 
-/// Finds the daemon: `FLANNELD_BIN`, else beside this test in the target directory.
+/// Finds the daemon: `LAB_FLANNELD`, else beside this test in the target directory.
 ///
 /// # Errors
 /// When it has not been built; the error says how to.
 pub fn flanneld_binary() -> Result<PathBuf> {
-    let binary = match env::var_os("FLANNELD_BIN") {
+    let binary = match env::var_os("LAB_FLANNELD") {
         Some(path) => PathBuf::from(path),
         None => target_dir()?.join("flanneld"),
     };
     ensure!(
         binary.is_file(),
-        "no daemon at {binary:?}: build it with `make` or `cargo build`, or name one in FLANNELD_BIN"
+        "no daemon at {binary:?}: build it with `make` or `cargo build`, or name one in LAB_FLANNELD"
     );
     // It is started from within other mount namespaces, with another working directory.
     Ok(binary.canonicalize()?)

@@ -123,7 +123,7 @@ impl Lab {
         Etcd::start_ready(&self.underlay, options)
     }
 
-    /// Starts another etcd and does not wait: one that its own client cannot talk to.
+    /// Starts another etcd without waiting for it, for an etcd that refuses the client of the lab.
     ///
     /// # Errors
     /// When it cannot be started.

@@ -77,7 +77,7 @@ pub const UNKNOWN_NAME: &str = "the host name cannot be resolved";
 /// A request has had no answer.
 pub const NO_ANSWER_WITHIN_5_S: &str = "no answer within 5 s";
 /// One of several endpoints does not answer.
-pub const AN_ENDPOINT_FAILS: &str = "an endpoint of etcd fails; using another one";
+pub const ENDPOINT_FAILED: &str = "an etcd endpoint failed; using the next one";
 /// A watch was refused.
 pub const FAILED_TO_WATCH: &str = "failed to watch";
 /// The lease was prolonged.
@@ -249,7 +249,7 @@ pub const OTHER_DEVICE_HAS_VNI: &str = "device vxlan.other has VNI 1 on UDP port
 /// Another program has the port.
 pub const PORT_IS_TAKEN: &str = "UDP port 8472 is taken by a program";
 /// The same, as the kernel refuses the device.
-pub const HAS_THE_UDP_PORT: &str = "another program has the UDP port of VXLAN";
+pub const UDP_PORT_IN_USE: &str = "another program uses the VXLAN UDP port";
 /// Another program has the port for IPv6, and perhaps for IPv4.
 pub const PORT_MAY_BE_TAKEN: &str = "UDP port 8472 may be taken by a program that has it for IPv6";
 /// Another device has the port for all VNIs.

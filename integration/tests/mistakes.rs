@@ -126,7 +126,7 @@ fn a_network_that_is_the_underlay_is_refused_and_one_around_it_spares_the_hosts(
                 .find(|line| line.contains("contains networks"))
                 .unwrap_or_default()
         );
-        // A lease inside of the hosts' own network, written by another program.
+        // A lease that overlaps the underlay subnet, as another client may write it.
         let thief = r#"{"PublicIP":"10.99.0.9","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:aa:00:00:00:09"}}"#;
         lab.etcd
             .put("/coreos.com/network/subnets/10.99.7.0-24", thief)?;
@@ -174,7 +174,7 @@ fn words_variables_and_prefixes_are_understood_or_named() -> Result<()> {
         daemon.wait_ready()?;
         host.wait_for_snapshot()?;
         daemon.stop()?;
-        // The device of a daemon with another spelling of the prefix is its own, also one that an earlier version made.
+        // A device whose alias holds the prefix in another spelling, as earlier versions wrote it, still belongs to this daemon.
         host.sh("ip link set flannel.1 alias 'flanneld /coreos.com/network/'")?;
         let again = host.flanneld().start_ready()?;
         let status = host.flanneld().arg("status").finish()?;

@@ -64,7 +64,7 @@ fn a_member_that_is_dead_and_a_cluster_without_a_quorum_are_named() -> Result<()
         let urls = format!("--etcd-endpoints={dead},{}", endpoints(&cluster[..1]));
         let running = Mistaken::start(lab.host(1), "one of two endpoints is dead", 1, &[&urls])?;
         running.daemon.wait_ready()?;
-        let warnings = running.warnings(messages::AN_ENDPOINT_FAILS)?;
+        let warnings = running.warnings(messages::ENDPOINT_FAILED)?;
         ensure!(
             warnings.len() == 1 && warnings[0].contains(dead),
             "{warnings:?}"

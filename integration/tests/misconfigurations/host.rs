@@ -24,7 +24,7 @@ fn what_a_host_lacks_is_in_the_status_with_the_cure() -> Result<()> {
         let bare = lab.host(3);
         bare.sh("mkdir /run/nft; ln -s $(command -v nft) /run/nft/")?;
         let no_iptables = bare.flanneld().env("PATH", "/run/nft").start()?;
-        port.wait_for("KernelInSync", &[messages::HAS_THE_UDP_PORT, "ss -ulnp"])?;
+        port.wait_for("KernelInSync", &[messages::UDP_PORT_IN_USE, "ss -ulnp"])?;
         forward.wait_for(
             "HostFit",
             &[messages::IP_FORWARD_IS_0, "sysctl -w net.ipv4.ip_forward=1"],

@@ -7,7 +7,7 @@
 //! | case | test |
 //! |---|---|
 //! | options: misspelt, contradictory, wrong values | unit tests of `src/cli` |
-//! | wrong CA, no certificate, one of another authority, expired ones, http:// to TLS, wrong host name, unusable files | `secure/tls.rs` |
+//! | wrong CA, missing client certificate, client certificate of an unknown CA, expired certificates, http:// to TLS, wrong host name, unusable files | `secure/tls.rs` |
 //! | no user, wrong password, no permission, expired token | `secure/auth.rs` |
 //! | etcd away, frozen, cut off, emptied, restored | `outage/` |
 //! | one PublicIP or machine id for two hosts, a second daemon, no free subnet | `identity.rs` |

@@ -70,7 +70,7 @@ pub fn lose_nothing(rack: &Rack, what: &str, act: impl FnOnce() -> Result<()>) -
     Ok(())
 }
 
-/// Pings from the container of one node to that of another, for each pair of nodes, while `act` runs. No packet may be lost.
+/// Runs `act` while each pair of nodes pings between its containers, and fails if a packet is lost.
 pub fn lose_nothing_between(
     rack: &Rack,
     paths: &[(usize, usize)],

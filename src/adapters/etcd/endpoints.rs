@@ -201,7 +201,7 @@ impl Endpoints {
             if self.states.borrow().failing.get(failed) != Some(what) {
                 warn!(
                     failed,
-                    what, endpoint, "an endpoint of etcd fails; using another one"
+                    what, endpoint, "an etcd endpoint failed; using the next one"
                 );
             }
         }

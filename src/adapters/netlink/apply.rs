@@ -129,7 +129,7 @@ impl<'a> Execution<'a> {
 }
 
 /// What the kernel means when it refuses to bring a vxlan device up.
-const PORT_IS_TAKEN: &str = "another program has the UDP port of VXLAN: find it with ss -ulnp, or set Backend.Port for the \
+const PORT_IS_TAKEN: &str = "another program uses the VXLAN UDP port: find it with ss -ulnp, or set Backend.Port for the \
                              whole network";
 
 /// Builds the request of an operation on the device with this index; `None` if the operation
