@@ -167,21 +167,10 @@ fn error_words(error: &EtcdError) -> String {
     if let Some(fault) = Fault::of(error) {
         return shown(&fault.to_string());
     }
-    match error {
-        EtcdError::GRpcStatus(status) => shown(status.message()),
-        EtcdError::InvalidArgs(_)
-        | EtcdError::InvalidUri(_)
-        | EtcdError::IoError(_)
-        | EtcdError::TransportError(_)
-        | EtcdError::WatchError(_)
-        | EtcdError::Utf8Error(_)
-        | EtcdError::LeaseKeepAliveError(_)
-        | EtcdError::ElectError(_)
-        | EtcdError::InvalidMetadataValue(_)
-        | EtcdError::EndpointError(_)
-        | EtcdError::EndpointsNotManaged
-        | EtcdError::Internal(_) => shown(&crate::error::chain(error)),
+    if let EtcdError::GRpcStatus(status) = error {
+        return shown(status.message());
     }
+    shown(&crate::error::chain(error))
 }
 
 /// Whatever answers there may send anything.
@@ -191,7 +180,7 @@ fn shown(words: &str) -> String {
         .take(MAX_SHOWN)
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
-    if shown.len() < words.len() {
+    if words.chars().count() > MAX_SHOWN {
         shown.push_str("...");
     }
     shown

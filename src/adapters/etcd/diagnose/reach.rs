@@ -8,7 +8,7 @@ use crate::adapters::etcd::fault::Fault;
 const CUT: &str =
     "etcd was stopped or restarted, or a proxy or firewall in between cut the connection";
 /// What to do when something else than etcd answers.
-const NO_ETCD: &str = "this is not the client port of an etcd v3: correct --etcd-endpoints, or let the proxy there pass \
+pub(super) const NO_ETCD: &str = "this is not the client port of an etcd v3: correct --etcd-endpoints, or let the proxy there pass \
     gRPC (HTTP/2; in nginx: grpc_pass)";
 
 /// Returns what to do, unless the words say it all.
@@ -60,10 +60,6 @@ pub(super) fn cut(endpoint: &str) -> &'static str {
         return "2380 is usually the port for the other members of etcd, which closes idle connections: clients use 2379";
     }
     CUT
-}
-
-pub(super) const fn no_etcd() -> &'static str {
-    NO_ETCD
 }
 
 fn no_route(endpoint: &str) -> String {

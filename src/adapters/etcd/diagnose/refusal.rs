@@ -47,7 +47,7 @@ const REMEDIES: [(&str, &str); 12] = [
             --etcd-endpoints",
     ),
     ("server stopped", "etcd is shutting down there"),
-    ("unknown service", reach::no_etcd()),
+    ("unknown service", reach::NO_ETCD),
 ];
 
 /// Returns what to do, if etcd's words are known.

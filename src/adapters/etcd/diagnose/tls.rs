@@ -41,7 +41,7 @@ fn of_alert(alert: AlertDescription, context: &ErrorContext<'_>) -> Option<Strin
     if ABOUT_OUR_CERTIFICATE.contains(&alert) {
         Some(refused_client(context))
     } else if alert == AlertDescription::NoApplicationProtocol {
-        Some(reach::no_etcd().to_owned())
+        Some(reach::NO_ETCD.to_owned())
     } else if [
         AlertDescription::ProtocolVersion,
         AlertDescription::HandshakeFailure,
