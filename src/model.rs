@@ -1,6 +1,7 @@
 //! The vocabulary that all modules share: addresses, the network config, leases, node ids. No I/O and no clock.
 
 pub mod addr;
+pub(crate) mod chains;
 pub(crate) mod device_ownership;
 pub(crate) mod docker;
 pub(crate) mod docker_networks;

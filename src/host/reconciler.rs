@@ -17,6 +17,7 @@ use crate::host::neighbour_table::{self, NeighbourTable};
 use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
 use crate::host::settings::HostSettings;
 use crate::host::sysctls;
+use crate::model::chains;
 use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
 use crate::model::underlay::Underlay;
@@ -206,6 +207,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             local: self.settings.local,
             bridge: self.kernel.bridge(own.subnet, &device),
             device,
+            our_chain: chains::name(chains::FORWARD, config.vxlan.vni),
             port: config.vxlan.port,
             network: config.network,
             subnet: own.subnet,

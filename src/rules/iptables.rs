@@ -5,8 +5,7 @@ pub(crate) mod saved;
 
 use std::fmt::Write as _;
 
-use crate::model::addr::Vni;
-use crate::model::docker;
+use crate::model::{chains, docker};
 use crate::rules::iptables::saved::{ObservedChain, Place, filters_for_others};
 use crate::rules::ports::PortRange;
 use crate::rules::rule::{
@@ -94,8 +93,8 @@ const POSTROUTING: ChainOf = (
 const FORWARD: ChainOf = (
     "filter",
     "FORWARD",
-    Place::Behind("DOCKER-USER"),
-    "FLANNEL-FWD",
+    Place::Behind(chains::DOCKER_USER),
+    chains::FORWARD,
     "flanneld forward",
 );
 const FORWARD_END: ChainOf = (
@@ -126,8 +125,7 @@ struct DesiredChain {
 }
 
 impl DesiredChain {
-    /// The chain for one hook. The default VNI uses flannel's own names, so that what flannel left behind is taken over;
-    /// the names of other instances end with their VNI.
+    /// The chain for one hook.
     fn at(hook: Hook, rules: &RuleSet) -> Self {
         let (table, parent, place, base, comment) = match hook {
             Hook::RawPrerouting => RAW_PREROUTING,
@@ -138,11 +136,7 @@ impl DesiredChain {
             Hook::ForwardEnd => FORWARD_END,
             Hook::ForwardMangle => FORWARD_MANGLE,
         };
-        let name = if rules.vni == Vni::DEFAULT {
-            base.to_owned()
-        } else {
-            format!("{base}-{}", rules.vni)
-        };
+        let name = chains::name(base, rules.vni);
         let lines = rules
             .at(hook)
             .iter()

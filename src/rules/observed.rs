@@ -41,7 +41,7 @@ pub(crate) struct ObservedRules {
     pub(crate) saved: BTreeMap<IptablesVariant, String>,
     /// Whether `saved` can show what is in iptables-legacy.
     pub(crate) legacy: LegacyTables,
-    /// Whether the table of Docker's nftables backend is there.
+    /// Whether the table of Docker's nftables backend is there. The tools are not asked: the slice asks the kernel.
     pub(crate) docker_nftables: bool,
 }
 

@@ -131,16 +131,13 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
             View::Unknown | View::Planned(_) => {
                 // They have led to this run. If it fails, it is repeated anyway.
                 self.events.answered();
-                let mut observed = self.table.observe(vni).await?;
-                observed.docker_nftables = self.events.has_table(docker::NFT_TABLE);
-                Ok(RulesRun::new(observed))
+                Ok(RulesRun::new(self.table.observe(vni).await?))
             }
             View::Applied(mut run) => {
                 run.touched.extend(named);
                 for tool in std::mem::take(&mut run.touched) {
                     self.table.refresh(vni, tool, &mut run.observed).await?;
                 }
-                run.observed.docker_nftables = self.events.has_table(docker::NFT_TABLE);
                 Ok(run)
             }
         }
@@ -152,6 +149,7 @@ impl<T: RuleTable, E: RuleEvents> RulesSlice<T, E> {
         };
         let observed = self.observe(desired.vni).await;
         let mut run = observed.map_err(|error| error.to_string())?;
+        run.observed.docker_nftables = self.events.has_table(docker::NFT_TABLE);
         self.own_table.check_readable(&run.observed)?;
         self.check_table(&desired, &mut run)?;
         let plan = plan(&desired, &run.observed, &self.own_table);

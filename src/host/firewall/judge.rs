@@ -9,9 +9,7 @@ use crate::conditions::{Problem, Reason};
 use crate::host::firewall::evaluate::dropped;
 use crate::host::firewall::packet::{FilterHook, Packet, Protocol, Tracking};
 use crate::host::firewall::ruleset::{FilterRule, FilterTable, FilterVerdict, TableName};
-
-/// The chain in which administrators say what may not reach containers.
-const DOCKER_USER: &str = "DOCKER-USER";
+use crate::model::chains::DOCKER_USER;
 
 /// What has to be known of this host to judge its filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +20,8 @@ pub(crate) struct FirewallSetup {
     pub(crate) local: Ipv4Addr,
     /// Name of the overlay device.
     pub(crate) device: String,
+    /// Name of our chain that accepts forwarded packets.
+    pub(crate) our_chain: String,
     /// UDP port of the outer packets.
     pub(crate) port: u16,
     /// The whole overlay.
@@ -100,26 +100,17 @@ fn before_our_accept<'a>(
     if !setup.accepts_forward || !is_filter || packet.hook != FilterHook::Forward {
         return Cow::Borrowed(table);
     }
-    let ours = our_chain(&setup.device);
     let mut cut = table.clone();
     for base in cut.base.iter_mut().filter(|base| base.hook == packet.hook) {
         base.drops_by_default = false;
         if let Some(rules) = cut.chains.get_mut(&base.name) {
-            let ours = rules.iter().position(|rule| calls(rule, &ours));
+            let ours = rules.iter().position(|rule| calls(rule, &setup.our_chain));
             let docker_user = rules.iter().rposition(|rule| calls(rule, DOCKER_USER));
             let place = ours.or(docker_user.map(|at| at + 1));
             rules.truncate(place.unwrap_or_default());
         }
     }
     Cow::Owned(cut)
-}
-
-/// Returns the name of the chain with our accept.
-fn our_chain(device: &str) -> String {
-    match device.strip_prefix("flannel.") {
-        Some(vni) if vni != "1" => format!("FLANNEL-FWD-{vni}"),
-        Some(_) | None => "FLANNEL-FWD".to_owned(),
-    }
 }
 
 fn calls(rule: &FilterRule, chain: &str) -> bool {

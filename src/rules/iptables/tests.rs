@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::addr::Vni;
 use crate::rules::desired::RuleParts;
 use crate::rules::desired::tests::{ALL, DOCKER, FORWARD, MASQUERADE, desired_rules};
 
@@ -22,7 +23,8 @@ COMMIT
 COMMIT
 "#;
 
-const ACCEPT: &str = r#"*filter
+/// The script that makes the accept.
+pub(crate) const ACCEPT: &str = r#"*filter
 :FLANNEL-FWD - [0:0]
 -A FLANNEL-FWD -d 10.5.96.0/24 -i flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
 -A FLANNEL-FWD -s 10.5.96.0/24 -o flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
@@ -32,23 +34,6 @@ const ACCEPT: &str = r#"*filter
 -A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
 -A FLANNEL-FWD -s 10.5.96.0/24 -m comment --comment "flanneld forward" -j ACCEPT
 -I FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
-COMMIT
-"#;
-
-/// As this daemon leaves the accept.
-const ACCEPTED: &str = r#"*filter
-:INPUT ACCEPT [0:0]
-:FORWARD ACCEPT [0:0]
-:OUTPUT ACCEPT [0:0]
-:FLANNEL-FWD - [0:0]
--A FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
--A FLANNEL-FWD -d 10.5.96.0/24 -i flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -s 10.5.96.0/24 -o flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -o flannel.1 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -i flannel.1 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -s 10.5.96.0/24 -m comment --comment "flanneld forward" -j ACCEPT
 COMMIT
 "#;
 
@@ -115,7 +100,7 @@ fn takes_over_what_flannel_left() {
 
 #[test]
 fn leaves_alone_what_is_right() {
-    check(FORWARD, ACCEPTED, None);
+    check(FORWARD, &between("", ""), None);
 }
 
 #[test]
@@ -128,10 +113,12 @@ fn removes_the_masquerading_of_flannel_where_nftables_does_it() {
 /// The line that takes our jump away before it is put in its place.
 const DELETE: &str = "-D FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n";
 
-/// Puts these rules of FORWARD before and behind our jump.
+/// What `iptables-save` shows after that script, with these rules of FORWARD before and behind our jump.
 fn between(before: &str, behind: &str) -> String {
-    let jump = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n";
-    ACCEPTED.replace(jump, &format!("{before}{jump}{behind}"))
+    let jump = "FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n";
+    ACCEPT
+        .replace(":FLANNEL-FWD", ":FORWARD ACCEPT [0:0]\n:FLANNEL-FWD")
+        .replace(&format!("-I {jump}"), &format!("{before}-A {jump}{behind}"))
 }
 
 #[test]
@@ -254,7 +241,7 @@ fn removes_all_of_one_instance_and_nothing_of_another() {
 #[test]
 fn installing_and_removing_are_two_scripts() {
     let rules = desired_rules().rules(FORWARD);
-    assert_eq!(missing(&rules, ACCEPTED), None);
+    assert_eq!(missing(&rules, &between("", "")), None);
     assert!(
         superfluous(&rules, FLANNEL).is_some_and(|script| script.contains("-X FLANNEL-POSTRTG"))
     );

@@ -1,6 +1,7 @@
 use super::*;
 use crate::rules::desired::tests::{ALL, FORWARD, MASQUERADE, desired_rules};
 use crate::rules::fake::FakeHost;
+use crate::rules::iptables::tests::ACCEPT;
 use crate::rules::observed::LegacyTables;
 use crate::rules::settings::RequestedTool;
 
@@ -39,19 +40,7 @@ fn an_operation_prints_the_command_that_does_the_same() {
         script: iptables::missing(&rules, "").expect("nothing is there"),
         rules,
     };
-    let expected = r#"iptables-nft-restore --wait --noflush <<'END'
-*filter
-:FLANNEL-FWD - [0:0]
--A FLANNEL-FWD -d 10.5.96.0/24 -i flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -s 10.5.96.0/24 -o flannel.1 -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -o flannel.1 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -i flannel.1 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -d 10.5.96.0/24 -m conntrack --ctstate DNAT -m comment --comment "flanneld forward" -j ACCEPT
--A FLANNEL-FWD -s 10.5.96.0/24 -m comment --comment "flanneld forward" -j ACCEPT
--I FORWARD -m comment --comment "flanneld forward" -j FLANNEL-FWD
-COMMIT
-END"#;
+    let expected = format!("iptables-nft-restore --wait --noflush <<'END'\n{ACCEPT}END");
     assert_eq!(op.to_string(), expected);
     let delete = delete_table(&RuleSet::none(accept.vni));
     let expected = "nft -f - <<'END'\ntable ip flannel.1\ndelete table ip flannel.1\nEND";

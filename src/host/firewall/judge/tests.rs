@@ -12,6 +12,7 @@ fn setup() -> FirewallSetup {
         external: "eth0".to_owned(),
         local: Ipv4Addr::new(10, 99, 1, 1),
         device: "flannel.1".to_owned(),
+        our_chain: "FLANNEL-FWD".to_owned(),
         port: 8472,
         network: "10.5.0.0/16".parse().expect("a network in a test"),
         subnet: "10.5.1.0/24".parse().expect("a subnet in a test"),
