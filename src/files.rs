@@ -3,6 +3,7 @@
 //! `settings` and `desired` say what the files should hold, `plan` which of them have to be written and in which order,
 //! `port` is what the slice needs of the disk, and `reconciler` drives it. It knows neither etcd nor the kernel.
 
+mod daemon_json;
 pub(crate) mod desired;
 pub mod docker_opts;
 mod docker_shares;

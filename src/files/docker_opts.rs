@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::files::daemon_json::{AddressPool, DaemonJson};
 use crate::files::docker_shares::{Shares, divide};
 use crate::files::subnet_env::parse::value;
 use crate::model::docker_networks::DockerNetworks;
@@ -198,39 +199,30 @@ impl DockerSettings {
     }
 
     fn json(&self) -> String {
-        let bridge = |bip: Ipv4Network| {
-            let mut lines = vec![
-                format!("  \"bip\": \"{bip}\""),
-                format!("  \"mtu\": {}", self.mtu),
-            ];
-            lines.extend(self.ip_masq.map(|it| format!("  \"ip-masq\": {it}")));
-            lines
+        let bridge = |bip| DaemonJson {
+            bip: Some(bip),
+            mtu: Some(self.mtu),
+            ip_masq: self.ip_masq,
+            ..DaemonJson::default()
         };
-        let lines = match self.layout() {
+        let json = match self.layout() {
             Layout::Docker0 => bridge(self.gateway),
             Layout::Divided(shares) => {
-                let Shares {
-                    docker0,
-                    pool,
-                    size,
-                } = shares;
-                let mut lines = bridge(docker0);
-                lines.push(format!(
-                    "  \"default-address-pools\": [{{ \"base\": \"{pool}\", \"size\": {size} }}]"
-                ));
+                let Shares { pool, size, .. } = shares;
                 let options = self.network_options().into_iter();
-                let options: Vec<String> = options
-                    .map(|(_, key, value)| format!("      \"{key}\": \"{value}\""))
-                    .collect();
-                lines.push(format!(
-                    "  \"default-network-opts\": {{\n    \"bridge\": {{\n{}\n    }}\n  }}",
-                    options.join(",\n")
-                ));
-                lines
+                let options = options.map(|(_, key, value)| (key, value)).collect();
+                DaemonJson {
+                    default_address_pools: vec![AddressPool { base: pool, size }],
+                    default_network_opts: [("bridge", options)].into(),
+                    ..bridge(shares.docker0)
+                }
             }
-            Layout::Own => vec!["  \"bridge\": \"none\"".to_owned()],
+            Layout::Own => DaemonJson {
+                bridge: Some("none"),
+                ..DaemonJson::default()
+            },
         };
-        format!("{{\n{}\n}}\n", lines.join(",\n"))
+        json.render()
     }
 }
 
