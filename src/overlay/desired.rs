@@ -213,9 +213,12 @@ impl DesiredOverlay {
             KernelChange::Address(address, present) => (*address == self.own.address) != *present,
             KernelChange::Fdb(mac, ip) => self.peers.fdb(*mac) != *ip,
             KernelChange::Neighbour(ip, mac) => self.peers.neighbour(*ip) != *mac,
-            KernelChange::Route(key, hop) => {
-                covers(self.network, key.destination) && self.route(key) != *hop
+            KernelChange::Route(key, hop) if covers(self.network, key.destination) => {
+                self.route(key) != *hop
             }
+            // To outside of the overlay, no route may lead through our device. A blackhole route is another overlay's.
+            KernelChange::Route(_, hop) => hop.is_some_and(|hop| hop != NextHop::Blackhole),
+            KernelChange::Stray(exists) => *exists,
             KernelChange::ForeignRoute(table, to) => self.may_be_hidden_by(*table, *to),
             KernelChange::Rules => true,
             // The reconciler looks at the settings themselves.

@@ -100,6 +100,7 @@ impl FakeKernelState {
         }
         if let Op::DelForeignRoute(route) = op {
             self.foreign.routes.retain(|other| other != route);
+            self.foreign.strays.retain(|other| other != route);
         }
         if let Op::DeleteOldDevice(gone) = op {
             self.other_devices.retain(|(name, _)| name != gone);

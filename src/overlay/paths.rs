@@ -8,6 +8,7 @@
 //! | `shadows` | the routes and rules that hide entries of ours |
 //! | `report` | what is in the way, in one sentence |
 //! | `takeover` | routes that Go flannel left behind: they are removed, not named |
+//! | `stray` | routes of others through our device to outside of the overlay: they are removed and named |
 //!
 //! Pure: the reconciler asks the kernel about the suspects that are found here (`ip route get`).
 
@@ -15,6 +16,7 @@ pub(crate) mod report;
 pub(crate) mod route;
 pub(crate) mod rule;
 pub(crate) mod shadows;
+pub(crate) mod stray;
 pub(crate) mod takeover;
 
 use std::fmt;
@@ -29,6 +31,8 @@ use crate::overlay::paths::rule::Rule;
 pub(crate) struct ForeignPaths {
     /// Routes of all tables that share addresses with the overlay network and do not lead through our device.
     pub(crate) routes: Vec<ForeignRoute>,
+    /// Routes of all tables that lead through our device, and to outside of the overlay network.
+    pub(crate) strays: Vec<ForeignRoute>,
     /// All rules, in the order in which the kernel asks them; empty if the kernel has none (`CONFIG_IP_MULTIPLE_TABLES`).
     pub(crate) rules: Vec<Rule>,
 }

@@ -34,6 +34,8 @@ pub(crate) enum KernelChange {
     Route(RouteKey, Option<NextHop>),
     /// A route of another program to this destination, in the table with this number, appeared, changed or disappeared.
     ForeignRoute(u32, Ipv4Network),
+    /// A route of another program through the device, in a table that has none of ours, appeared, or is gone.
+    Stray(bool),
     /// A rule appeared or disappeared.
     Rules,
     /// Some setting of some interface.
@@ -138,8 +140,8 @@ pub(crate) struct Observed {
 pub(crate) trait Kernel {
     /// Returns what the kernel holds of this overlay: the device, its addresses and settings, its permanent FDB entries
     /// and neighbours, and the routes to destinations inside `network` that use the device or are blackhole routes with
-    /// our protocol number. Routes to other destinations belong to other programs: they are left out of this. Besides, all
-    /// routes and rules of others that may touch `network`.
+    /// our protocol number. Besides, all routes and rules of others that may touch `network`, and routes of others through the
+    /// device.
     ///
     /// # Errors
     /// The kernel refuses or does not answer a request, or the device is not a vxlan device.

@@ -25,6 +25,7 @@ use crate::overlay::desired::DesiredOverlay;
 use crate::overlay::misses::UnresolvedAddresses;
 use crate::overlay::on_demand::NeighbourTests;
 use crate::overlay::paths::ForeignPaths;
+use crate::overlay::paths::stray::LoggedStrays;
 use crate::overlay::paths::takeover::{TakenPlaces, left_by_go};
 use crate::overlay::phase::{Action, Phase, PhaseEvent};
 use crate::overlay::plan::{Op, plan, plan_anew};
@@ -99,6 +100,7 @@ pub(crate) struct OverlaySlice<K> {
     find_unresolved_at: Option<Instant>,
     check_settings_at: Instant,
     logged_conflicts: LoggedConflicts,
+    logged_strays: LoggedStrays,
     /// Whether no device of an earlier VNI is left.
     old_devices_removed: bool,
 }
@@ -128,6 +130,7 @@ impl<K: Kernel> OverlaySlice<K> {
             find_unresolved_at: None,
             check_settings_at: Instant::now() + SETTINGS_INTERVAL,
             logged_conflicts: LoggedConflicts::default(),
+            logged_strays: LoggedStrays::default(),
             old_devices_removed: false,
         }
     }
@@ -226,6 +229,13 @@ impl<K: Kernel> OverlaySlice<K> {
         // Ours are there first: no packet is lost between.
         let left_by_go = left_by_go(overlay, &foreign.routes).cloned();
         ops.extend(left_by_go.map(Op::DelForeignRoute));
+        for route in &foreign.strays {
+            let device = &overlay.device().name;
+            if let Some(message) = self.logged_strays.message(route, device) {
+                warn!("{message}");
+            }
+            ops.push(Op::DelForeignRoute(route.clone()));
+        }
         if overlay.has(observed) {
             self.set_ownership(DeviceOwnership::Ours);
         } else if *self.ownership.borrow() != DeviceOwnership::Ours {

@@ -21,7 +21,6 @@ use crate::adapters::netlink::decode::route::Found;
 use crate::adapters::netlink::requests::{answer, answer_if_any};
 use crate::adapters::netlink::{Netlink, decode, index_of, name_of, sysctl};
 use crate::model::addr::MacAddr;
-use crate::overlay::paths::route::ForeignRoute;
 use crate::overlay::paths::rule::Rule;
 use crate::overlay::paths::{ForeignPaths, PathAnswer, PathQuery, Sender};
 use crate::overlay::port::{KernelError, Observed};
@@ -42,10 +41,7 @@ impl Netlink {
             // A device that is made has to find what is in the places of its routes.
             let (_, foreign) = self.routes(NO_INTERFACE, network).await?;
             return Ok(Observed {
-                foreign: ForeignPaths {
-                    routes: foreign,
-                    ..ForeignPaths::default()
-                },
+                foreign,
                 ..Observed::default()
             });
         };
@@ -60,7 +56,8 @@ impl Netlink {
         let sysctls = read_sysctls(device);
         let addresses = self.addresses(link.index).await?;
         let (fdb, neighbours) = self.fdb_and_neighbours(link.index).await?;
-        let (routes, foreign) = self.routes(link.index, network).await?;
+        let (routes, mut foreign) = self.routes(link.index, network).await?;
+        foreign.rules = self.rules().await?;
         let entries = Entries {
             fdb,
             neighbours,
@@ -73,10 +70,6 @@ impl Netlink {
             sysctls,
             tx_checksum: self.ethtool.tx_checksum(device),
             entries,
-        };
-        let foreign = ForeignPaths {
-            routes: foreign,
-            rules: self.rules().await?,
         };
         Ok(Observed { overlay, foreign })
     }
@@ -109,22 +102,23 @@ impl Netlink {
         Ok((fdb, neighbours))
     }
 
-    /// Returns our routes, and those of others that share addresses with `network`.
+    /// Returns our routes, and those of others that share addresses with `network` or lead through the device.
     async fn routes(
         &self,
         index: u32,
         network: Ipv4Network,
-    ) -> Result<(BTreeMap<RouteKey, NextHop>, Vec<ForeignRoute>), KernelError> {
+    ) -> Result<(BTreeMap<RouteKey, NextHop>, ForeignPaths), KernelError> {
         let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let dump = self.handle.route().get(all).execute();
         let names = RefCell::new(InterfaceNames::default());
         let mut routes = BTreeMap::new();
-        let mut foreign = Vec::new();
+        let mut foreign = ForeignPaths::default();
         let found = dump.try_for_each(|message| {
             let name_of = |index| names.borrow_mut().name_of(index);
             match decode::route::found(&message, index, network, name_of) {
                 Some(Found::Ours(key, hop)) => _ = routes.insert(key, hop),
-                Some(Found::Foreign(route)) => foreign.push(route),
+                Some(Found::Foreign(route)) => foreign.routes.push(route),
+                Some(Found::Stray(route)) => foreign.strays.push(route),
                 None => {}
             }
             ready(Ok(()))

@@ -44,7 +44,7 @@ pub(crate) enum Op {
     /// Replaces a route of ours, or of Go flannel, with this destination and metric.
     PutRoute(RouteKey, NextHop),
     DelRoute(RouteKey, NextHop),
-    /// Removes a route that Go flannel left behind.
+    /// Removes a route that Go flannel left behind, or one of another program through our device.
     DelForeignRoute(ForeignRoute),
     /// Removes a device of ours from the time before the VNI changed.
     DeleteOldDevice(String),

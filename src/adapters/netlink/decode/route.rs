@@ -54,6 +54,9 @@ pub(super) fn change(message: &RouteMessage, device: u32, exists: bool) -> Optio
         return Some(KernelChange::Route(key, exists.then_some(hop)));
     }
     let route = attributes(message);
+    if is_stray(message, &route, device) {
+        return Some(KernelChange::Stray(exists));
+    }
     let to = destination(message, &route).filter(|_| route.interface != Some(device))?;
     Some(KernelChange::ForeignRoute(route.table, to))
 }
@@ -63,6 +66,8 @@ pub(in crate::adapters::netlink) enum Found {
     Ours(RouteKey, NextHop),
     /// A route of others that shares addresses with the overlay network.
     Foreign(ForeignRoute),
+    /// A route of others through the device, and not to where ours lead.
+    Stray(ForeignRoute),
 }
 
 /// Reads a route of any table. `name_of` returns the name of an interface.
@@ -77,22 +82,33 @@ pub(in crate::adapters::netlink) fn found(
     }
     let route = attributes(message);
     let destination = destination(message, &route)?;
+    let foreign = || ForeignRoute {
+        table: route.table,
+        destination,
+        metric: route.metric,
+        kind: kind(message.header.kind),
+        protocol: message.header.protocol.into(),
+        gateway: route.gateway,
+        device: route.interface.and_then(name_of),
+        source: route.source,
+    };
+    if is_stray(message, &route, device) {
+        return Some(Found::Stray(foreign()));
+    }
     let is_longer = route.table != MAIN_TABLE || destination.prefix() >= network.prefix();
     // A route for a type of service is for some packets only. Clones of routes are what the kernel caches.
     let is_plain = message.header.tos == 0 && !message.header.flags.contains(RouteFlags::Cloned);
     let concerns = is_longer && is_plain && overlap(destination, network);
-    (concerns && route.interface != Some(device)).then(|| {
-        Found::Foreign(ForeignRoute {
-            table: route.table,
-            destination,
-            metric: route.metric,
-            kind: kind(message.header.kind),
-            protocol: message.header.protocol.into(),
-            gateway: route.gateway,
-            device: route.interface.and_then(name_of),
-            source: route.source,
-        })
-    })
+    (concerns && route.interface != Some(device)).then(|| Found::Foreign(foreign()))
+}
+
+/// Whether another program made a route through the device. What the kernel makes for addresses goes with these.
+fn is_stray(message: &RouteMessage, route: &RouteAttributes, device: u32) -> bool {
+    let header = &message.header;
+    route.interface == Some(device)
+        && header.kind == RouteType::Unicast
+        && header.protocol != RouteProtocol::Kernel
+        && !header.flags.contains(RouteFlags::Cloned)
 }
 
 fn destination(message: &RouteMessage, route: &RouteAttributes) -> Option<Ipv4Network> {

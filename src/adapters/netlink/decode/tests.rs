@@ -255,11 +255,12 @@ fn blackhole_routes_are_ours_by_their_protocol_number() {
 }
 
 #[test]
-fn routes_through_the_device_that_the_kernel_made_or_that_are_in_other_tables_are_none() {
+fn routes_through_the_device_in_other_tables_are_strays_unless_the_kernel_made_them() {
     const KERNEL: u8 = 2;
     check_change(&with(ROUTE, &[(ROUTE_PROTOCOL, KERNEL)]), None);
     let other_table = ROUTE.replace("08000f00 fe000000", "08000f00 e8030000");
-    check_change(&bytes(&other_table), None);
+    check_change(&bytes(&other_table), Some(KernelChange::Stray(true)));
+    check_change(&with(&other_table, &[(ROUTE_PROTOCOL, KERNEL)]), None);
 }
 
 #[test]
@@ -332,6 +333,7 @@ fn a_dump_of_routes_tells_ours_from_those_of_others_that_touch_the_network() {
         match route::found(&message, device, network(net), name) {
             Some(route::Found::Ours(key, _)) => format!("ours {}", key.destination),
             Some(route::Found::Foreign(route)) => format!("{route} proto {}", route.protocol),
+            Some(route::Found::Stray(route)) => format!("stray {route}"),
             None => String::new(),
         }
     };
@@ -340,6 +342,8 @@ fn a_dump_of_routes_tells_ours_from_those_of_others_that_touch_the_network() {
     let foreign = format!("10.5.40.0/24 via 10.5.40.0 dev if{DEVICE} metric 41 proto 102");
     assert_eq!(found(&plain, 3, "10.5.0.0/16"), foreign);
     assert_eq!(found(&plain, 3, "10.6.0.0/16"), "");
+    let stray = format!("stray 10.5.40.0/24 via 10.5.40.0 dev if{DEVICE} metric 41");
+    assert_eq!(found(&plain, DEVICE, "10.6.0.0/16"), stray);
     // In the main table a route around the network is never longer than ours.
     assert_eq!(found(&plain, 3, "10.5.40.0/26"), "");
     const TOS: usize = 19;
@@ -347,6 +351,8 @@ fn a_dump_of_routes_tells_ours_from_those_of_others_that_touch_the_network() {
     let table = bytes(&ROUTE.replace("08000f00 fe000000", "08000f00 e8030000"));
     let foreign = foreign.replace(" metric", " table 1000 metric");
     assert_eq!(found(&table, 3, "10.5.40.0/26"), foreign);
+    let stray = stray.replace(" metric", " table 1000 metric");
+    assert_eq!(found(&table, DEVICE, "10.5.0.0/16"), stray);
 }
 
 #[test]

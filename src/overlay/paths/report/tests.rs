@@ -120,7 +120,11 @@ fn foreign(routes: &[&str], rules: &[&str]) -> ForeignPaths {
         .collect();
     rules.sort_by_key(|rule| rule.priority);
     let routes = routes.iter().map(|text| route(text)).collect();
-    ForeignPaths { routes, rules }
+    ForeignPaths {
+        routes,
+        rules,
+        ..ForeignPaths::default()
+    }
 }
 
 /// What is said of these routes and rules if the kernel proves every suspicion.

@@ -147,3 +147,26 @@ fn an_old_device_of_ours_goes_when_the_new_one_stands_and_others_stay() {
         );
     });
 }
+
+#[test]
+fn a_route_of_others_through_the_device_is_removed() {
+    on_paused_time(async {
+        let rig = Rig::in_sync(vec![lease(40)]).await;
+        let stray = ForeignRoute {
+            destination: "0.0.0.0/0".parse().expect("a network"),
+            device: Some(Rc::from("flannel.1")),
+            metric: 208,
+            ..static_route([192, 168, 1, 254])
+        };
+        rig.kernel.shared.borrow_mut().foreign.strays = vec![stray];
+        let change = KernelChange::Stray(true);
+        rig.kernel.report(KernelEvent::Changed(change));
+        pass(Duration::from_millis(30)).await;
+        assert!(rig.kernel.shared.borrow().foreign.strays.is_empty());
+        let applied = rig.kernel.shared.borrow().applied;
+        rig.kernel
+            .report(KernelEvent::Changed(KernelChange::Stray(false)));
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(rig.kernel.shared.borrow().applied, applied, "our own echo");
+    });
+}
