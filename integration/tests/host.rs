@@ -49,6 +49,46 @@ fn a_setting_that_is_switched_off_and_on_shows_within_a_second() -> Result<()> {
     })
 }
 
+#[test]
+fn forwarding_of_a_single_interface_is_named_with_its_command_or_put_right() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        // As systemd-networkd and hardening guides set it: interfaces that are made from now on do not forward.
+        host.sh("echo 0 > /proc/sys/net/ipv4/conf/default/forwarding")?;
+        let _daemons = [
+            host.flanneld().start_ready()?,
+            lab.host(2).flanneld().start_ready()?,
+        ];
+        ensure!(host.sysctl("net/ipv4/conf/flannel.1/forwarding")? == "1");
+        let (from, to) = lab.two_pods()?;
+        let message = host.wait_for_problem(QUICK, FIT, "KernelSetting")?;
+        ensure!(
+            message.contains("net.ipv4.conf.docker0.forwarding is 0"),
+            "{message}"
+        );
+        host.sh(cure(&message)?)?;
+        host.wait_for_condition(QUICK, FIT)?;
+        Ping::start(&from, to.address(), OFTEN)?.wait_for_answer()?;
+        for interface in ["docker0", "eth0"] {
+            host.sh(&format!(
+                "echo 0 > /proc/sys/net/ipv4/conf/{interface}/forwarding"
+            ))?;
+            let off = Instant::now();
+            let message = host.wait_for_problem(QUICK, FIT, "KernelSetting")?;
+            println!(
+                "figure: {interface}: named after {} ms",
+                off.elapsed().as_millis()
+            );
+            ensure!(message.contains(interface), "{message}");
+            ensure_not_ready(host, interface)?;
+            host.sh(cure(&message)?)?;
+            host.wait_for_condition(QUICK, FIT)?;
+        }
+        Ping::start(&from, to.address(), OFTEN)?.wait_for_answer()
+    })
+}
+
 /// What another program does, and whether pods are cut off by it.
 const FILTERS: [(&str, &str); 5] = [
     (

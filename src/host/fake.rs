@@ -31,7 +31,7 @@ pub(crate) struct FakeHostState {
 pub(crate) struct FakeHost(pub(crate) Rc<RefCell<FakeHostState>>);
 
 impl HostKernel for FakeHost {
-    fn sysctls(&self, _external: &str) -> HostSysctls {
+    fn sysctls(&self, _external: &str, _bridges: &[String]) -> HostSysctls {
         self.0.borrow().sysctls.clone()
     }
 
@@ -39,8 +39,8 @@ impl HostKernel for FakeHost {
         self.0.borrow().neighbours
     }
 
-    fn bridge(&self, _subnet: Ipv4Network, _device: &str) -> Option<String> {
-        Some("docker0".to_owned())
+    fn bridges(&self, _subnet: Ipv4Network, _device: &str) -> Vec<String> {
+        vec!["docker0".to_owned()]
     }
 
     fn docker_nftables(&self) -> Vec<NftRule> {

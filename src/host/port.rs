@@ -19,14 +19,14 @@ pub(crate) trait HostFacts {
 
 /// What may change while the daemon runs, and is cheap to read.
 pub(crate) trait HostKernel {
-    /// Returns the kernel settings that matter for a host with this external interface.
-    fn sysctls(&self, external: &str) -> HostSysctls;
+    /// Returns the kernel settings that matter for a host with this external interface and these bridges of pods.
+    fn sysctls(&self, external: &str, bridges: &[String]) -> HostSysctls;
 
     /// Returns how full the kernel's table of neighbours is.
     fn neighbour_table(&self) -> NeighbourTable;
 
-    /// Returns the interface, other than `device`, that has an address of the subnet: the bridge of the pods.
-    fn bridge(&self, subnet: Ipv4Network, device: &str) -> Option<String>;
+    /// Returns the interfaces, other than `device`, that have an address of the subnet: the bridges of the pods.
+    fn bridges(&self, subnet: Ipv4Network, device: &str) -> Vec<String>;
 
     /// Returns the rules of Docker's nftables backend; none if it is not in use.
     fn docker_nftables(&self) -> Vec<NftRule>;

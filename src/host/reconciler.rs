@@ -152,12 +152,13 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
     }
 
     fn problems(&mut self) -> Vec<Problem> {
-        let sysctls = self.kernel.sysctls(&self.settings.external);
+        let bridges = self.bridges();
+        let sysctls = self.kernel.sysctls(&self.settings.external, &bridges);
         let mut problems: Vec<Problem> = sysctls::problem(&sysctls).into_iter().collect();
         let neighbours = self.kernel.neighbour_table();
         problems.extend(neighbour_table::problem(self.neighbours, neighbours));
         self.neighbours = neighbours;
-        if let Some(setup) = self.setup() {
+        if let Some(setup) = self.setup(bridges.into_iter().next()) {
             problems.extend(firewall::problems(&setup, self.view.tables()));
             let docker = self.kernel.docker_nftables();
             let bridge = setup.bridge.as_deref();
@@ -198,14 +199,25 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         }
     }
 
-    fn setup(&self) -> Option<FirewallSetup> {
+    /// Returns the interfaces that have an address of our subnet.
+    fn bridges(&self) -> Vec<String> {
+        let membership = self.membership.borrow();
+        membership
+            .as_ref()
+            .map_or_else(Vec::new, |Membership { own, config }| {
+                self.kernel.bridges(own.subnet, &config.vxlan.vni.device())
+            })
+    }
+
+    /// `bridge` is that of the pods.
+    fn setup(&self, bridge: Option<String>) -> Option<FirewallSetup> {
         let membership = self.membership.borrow();
         let Membership { own, config } = membership.as_ref()?;
         let device = config.vxlan.vni.device();
         Some(FirewallSetup {
             external: self.settings.external.clone(),
             local: self.settings.local,
-            bridge: self.kernel.bridge(own.subnet, &device),
+            bridge,
             device,
             our_chain: chains::name(chains::FORWARD, config.vxlan.vni),
             port: config.vxlan.port,

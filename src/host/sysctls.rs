@@ -10,6 +10,10 @@ pub struct HostSysctls {
     pub external: String,
     /// `net.ipv4.ip_forward`.
     pub ip_forward: Option<i32>,
+    /// `net.ipv4.conf.*.forwarding` of the external interface.
+    pub forwarding_external: Option<i32>,
+    /// The same of the interfaces that have an address of our subnet: bridges of pods.
+    pub forwarding_bridges: Vec<(String, i32)>,
     /// `net.ipv4.conf.all.rp_filter`. The larger one of this and the interface's own value counts.
     pub rp_filter_all: Option<i32>,
     /// The value of the external interface.
@@ -21,12 +25,31 @@ pub struct HostSysctls {
 }
 
 /// Returns the problem, if a setting keeps packets from flowing for certain.
+///
+/// `ip_forward` switches all interfaces on at once, but each has a setting of its own, and that of the interface on which
+/// a packet arrives decides. The overlay keeps that of our device; those of others are only named.
 pub(crate) fn problem(sysctls: &HostSysctls) -> Option<Problem> {
-    (sysctls.ip_forward == Some(0)).then(|| {
+    if sysctls.ip_forward == Some(0) {
         let message = "net.ipv4.ip_forward is 0: this host forwards no packets between pods and other hosts; \
             sysctl -w net.ipv4.ip_forward=1";
-        Problem::new(Reason::KernelSetting, message)
-    })
+        return Some(Problem::new(Reason::KernelSetting, message));
+    }
+    let bridges = sysctls.forwarding_bridges.iter();
+    let bridges = bridges.filter(|(_, value)| *value == 0);
+    let bridges = bridges
+        .map(|(name, _)| not_forwarding(name, "this host forwards no packets of the pods on it"));
+    let external = (sysctls.forwarding_external == Some(0)).then(|| {
+        let effect = "pods get no packets and no answers from outside of the overlay";
+        not_forwarding(&sysctls.external, effect)
+    });
+    let all: Vec<String> = bridges.chain(external).collect();
+    (!all.is_empty()).then(|| Problem::new(Reason::KernelSetting, all.join("; ")))
+}
+
+fn not_forwarding(interface: &str, effect: &str) -> String {
+    // A dot in the name of an interface is a slash to sysctl(8).
+    let setting = format!("net.ipv4.conf.{}.forwarding", interface.replace('.', "/"));
+    format!("{setting} is 0: {effect}; sysctl -w {setting}=1")
 }
 
 /// Returns a sentence for each setting that breaks something on some hosts.
@@ -94,6 +117,8 @@ mod tests {
         let good = HostSysctls {
             external: "eth0".to_owned(),
             ip_forward: Some(1),
+            forwarding_external: Some(1),
+            forwarding_bridges: vec![("docker0".to_owned(), 1)],
             rp_filter_all: Some(0),
             rp_filter_external: Some(2),
             rp_filter_default: Some(0),
@@ -149,6 +174,46 @@ mod tests {
                 ..good
             },
             &[],
+        );
+    }
+
+    #[test]
+    fn names_each_interface_that_does_not_forward_with_its_command() {
+        let sysctls = |external, bridges: &[(&str, i32)]| HostSysctls {
+            external: "bond0.100".to_owned(),
+            ip_forward: Some(1),
+            forwarding_external: external,
+            forwarding_bridges: bridges
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value))
+                .collect(),
+            ..HostSysctls::default()
+        };
+        let text = |sysctls| problem(&sysctls).map(|problem| problem.message);
+        assert_eq!(text(sysctls(Some(1), &[("docker0", 1)])), None);
+        assert_eq!(text(sysctls(None, &[])), None, "a kernel that does not say");
+        let bridge = text(sysctls(Some(1), &[("cni0", 1), ("docker0", 0)]));
+        let bridge = bridge.expect("a problem");
+        assert!(
+            bridge.starts_with("net.ipv4.conf.docker0.forwarding is 0: ")
+                && bridge.ends_with("; sysctl -w net.ipv4.conf.docker0.forwarding=1"),
+            "{bridge}"
+        );
+        let both = text(sysctls(Some(0), &[("docker0", 0)])).expect("a problem");
+        let external = "net.ipv4.conf.bond0/100.forwarding";
+        assert!(
+            both.contains(&format!("=1; {external} is 0: "))
+                && both.ends_with(&format!("; sysctl -w {external}=1")),
+            "{both}"
+        );
+        let off = HostSysctls {
+            ip_forward: Some(0),
+            ..sysctls(Some(0), &[("docker0", 0)])
+        };
+        let off = text(off).expect("a problem");
+        assert!(
+            off.ends_with("; sysctl -w net.ipv4.ip_forward=1"),
+            "one switch for all: {off}"
         );
     }
 }

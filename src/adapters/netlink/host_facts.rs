@@ -31,13 +31,17 @@ impl HostFacts for &Netlink {
 pub(crate) struct KernelSettings;
 
 impl HostKernel for KernelSettings {
-    fn sysctls(&self, external: &str) -> HostSysctls {
+    fn sysctls(&self, external: &str, bridges: &[String]) -> HostSysctls {
+        let bridges = bridges.iter();
+        let bridges = bridges.filter_map(|name| Some((name.clone(), read_of(name, "forwarding")?)));
         HostSysctls {
             external: external.to_owned(),
             ip_forward: sysctl::read("net/ipv4/ip_forward"),
-            rp_filter_all: rp_filter("all"),
-            rp_filter_external: rp_filter(external),
-            rp_filter_default: rp_filter("default"),
+            forwarding_external: read_of(external, "forwarding"),
+            forwarding_bridges: bridges.collect(),
+            rp_filter_all: read_of("all", "rp_filter"),
+            rp_filter_external: read_of(external, "rp_filter"),
+            rp_filter_default: read_of("default", "rp_filter"),
             bridge_nf: sysctl::read("net/bridge/bridge-nf-call-iptables"),
         }
     }
@@ -49,16 +53,22 @@ impl HostKernel for KernelSettings {
         }
     }
 
-    fn bridge(&self, subnet: Ipv4Network, device: &str) -> Option<String> {
-        let mut addresses = getifaddrs().ok()?;
-        let has_address_of_subnet = |address: &nix::ifaddrs::InterfaceAddress| {
-            let address = address.address.as_ref()?.as_sockaddr_in()?.ip();
-            subnet.contains(address).then_some(())
+    fn bridges(&self, subnet: Ipv4Network, device: &str) -> Vec<String> {
+        let Ok(addresses) = getifaddrs() else {
+            return Vec::new();
         };
-        let bridge = addresses.find(|address| {
-            address.interface_name != device && has_address_of_subnet(address).is_some()
+        let in_subnet = addresses.filter(|one| {
+            let address = one.address.as_ref().and_then(|any| any.as_sockaddr_in());
+            address.is_some_and(|address| subnet.contains(address.ip()))
         });
-        Some(bridge?.interface_name)
+        // An address with a label appears under the label: `cni0:1`.
+        let names = in_subnet.map(|one| match one.interface_name.split_once(':') {
+            Some((name, _)) => name.to_owned(),
+            None => one.interface_name,
+        });
+        let mut names: Vec<String> = names.filter(|name| name != device).collect();
+        names.dedup();
+        names
     }
 
     fn docker_nftables(&self) -> Vec<NftRule> {
@@ -69,6 +79,7 @@ impl HostKernel for KernelSettings {
     }
 }
 
-fn rp_filter(interface: &str) -> Option<i32> {
-    sysctl::read(&format!("net/ipv4/conf/{interface}/rp_filter"))
+/// Reads an IPv4 setting of an interface.
+fn read_of(interface: &str, setting: &str) -> Option<i32> {
+    sysctl::read(&format!("net/ipv4/conf/{interface}/{setting}"))
 }
