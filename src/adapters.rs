@@ -1,5 +1,6 @@
 //! What touches the world outside the process. Each adapter implements the port of a slice; none names another.
 
+pub(crate) mod arp;
 pub mod control_socket;
 pub mod etcd;
 pub mod file_system;

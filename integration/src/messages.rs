@@ -98,6 +98,15 @@ pub const IN_USE_BY_GONE: &str = "is in use by node gone";
 pub const IN_USE_BY_HOST_1: &str = "is in use by a host at 10.99.1.1";
 /// The same, of node beta at an address to which this host has come.
 pub const PUBLIC_IP_IN_USE_BY_BETA: &str = "PublicIP 10.99.2.1 is in use by node beta";
+/// The same, of node beta at the address of host 1.
+pub const PUBLIC_IP_IN_USE_BY_BETA_AT_HOST_1: &str = "PublicIP 10.99.1.1 is in use by node beta";
+/// The host shows no sign of life.
+pub const TAKING_OVER_FROM_ALPHA: &str =
+    "taking over the lease of node alpha at 10.99.1.1: no other machine answers for it on eth0";
+/// The link is silent, but the daemon of the other host is not.
+pub const RENEWS_WHEN_ASKED: &str = "its flanneld renews the lease when asked";
+/// The pods of this host have addresses of another one's subnet.
+pub const ANOTHER_HOST_HOLDS_OUR_SUBNET: &str = "another host holds the previous subnet";
 /// The PublicIP in etcd is outdated.
 pub const NOT_PUBLISHED_YET: &str = "etcd holds PublicIP 10.99.1.1, but this host is at 10.99.2.1";
 /// Who the host is that keeps its lease.
@@ -357,3 +366,15 @@ pub const NOT_LEASED_YET: &str =
     "because flanneld has not leased a subnet yet: see systemctl status flanneld";
 /// What the start says that comes after a refused one.
 pub const DOCKER_WAITS: &str = "Docker waits";
+
+/// A route of another program leads through the device.
+pub const STRAY_ROUTE: &str = "removing a route of another program";
+/// The same, of a DHCP client.
+pub const STRAY_DEFAULT_ROUTE: &str =
+    "into flannel.1: default via 192.168.1.254 dev flannel.1 metric 208 proto dhcp; keep";
+
+/// Another machine on the link has the PublicIP of this host.
+#[must_use]
+pub fn answers_on_eth0(mac: &str) -> String {
+    format!("a machine with MAC address {mac} answers for it on eth0")
+}

@@ -8,6 +8,7 @@ use ipnetwork::Ipv4Network;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::debug;
 
+use crate::adapters::arp::ArpProbe;
 use crate::adapters::etcd::Etcd;
 use crate::adapters::file_system::Disk;
 use crate::adapters::netlink::{HostChanges, KernelSettings, Netlink, RuleChanges};
@@ -115,7 +116,10 @@ impl SliceStarter<'_> {
             host: self.host_network.clone(),
         };
         let settings = wiring::lease_settings(self.options);
-        let manager = LeaseManager::new(etcd, identity, settings, channels);
+        let probe = Box::new(ArpProbe {
+            random: clock::random,
+        });
+        let manager = LeaseManager::new(etcd, probe, identity, settings, channels);
         self.tasks.spawn("lease manager", manager.run());
     }
 

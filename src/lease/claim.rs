@@ -5,7 +5,7 @@ mod overwritten;
 mod ownership;
 mod rival;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -19,7 +19,7 @@ pub(crate) use crate::lease::claim::ownership::{
     held_by_other_host, holder, is_named, is_ours, names_us,
 };
 use crate::lease::claim::rival::oldest_rival;
-pub(crate) use crate::lease::claim::rival::{Rival, RivalMessage, is_older_rival};
+pub(crate) use crate::lease::claim::rival::{LifeSign, Rival, RivalMessage, is_older_rival};
 
 use crate::lease::pick;
 use crate::lease::port::{Entry, Listing};
@@ -61,6 +61,11 @@ impl Identity {
         earlier.truncate(MAX_EARLIER_PUBLIC_IPS);
     }
 
+    /// Whether this machine has the address, or had it before.
+    pub(crate) fn has_or_had(&self, public_ip: Ipv4Addr) -> bool {
+        self.public_ip == public_ip || self.had(public_ip)
+    }
+
     /// Whether this very machine had the address before.
     fn had(&self, public_ip: Ipv4Addr) -> bool {
         self.previous.public_ip == Some(public_ip) || self.earlier_public_ips.contains(&public_ip)
@@ -87,10 +92,10 @@ impl Identity {
 pub(crate) struct Exclusions {
     /// Subnets for which another host has created a key.
     pub(crate) taken: Vec<Ipv4Network>,
-    /// Keys whose etcd lease was not renewed for so long that the host that wrote them cannot be alive.
-    pub(crate) dead_keys: BTreeSet<String>,
-    /// Keys whose writers have proven that they live in the subnet.
-    pub(crate) conceded_keys: BTreeSet<String>,
+    /// Keys whose hosts show no sign of life, and the revisions at which that was found.
+    pub(crate) dead_keys: BTreeMap<String, i64>,
+    /// Keys whose writers have proven that they live in the subnet, with what was found out about them.
+    pub(crate) conceded_keys: BTreeMap<String, Option<LifeSign>>,
 }
 
 /// How this host gets a lease.
@@ -205,7 +210,7 @@ fn own_entry<'a>(
     let is_lived_in = |subnet| joined.is_some_and(|joined| joined.own.subnet == subnet);
     fitting_entries(listing, config)
         .filter(|(_, entry, owner)| {
-            let dead = exclusions.dead_keys.contains(&entry.name);
+            let dead = exclusions.dead_keys.contains_key(&entry.name);
             ownership(identity, owner, dead) == Ownership::Ours
         })
         // Its route would cut this host off from the others.
@@ -248,9 +253,7 @@ fn adopt(
     let lease = parse_lease(&entry.name, &entry.value, entry.revision).ok();
     let owner = owner_of(&entry.value);
     // A lease with another node id was a dead host's. That host may come back under another address with its MAC.
-    let foreign = owner
-        .as_ref()
-        .is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, owner));
+    let foreign = names_other_host(identity, entry);
     let mac = lease.as_ref().map(|lease| lease.vtep_mac);
     let mac = mac.filter(|mac| mac.is_unicast() && !foreign);
     let in_use = joined.map(|joined| &joined.own);
@@ -267,6 +270,12 @@ fn adopt(
     } else {
         Claim::Rewrite(own, entry.clone())
     }
+}
+
+/// Whether an entry names a host, and not this one.
+pub(crate) fn names_other_host(identity: &Identity, entry: &Entry) -> bool {
+    owner_of(&entry.value)
+        .is_some_and(|owner| owner.node_id.is_some() && !is_named(identity, &owner))
 }
 
 /// Whether an entry of ours only lacks our node id. The other hosts can reach this one with the entry as it is.

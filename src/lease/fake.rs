@@ -4,12 +4,15 @@ mod registry;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::lease::port::{Entry, LeaseId, RegistryChange, RegistryError};
+use crate::lease::port::{AddressProbe, Entry, LeaseId, LinkAnswer, RegistryChange, RegistryError};
 
 /// What the registry holds, and how it fails.
 #[derive(Debug, Default)]
@@ -18,8 +21,10 @@ pub(crate) struct FakeRegistryState {
     pub(crate) entries: BTreeMap<String, Entry>,
     /// The etcd leases that exist.
     pub(crate) leases: BTreeSet<LeaseId>,
-    /// The time to live that etcd leases still have. A lease that is not in the map has all of it.
-    pub(crate) time_left: BTreeMap<LeaseId, Duration>,
+    /// When etcd leases expire. A lease that is not in the map has all of its time to live.
+    pub(crate) expires: BTreeMap<LeaseId, Instant>,
+    /// Etcd leases whose hosts live: they renew when their key is written by another client.
+    pub(crate) renewed_on_write: BTreeSet<LeaseId>,
     /// All changes, with their revisions.
     history: Vec<(i64, RegistryChange)>,
     revision: i64,
@@ -131,6 +136,13 @@ impl FakeRegistry {
         self.changed.notify_waiters();
     }
 
+    /// Lets an etcd lease exist that has so much of its time to live.
+    pub(crate) fn lease_with_time_left(&self, lease: LeaseId, left: Duration) {
+        let mut state = self.state.borrow_mut();
+        state.leases.insert(lease);
+        state.expires.insert(lease, Instant::now() + left);
+    }
+
     pub(crate) fn value(&self, name: &str) -> Option<String> {
         let state = self.state.borrow();
         state
@@ -179,5 +191,33 @@ fn failure(operation: &str, reason: &'static str) -> RegistryError {
     RegistryError {
         operation: operation.to_owned(),
         source: reason.into(),
+    }
+}
+
+/// A link on which somebody, or nobody, answers. Clones share the answer.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeLink(Rc<RefCell<LinkAnswer>>);
+
+impl FakeLink {
+    /// Nobody can be asked.
+    pub(crate) fn unknown() -> Self {
+        let reason = "no interface of this host has it".to_owned();
+        Self(Rc::new(RefCell::new(LinkAnswer::Unknown(reason))))
+    }
+
+    pub(crate) fn set(&self, answer: LinkAnswer) {
+        self.0.replace(answer);
+    }
+}
+
+impl AddressProbe for FakeLink {
+    fn probe(&self, _address: Ipv4Addr) -> Pin<Box<dyn Future<Output = LinkAnswer> + '_>> {
+        Box::pin(async {
+            let answer = self.0.borrow().clone();
+            if matches!(answer, LinkAnswer::Nobody { .. }) {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            answer
+        })
     }
 }

@@ -16,7 +16,9 @@ use crate::lease::claim::Identity;
 use crate::lease::manager::acquire::Acquirer;
 use crate::lease::manager::machine::LeaseMachine;
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
-use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
+use crate::lease::port::{
+    AddressProbe, Entry, Registry, RegistryChange, RegistryError, RegistryWatch,
+};
 use crate::lease::status::LeaseConditions;
 use crate::model::host_network::HostNetwork;
 use crate::model::lease::key::key_name;
@@ -99,6 +101,7 @@ impl<R: Registry> LeaseManager<R> {
     /// PublicIP and host network in `identity` may be older than those in `channels`, which count.
     pub(crate) fn new(
         registry: R,
+        probe: Box<dyn AddressProbe>,
         mut identity: Identity,
         settings: LeaseSettings,
         mut channels: LeaseChannels,
@@ -110,7 +113,7 @@ impl<R: Registry> LeaseManager<R> {
             settings,
             channels,
             machine: LeaseMachine::new(identity, settings.renew_margin),
-            acquirer: Acquirer::new(settings),
+            acquirer: Acquirer::new(settings, probe),
             watch: None,
         }
     }

@@ -1,7 +1,13 @@
-//! The port to the store of leases: what the lease manager needs from etcd, and how that fails. `adapters::etcd`
-//! implements it; tests use `lease::fake`. It knows no client and no connection.
+//! The ports of the lease manager. [`Registry`] is the store of leases: what it needs from etcd, and how that fails.
+//! [`AddressProbe`] asks a link who has an address. `adapters::etcd` and `adapters::arp` implement them; tests use
+//! `lease::fake`. They know no client, connection or socket.
 
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::time::Duration;
+
+use crate::model::addr::MacAddr;
 
 /// The number of an etcd lease. Keys that are attached to it disappear when it expires.
 pub(crate) type LeaseId = i64;
@@ -19,6 +25,13 @@ impl TimeToLive {
     /// Whether the lease was not renewed for half its time. A live host renews at a third.
     pub(crate) fn is_neglected(self) -> bool {
         self.left < self.granted / 2
+    }
+
+    /// Whether the lease was renewed between two looks. `elapsed`: the time between them, which must be longer than
+    /// the slack, because etcd tells whole seconds.
+    pub(crate) fn is_renewed_since(self, earlier: Self, elapsed: Duration) -> bool {
+        const SLACK: Duration = Duration::from_secs(2);
+        self.left + elapsed > earlier.left + SLACK
     }
 }
 
@@ -176,4 +189,38 @@ pub(crate) trait RegistryWatch {
     /// # Errors
     /// The watch has ended, for whatever reason. Only a new list tells what has changed since.
     fn next(&mut self) -> impl Future<Output = Result<Vec<RegistryChange>, RegistryError>>;
+}
+
+/// Who answers on a link for an address of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LinkAnswer {
+    /// Another machine.
+    Other { mac: MacAddr, interface: String },
+    /// Nobody.
+    Nobody { interface: String },
+    /// The link cannot be asked, for this reason.
+    Unknown(String),
+}
+
+impl fmt::Display for LinkAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other { mac, interface } => {
+                write!(
+                    f,
+                    "a machine with MAC address {mac} answers for it on {interface}"
+                )
+            }
+            Self::Nobody { interface } => {
+                write!(f, "no other machine answers for it on {interface}")
+            }
+            Self::Unknown(reason) => write!(f, "cannot ask the link who else has it: {reason}"),
+        }
+    }
+}
+
+/// Asks a link whether another machine has an address that this host has, too (RFC 5227).
+pub(crate) trait AddressProbe {
+    /// Asks the link of the interface that has `address`. Takes some seconds if nobody answers.
+    fn probe(&self, address: Ipv4Addr) -> Pin<Box<dyn Future<Output = LinkAnswer> + '_>>;
 }

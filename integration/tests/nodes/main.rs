@@ -40,7 +40,7 @@ const TESTS: &[(&str, Test)] = &tests![
     overlay::a_full_packet_passes_and_one_byte_more_does_not,
     overlay::a_node_port_answers_through_the_node_that_was_asked,
     unit::the_journal_of_a_start_reads_well,
-    unit::the_daemon_runs_without_root_and_with_one_capability,
+    unit::the_daemon_runs_without_root_and_with_two_capabilities,
     unit::a_reload_puts_rules_and_files_back,
     unit::the_watchdog_ends_a_daemon_that_stands_still,
     disturbances::a_restart_loses_no_packet,

@@ -38,7 +38,7 @@ pub fn the_journal_of_a_start_reads_well(rack: &mut Rack) -> Result<()> {
     Ok(())
 }
 
-pub fn the_daemon_runs_without_root_and_with_one_capability(rack: &mut Rack) -> Result<()> {
+pub fn the_daemon_runs_without_root_and_with_two_capabilities(rack: &mut Rack) -> Result<()> {
     let node = rack.node(1);
     let status =
         node.sh("cat /proc/$(systemctl show flanneld -P MainPID)/status; id -u flanneld")?;
@@ -47,10 +47,10 @@ pub fn the_daemon_runs_without_root_and_with_one_capability(rack: &mut Rack) -> 
         uid != "0" && status.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}")),
         "{status}"
     );
-    // CAP_NET_ADMIN is bit 12.
+    // CAP_NET_ADMIN is bit 12, CAP_NET_RAW is bit 13.
     ensure!(
-        status.contains("CapBnd:\t0000000000001000")
-            && status.contains("CapEff:\t0000000000001000"),
+        status.contains("CapBnd:\t0000000000003000")
+            && status.contains("CapEff:\t0000000000003000"),
         "{status}"
     );
     let analysis = node.sh("systemd-analyze security --no-pager flanneld.service")?;

@@ -86,8 +86,8 @@ pub(super) fn overwritten_since_joined<'a>(
     exclusions: &Exclusions,
 ) -> Option<(OwnLease, &'a Entry)> {
     let entry = entry_of(listing, joined.own.subnet)?;
-    let conceded = exclusions.conceded_keys.contains(&entry.name);
-    let dead = exclusions.dead_keys.contains(&entry.name);
+    let conceded = exclusions.conceded_keys.contains_key(&entry.name);
+    let dead = exclusions.dead_keys.contains_key(&entry.name);
     let is_ours = owner_of(&entry.value)
         .is_some_and(|owner| ownership(identity, &owner, dead) == Ownership::Ours);
     let own = identity.own_lease(joined.own.subnet, joined.own.vtep_mac);

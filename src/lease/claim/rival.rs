@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::lease::claim::ownership::{Ownership, SharedIdentity, ownership};
 use crate::lease::claim::{Exclusions, Identity, fitting_entries};
-use crate::lease::port::{Entry, Listing};
+use crate::lease::port::{Entry, LinkAnswer, Listing};
 use crate::model::lease::key::parse_key_name;
 use crate::model::lease::value::{Owner, owner_of};
 use crate::model::network_config::NetworkConfig;
@@ -23,6 +23,27 @@ pub(crate) struct Rival {
     pub(crate) shares: SharedIdentity,
 }
 
+/// What was found out about a rival that has our PublicIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LifeSign {
+    /// What the link says, if that is not that nobody answers.
+    Link(LinkAnswer),
+    /// Its daemon has renewed its etcd lease when its key was written again.
+    Renews,
+    /// Its key could not be written again, for this reason.
+    NotAsked(String),
+}
+
+impl fmt::Display for LifeSign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(answer) => answer.fmt(f),
+            Self::Renews => f.write_str("its flanneld renews the lease when asked"),
+            Self::NotAsked(reason) => write!(f, "its flanneld cannot be asked: {reason}"),
+        }
+    }
+}
+
 /// Returns the rival with the oldest lease.
 pub(super) fn oldest_rival(
     listing: &Listing,
@@ -32,7 +53,7 @@ pub(super) fn oldest_rival(
 ) -> Option<Rival> {
     fitting_entries(listing, config)
         .filter_map(|(_, entry, owner)| {
-            let dead = exclusions.dead_keys.contains(&entry.name);
+            let dead = exclusions.dead_keys.contains_key(&entry.name);
             match ownership(identity, &owner, dead) {
                 Ownership::Rival(shares) => Some(Rival {
                     entry: entry.clone(),
@@ -61,6 +82,7 @@ pub(crate) fn is_older_rival(
 /// Why this host cannot have a lease beside a rival, and what the operator can do.
 pub(crate) struct RivalMessage<'a> {
     pub(crate) rival: &'a Rival,
+    pub(crate) sign: Option<LifeSign>,
     pub(crate) identity: &'a Identity,
 }
 
@@ -73,11 +95,14 @@ impl RivalMessage<'_> {
     fn shared_public_ip(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ip, node) = (self.identity.public_ip, &self.identity.node);
         let (key, owner) = (self.key(), &self.rival.owner);
+        write!(f, "PublicIP {ip} is in use by {owner} (key {key})")?;
+        if let Some(sign) = &self.sign {
+            write!(f, "; {sign}")?;
+        }
         write!(
             f,
-            "PublicIP {ip} is in use by {owner} (key {key}); this host is node {node}: choose another interface with \
-             --iface, or another address with --public-ip; if the other host is gone, or is this host before it was \
-             installed anew: "
+            "; this host is node {node}: choose another interface with --iface, or another address with --public-ip; if \
+             the other host is gone, or is this host before it was installed anew: "
         )?;
         match self.rival.entry.lease {
             Some(_) => write!(f, "etcdctl del {key}"),

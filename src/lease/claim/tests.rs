@@ -52,8 +52,8 @@ fn identity() -> Identity {
 fn text_of(entries: Vec<Entry>, identity: &Identity, dead: &[&str]) -> String {
     let exclusions = Exclusions {
         taken: Vec::new(),
-        dead_keys: dead.iter().map(ToString::to_string).collect(),
-        conceded_keys: BTreeSet::new(),
+        dead_keys: dead.iter().map(|name| (name.to_string(), 1)).collect(),
+        conceded_keys: BTreeMap::new(),
     };
     match claim(
         &Listing {
@@ -179,6 +179,7 @@ fn the_message_about_a_rival_names_both_hosts_and_what_to_do() {
         };
         let text = RivalMessage {
             rival: &rival,
+            sign: None,
             identity: &identity(),
         }
         .to_string();
@@ -324,6 +325,7 @@ fn does_not_advise_to_delete_a_reservation() {
             };
             let text = RivalMessage {
                 rival: &rival,
+                sign: None,
                 identity: &identity(),
             }
             .to_string();

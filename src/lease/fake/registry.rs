@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::lease::fake::{FakeRegistry, failure};
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryChange, RegistryError, RegistryWatch, TimeToLive,
@@ -72,7 +74,8 @@ impl Registry for FakeRegistry {
     async fn time_to_live(&self, lease: LeaseId) -> Result<Option<TimeToLive>, RegistryError> {
         self.check_reachable("look up")?;
         let state = self.state.borrow();
-        let left = state.time_left.get(&lease).copied().unwrap_or(TTL);
+        let expires = state.expires.get(&lease);
+        let left = expires.map_or(TTL, |at| at.saturating_duration_since(Instant::now()));
         Ok(state
             .leases
             .contains(&lease)
@@ -118,7 +121,14 @@ impl Registry for FakeRegistry {
         if !self.is_unchanged(read) {
             return Ok(WriteOutcome::Lost);
         }
-        self.state.borrow_mut().replacements += 1;
+        let mut state = self.state.borrow_mut();
+        state.replacements += 1;
+        if let Some(lease) = read.lease
+            && state.renewed_on_write.contains(&lease)
+        {
+            state.expires.insert(lease, Instant::now() + TTL);
+        }
+        drop(state);
         Ok(WriteOutcome::Done {
             revision: self.put(&read.name, value, read.lease),
         })

@@ -9,27 +9,29 @@
 mod adopt;
 mod create;
 mod defend;
+mod life;
 
 use std::time::Duration;
 
 use tracing::debug;
 
-use crate::lease::claim::{self, Claim, Exclusions, Rival, is_named, names_us};
+use crate::lease::claim::{self, Claim, Exclusions, LifeSign, Rival, is_named, names_us};
 use crate::lease::manager::LeaseSettings;
+use crate::lease::manager::acquire::life::Life;
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::etcd_lease::{EtcdLease, OrphanedKey, renewal_time};
 use crate::lease::manager::progress::Courtesy;
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{AcquireRequest, Acquisition, Renewal};
-use crate::lease::port::{Entry, LeaseId, Registry, RegistryError};
+use crate::lease::port::{AddressProbe, Entry, LeaseId, Registry, RegistryError};
 use crate::model::lease::OwnLease;
 use crate::model::lease::key::key_name;
 use crate::model::lease::value::owner_of;
 
 /// What is remembered from one attempt to the next.
-#[derive(Debug)]
 pub(super) struct Acquirer {
     settings: LeaseSettings,
+    probe: Box<dyn AddressProbe>,
     etcd_lease: EtcdLease,
     orphaned: OrphanedKey,
 }
@@ -48,9 +50,10 @@ impl From<RegistryError> for Setback {
 }
 
 impl Acquirer {
-    pub(super) fn new(settings: LeaseSettings) -> Self {
+    pub(super) fn new(settings: LeaseSettings, probe: Box<dyn AddressProbe>) -> Self {
         Self {
             settings,
+            probe,
             etcd_lease: EtcdLease::new((settings.random)()),
             orphaned: OrphanedKey::default(),
         }
@@ -94,20 +97,35 @@ impl<R: Registry> Attempt<'_, R> {
         loop {
             match self.claim(&exclusions) {
                 Claim::Keep(own, entry) => return self.keep(own, entry).await,
-                Claim::Rewrite(own, entry) => return self.rewrite(own, entry).await,
-                Claim::Defend(_, entry) if self.is_lived_in(&entry).await? => {
-                    exclusions.conceded_keys.insert(entry.name);
+                Claim::Rewrite(own, entry) => {
+                    return match exclusions.dead_keys.get(&entry.name) {
+                        Some(revision) => self.take_over(own, entry, *revision).await,
+                        None => self.rewrite(own, entry).await,
+                    };
                 }
-                Claim::Defend(own, entry) => return self.defend(own, entry).await,
+                Claim::Defend(own, entry) => match self.life_in_our_subnet(&entry).await? {
+                    Life::None { revision } => {
+                        return self.defend(own, Entry { revision, ..entry }).await;
+                    }
+                    Life::Possible(sign) => _ = exclusions.conceded_keys.insert(entry.name, sign),
+                },
                 Claim::Create(_) if self.request.courtesy == Courtesy::Owed => {
                     return Ok(Acquisition::OwnerMayReturn);
                 }
                 Claim::Create(own) => return self.create(own, exclusions).await,
                 Claim::NoFreeSubnet => return Ok(Acquisition::NoLease(self.no_free_subnet())),
-                Claim::Rival(rival) if self.is_dead(&rival).await? => {
-                    exclusions.dead_keys.insert(rival.entry.name);
+                Claim::Rival(rival) => {
+                    let life = match exclusions.conceded_keys.remove(&rival.entry.name) {
+                        Some(sign) => Life::Possible(sign),
+                        None => self.life_of_rival(&rival).await?,
+                    };
+                    match life {
+                        Life::None { revision } => {
+                            exclusions.dead_keys.insert(rival.entry.name, revision);
+                        }
+                        Life::Possible(sign) => return self.yield_to(&rival, sign).await,
+                    }
                 }
-                Claim::Rival(rival) => return self.yield_to(&rival).await,
             }
         }
     }
@@ -156,25 +174,16 @@ impl<R: Registry> Attempt<'_, R> {
         NoLease::no_free_subnet(&self.request.listing, &self.request.config, previous)
     }
 
-    /// Whether a rival has not renewed its etcd lease for so long that it cannot be alive.
-    async fn is_dead(&mut self, rival: &Rival) -> Result<bool, Setback> {
-        let Some(lease) = rival.entry.lease else {
-            return Ok(false);
-        };
-        match self.registry.time_to_live(lease).await? {
-            Some(time) => Ok(time.is_neglected()),
-            // That says nothing about the host, and a new list would show the same key again.
-            None if self.acquirer.orphaned.is_seen_again(&rival.entry) => Ok(false),
-            None => Err(Setback::Relist(RelistReason::RivalExpired)),
-        }
-    }
-
     /// Leaves the overlay to a rival that was there before, and removes our own key: etcd must not hold two leases of hosts
     /// that cannot be told apart. A reservation stays: it is the operator's, and we could not create it again. A key with
     /// an earlier PublicIP of ours stays, too: nobody confuses it with the rival's, and pods run in its subnet.
-    async fn yield_to(&mut self, rival: &Rival) -> Result<Acquisition, Setback> {
+    async fn yield_to(
+        &mut self,
+        rival: &Rival,
+        sign: Option<LifeSign>,
+    ) -> Result<Acquisition, Setback> {
         let identity = &self.request.identity;
-        let no_lease = NoLease::rival(rival, identity);
+        let no_lease = NoLease::rival(rival, sign, identity);
         let has_earlier_public_ip = self
             .joined_key()
             .is_some_and(|(own, _)| own.public_ip != identity.public_ip);

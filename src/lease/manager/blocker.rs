@@ -1,14 +1,21 @@
 //! Why this host cannot have a lease now, and which change may end that. Pure.
 
+use std::time::Duration;
+
 use ipnetwork::Ipv4Network;
 
 use crate::conditions::{Problem, Reason};
-use crate::lease::claim::{self, Identity, Rival, RivalMessage};
-use crate::lease::port::{Listing, RegistryChange};
+use crate::lease::claim::{self, Identity, LifeSign, Rival, RivalMessage};
+use crate::lease::port::{Entry, LinkAnswer, Listing, RegistryChange};
 use crate::model::host_network::NeededNetwork;
 use crate::model::lease::Rejection;
 use crate::model::lease::validate::validate_own;
 use crate::model::network_config::NetworkConfig;
+
+/// How often a host without a lease lists again.
+const WAIT_RECHECK: Duration = Duration::from_secs(600);
+/// The same where the link, which costs etcd nothing, told that a rival lives.
+const LINK_RECHECK: Duration = Duration::from_secs(60);
 
 /// What keeps this host from a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +26,9 @@ pub(super) enum Blocker {
     InvalidConfig,
     /// The key of a rival.
     Rival {
-        key: String,
+        lease: Entry,
+        /// It answers on the link of the PublicIP that both have.
+        on_link: bool,
     },
     NoFreeSubnet,
     /// The other hosts would ignore a lease with our PublicIP.
@@ -76,11 +85,31 @@ impl NoLease {
         Problem::new(reason, self.message.as_str())
     }
 
-    pub(super) fn rival(rival: &Rival, identity: &Identity) -> Self {
-        let key = rival.entry.name.clone();
+    /// `sign`: what was found out about its life.
+    pub(super) fn rival(rival: &Rival, sign: Option<LifeSign>, identity: &Identity) -> Self {
+        let lease = rival.entry.clone();
+        let on_link = matches!(&sign, Some(LifeSign::Link(LinkAnswer::Other { .. })));
+        let message = RivalMessage {
+            rival,
+            sign,
+            identity,
+        };
         Self {
-            blocker: Blocker::Rival { key },
-            message: RivalMessage { rival, identity }.to_string(),
+            blocker: Blocker::Rival { lease, on_link },
+            message: message.to_string(),
+        }
+    }
+
+    /// How long a host waits before it lists again without a change of etcd: a rival may be silent by then.
+    pub(super) const fn recheck_after(&self) -> Duration {
+        match self.blocker {
+            Blocker::Rival { on_link: true, .. } => LINK_RECHECK,
+            Blocker::Rival { on_link: false, .. }
+            | Blocker::NoConfig
+            | Blocker::InvalidConfig
+            | Blocker::NoFreeSubnet
+            | Blocker::PublicIpUnusable
+            | Blocker::NetworkOverlap => WAIT_RECHECK,
         }
     }
 
@@ -164,7 +193,10 @@ impl NoLease {
                 false
             }
             (_, RegistryChange::Delete(_)) => true,
-            (Blocker::Rival { key }, RegistryChange::Put(entry)) => entry.name == *key,
+            // The same value is what we have written to see whether it lives.
+            (Blocker::Rival { lease, .. }, RegistryChange::Put(entry)) => {
+                entry.name == lease.name && entry.value != lease.value
+            }
             (
                 Blocker::NoFreeSubnet | Blocker::PublicIpUnusable | Blocker::NetworkOverlap,
                 RegistryChange::Put(_),
@@ -176,23 +208,28 @@ impl NoLease {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::port::Entry;
 
-    fn put(name: &str) -> RegistryChange {
-        RegistryChange::Put(Entry {
+    fn entry(name: &str, value: &str) -> Entry {
+        Entry {
             name: name.to_owned(),
-            value: Vec::new(),
+            value: value.as_bytes().to_vec(),
             created: 1,
             revision: 1,
             lease: None,
-        })
+        }
+    }
+
+    fn put(name: &str) -> RegistryChange {
+        RegistryChange::Put(entry(name, "new"))
     }
 
     #[test]
     fn only_a_change_that_may_help_ends_the_wait() {
         let rival = Blocker::Rival {
-            key: "10.5.40.0-24".to_owned(),
+            lease: entry("10.5.40.0-24", "old"),
+            on_link: false,
         };
+        let same = RegistryChange::Put(entry("10.5.40.0-24", "old"));
         let config = RegistryChange::Config(None);
         let delete = RegistryChange::Delete("10.5.41.0-24".to_owned());
         let (rivals, other) = (put("10.5.40.0-24"), put("10.5.41.0-24"));
@@ -211,6 +248,7 @@ mod tests {
             (rival.clone(), true, &delete, true),
             (rival.clone(), true, &rivals, true),
             (rival.clone(), true, &other, false),
+            (rival.clone(), true, &same, false),
         ] {
             let no_lease = NoLease {
                 blocker,

@@ -25,9 +25,6 @@ use crate::lease::manager::state::{LeaseAction, LeaseEvent, LeaseState, StepCont
 use crate::model::lease_counts::LeaseCounts;
 use crate::reconcile::log_once::LogOnce;
 
-/// How often a host without a lease lists again: a rival may be silent by then.
-const WAIT_RECHECK: Duration = Duration::from_secs(600);
-
 /// The next state, and the actions that lead there.
 type Step = (LeaseState, Vec<LeaseAction>);
 
@@ -80,7 +77,7 @@ impl LeaseMachine {
             LeaseState::Relisting { at } => Some(*at),
             LeaseState::Unreachable { retry_at } => Some(*retry_at),
             LeaseState::AwaitingOwner { until } => Some(*until),
-            LeaseState::Waiting { since, .. } => Some(*since + WAIT_RECHECK),
+            LeaseState::Waiting { no_lease, since } => Some(*since + no_lease.recheck_after()),
             LeaseState::Holding(holding) => self.next_while_holding(holding),
             LeaseState::Listing | LeaseState::Acquiring { .. } | LeaseState::OpeningWatch(_) => {
                 None
@@ -151,7 +148,9 @@ impl LeaseMachine {
             LeaseState::AwaitingOwner { until } if until <= context.now => {
                 self.relist(RelistReason::OwnerHadTimeToReturn, None, context)
             }
-            LeaseState::Waiting { since, .. } if since + WAIT_RECHECK <= context.now => {
+            LeaseState::Waiting { no_lease, since }
+                if since + no_lease.recheck_after() <= context.now =>
+            {
                 self.relist(RelistReason::RecheckDue, Some(since), context)
             }
             LeaseState::Holding(holding) => self.time_while_holding(holding, context),

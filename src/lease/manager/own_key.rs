@@ -15,8 +15,10 @@ use crate::model::network_config::NetworkConfig;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum OwnKey {
     Unaffected,
-    /// It holds our value.
-    Confirmed,
+    /// It holds our value, last written at this revision.
+    Confirmed {
+        revision: i64,
+    },
     /// Another client has overwritten it with what is not ours.
     Overwritten(Entry),
 }
@@ -74,7 +76,9 @@ fn check_write(
     }
     match owner.node_id {
         None => Err(RelistReason::OwnKeyLostNodeId),
-        Some(_) if entry.lease == held.etcd_lease() => Ok(OwnKey::Confirmed),
+        Some(_) if entry.lease == held.etcd_lease() => Ok(OwnKey::Confirmed {
+            revision: entry.revision,
+        }),
         Some(_) => Err(RelistReason::OwnKeyMoved),
     }
 }

@@ -79,6 +79,8 @@ pub(super) struct Holding {
     pub(super) write_back: Option<WriteBack>,
     /// What keeps us from publishing our current PublicIP.
     pub(super) refused: Option<NoLease>,
+    /// When another client that writes our key with our own value is answered again.
+    pub(super) next_answer: Duration,
 }
 
 /// A write that puts our value back into our key.

@@ -5,6 +5,7 @@ mod host;
 mod overwritten;
 mod readdressing;
 mod renewal;
+mod replaced;
 mod rig;
 mod rivals;
 mod trouble;

@@ -72,6 +72,15 @@ impl<R: Registry> Attempt<'_, R> {
             subnet = %own.subnet,
             "etcd does not know the etcd lease of our key; attaching the key to another one"
         );
+        self.attach_to_own_etcd_lease(own, entry).await
+    }
+
+    /// Writes our lease, attached to the etcd lease that this host had last or to a new one.
+    pub(super) async fn attach_to_own_etcd_lease(
+        &mut self,
+        own: OwnLease,
+        entry: Entry,
+    ) -> Result<Acquisition, Setback> {
         let (lease, ttl) = self.acquirer.etcd_lease.obtain(self.registry).await?;
         let entry = Entry {
             lease: Some(lease),

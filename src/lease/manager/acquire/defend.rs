@@ -2,6 +2,7 @@
 //! holding the lease. It does not write: `machine::defending` does, because that has to be slow if it is undone.
 
 use crate::lease::claim::{claimant, is_created_by_other};
+use crate::lease::manager::acquire::life::Life;
 use crate::lease::manager::acquire::{Attempt, Setback};
 use crate::lease::manager::state::{
     AcquireRequest, Acquisition, HeldLease, KeyOrigin, Renewal, ValueState,
@@ -10,28 +11,39 @@ use crate::lease::port::{Entry, LeaseId, Registry};
 use crate::model::lease::OwnLease;
 
 impl<R: Registry> Attempt<'_, R> {
-    /// Whether a host has proven that it lives in our subnet: it has created the key while ours was gone, or has undone
-    /// our writes, and in both cases renews an etcd lease of its own.
-    pub(super) async fn is_lived_in(&self, entry: &Entry) -> Result<bool, Setback> {
+    /// Whether a host has proven that it lives in our subnet: it has created the key while ours was gone, has undone our
+    /// writes, or has replaced this machine, and in all cases renews an etcd lease of its own.
+    pub(super) async fn life_in_our_subnet(&self, entry: &Entry) -> Result<Life, Setback> {
         let AcquireRequest {
             listing,
             config,
+            identity,
             joined,
             persistent,
             ..
         } = self.request;
+        let none = Life::None {
+            revision: entry.revision,
+        };
         let Some(joined) = joined else {
-            return Ok(false);
+            return Ok(none);
         };
         let Some(claimant) = claimant(entry, config, joined.etcd_lease) else {
-            return Ok(false);
+            return Ok(none);
         };
         let undid_us = persistent.as_ref() == Some(&claimant.owner);
-        if !undid_us && !is_created_by_other(entry, joined, listing) {
-            return Ok(false);
+        let has_proof = undid_us || is_created_by_other(entry, joined, listing);
+        let public_ip = claimant.owner.public_ip;
+        if !has_proof && !identity.has_or_had(public_ip) {
+            return Ok(none);
         }
-        let time = self.registry.time_to_live(claimant.etcd_lease).await?;
-        Ok(time.is_some_and(|time| !time.is_neglected()))
+        let lease = claimant.etcd_lease;
+        let time = self.registry.time_to_live(lease).await?;
+        match time.filter(|time| !time.is_neglected()) {
+            None => Ok(none),
+            Some(_) if has_proof => Ok(Life::Possible(None)),
+            Some(time) => self.life_of_successor(entry, public_ip, lease, time).await,
+        }
     }
 
     /// Goes on holding our lease although etcd holds something else in its place.

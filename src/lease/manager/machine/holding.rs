@@ -6,13 +6,16 @@ use ipnetwork::Ipv4Network;
 use tracing::debug;
 
 use crate::lease::manager::etcd_lease::renewal_time;
-use crate::lease::manager::machine::{LeaseMachine, Step, WAIT_RECHECK};
+use crate::lease::manager::machine::{LeaseMachine, Step};
 use crate::lease::manager::own_key::{self, OwnKey};
 use crate::lease::manager::relists::RelistReason;
 use crate::lease::manager::state::{
     Holding, LeaseAction, LeaseEvent, LeaseState, Renewal, StepContext, ValueState,
 };
 use crate::lease::port::{Entry, RegistryChange};
+
+/// A program that writes our key in a loop must not make us renew in a loop.
+const MIN_ANSWER_INTERVAL: Duration = Duration::from_secs(1);
 
 impl LeaseMachine {
     /// Takes an event that is neither a time nor a failure.
@@ -55,7 +58,10 @@ impl LeaseMachine {
         };
         let (state, more) = match own_key {
             OwnKey::Unaffected => (LeaseState::Holding(holding), Vec::new()),
-            OwnKey::Confirmed => self.stands_again(holding, context),
+            OwnKey::Confirmed { revision } => {
+                let holding = answer_challenge(holding, revision, context);
+                self.stands_again(holding, context)
+            }
             OwnKey::Overwritten(entry) => self.overwritten(holding, entry, context),
         };
         actions.extend(more);
@@ -81,7 +87,7 @@ impl LeaseMachine {
             }
             match own_key::check(change, held, config, &self.identity)? {
                 OwnKey::Unaffected => {}
-                now @ (OwnKey::Confirmed | OwnKey::Overwritten(_)) => own_key = now,
+                now @ (OwnKey::Confirmed { .. } | OwnKey::Overwritten(_)) => own_key = now,
             }
         }
         Ok(own_key)
@@ -94,7 +100,7 @@ impl LeaseMachine {
         let recheck = holding
             .refused
             .as_ref()
-            .map(|_| holding.since + WAIT_RECHECK);
+            .map(|no_lease| holding.since + no_lease.recheck_after());
         let times = [renewal, write_back, recheck, self.contest.calm_at()];
         times.into_iter().flatten().min()
     }
@@ -103,7 +109,9 @@ impl LeaseMachine {
         if let Some(write) = self.write_back_if_due(&holding, context) {
             return (LeaseState::Holding(holding), vec![write]);
         }
-        if holding.refused.is_some() && holding.since + WAIT_RECHECK <= context.now {
+        if let Some(refused) = &holding.refused
+            && holding.since + refused.recheck_after() <= context.now
+        {
             return self.relist(RelistReason::RecheckDue, Some(holding.since), context);
         }
         if let Some(renewal) = holding.held.renewal
@@ -129,6 +137,7 @@ impl LeaseMachine {
                 debug!(subnet = %held.own.subnet, ?ttl, "lease renewed");
                 let at = renewal_time(ttl, self.renew_margin, context);
                 held.renewal = held.renewal.map(|renewal| Renewal { at, ..renewal });
+                holding.next_answer = context.now + MIN_ANSWER_INTERVAL;
                 return (LeaseState::Holding(holding), Vec::new());
             }
         };
@@ -152,6 +161,20 @@ impl LeaseMachine {
             Err(reason) => self.relist(reason, Some(holding.since), context),
         }
     }
+}
+
+/// Renews the etcd lease if another client has written our key with our own value: a host that has our PublicIP asks
+/// whether we live. At most once a second.
+fn answer_challenge(mut holding: Holding, revision: i64, context: StepContext) -> Holding {
+    if revision == holding.held.revision {
+        return holding;
+    }
+    holding.held.revision = revision;
+    let at = holding.next_answer.max(context.now);
+    if let Some(renewal) = &mut holding.held.renewal {
+        renewal.at = renewal.at.min(at);
+    }
+    holding
 }
 
 /// Looks the lease of a subnet up, which the watch may not have brought yet.

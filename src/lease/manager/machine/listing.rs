@@ -120,6 +120,7 @@ impl LeaseMachine {
             since: context.now,
             write_back: None,
             refused,
+            next_answer: context.now,
         };
         self.write_back_if_overwritten(&mut holding, context);
         let status = self.lease_status(&holding);

@@ -132,6 +132,7 @@ fn holding(held: HeldLease) -> LeaseState {
         since,
         write_back: None,
         refused: None,
+        next_answer: Duration::ZERO,
     })
 }
 

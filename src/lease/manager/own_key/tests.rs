@@ -60,7 +60,7 @@ fn a_lease_stands_until_its_key_says_something_else_or_an_older_rival_appears() 
     let copy = MINE.replace("10.99.0.2", "10.99.0.9");
     let delete = |name: &str| RegistryChange::Delete(name.to_owned());
     for (change, expected) in [
-        (put(OWN_KEY, MINE, 7, 6), Ok(Confirmed)),
+        (put(OWN_KEY, MINE, 7, 6), Ok(Confirmed { revision: 6 })),
         (put(OWN_KEY, "late", 7, 4), Ok(Unaffected)),
         (put(OWN_KEY, MINE, 8, 6), Err(OwnKeyMoved)),
         (put(OWN_KEY, UNNAMED, 7, 6), Err(OwnKeyLostNodeId)),

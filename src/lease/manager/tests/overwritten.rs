@@ -87,11 +87,11 @@ fn what_was_written_while_etcd_was_away_is_overwritten() {
             let ours = entry(&rig).lease;
             rig.registry.set_unreachable(true);
             pass(60).await;
-            rig.registry.state.borrow_mut().leases.insert(THEIRS);
+            rig.registry.lease_with_time_left(THEIRS, TTL);
             rig.registry.put(KEY, &value, Some(THEIRS));
             rig.registry.set_unreachable(false);
             assert_eq!(rig.next().await, "leases ", "{value:.60}");
-            pass(1).await;
+            pass(10).await;
             check_restored(&mut rig, ours, &value);
             assert_eq!(rig.lease_held(), "AsExpected");
         }
@@ -149,12 +149,7 @@ fn keeps_the_subnet_against_whoever_does_not_prove_to_live_there() {
         for etcd_lease in ["ours", "none", "unknown", "neglected"] {
             let mut rig = joined(FakeRegistry::with_config(CONFIG)).await;
             let ours = entry(&rig).lease;
-            let mut time_left = [(THEIRS, TTL / 3)].into();
-            {
-                let mut state = rig.registry.state.borrow_mut();
-                state.leases.insert(THEIRS);
-                std::mem::swap(&mut state.time_left, &mut time_left);
-            }
+            rig.registry.lease_with_time_left(THEIRS, TTL / 3);
             let lease = match etcd_lease {
                 "ours" => ours,
                 "none" => None,

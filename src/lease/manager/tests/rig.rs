@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use crate::conditions::readiness::etcd_text;
 use crate::conditions::{ConditionType, Conditions};
 use crate::lease::claim::Identity;
-use crate::lease::fake::FakeRegistry;
+use crate::lease::fake::{FakeLink, FakeRegistry};
 use crate::lease::manager::test_data::identity;
 use crate::lease::manager::{LeaseChannels, LeaseManager, LeaseSettings};
+use crate::lease::port::LinkAnswer;
 use crate::lease::status::LeaseConditions;
 use crate::model::host_network::HostNetwork;
 use crate::model::lease_counts::LeaseCounts;
@@ -24,6 +25,7 @@ use crate::peers::update::{LeaseChange, LeaseUpdate};
 
 pub(super) struct Rig {
     pub(super) registry: FakeRegistry,
+    pub(super) link: FakeLink,
     pub(super) updates: mpsc::Receiver<LeaseUpdate>,
     pub(super) lookups: mpsc::Sender<Ipv4Network>,
     conditions: watch::Receiver<Conditions>,
@@ -55,6 +57,13 @@ impl Rig {
         Self::start_as(registry, identity(previous))
     }
 
+    /// Starts where the link of the PublicIP gives this answer.
+    pub(super) fn start_on(registry: FakeRegistry, answer: LinkAnswer) -> Self {
+        let rig = Self::start(registry, None);
+        rig.link.set(answer);
+        rig
+    }
+
     pub(super) fn start_as(registry: FakeRegistry, identity: Identity) -> Self {
         let (updates_sender, updates) = mpsc::channel(8);
         let (conditions, table) = LeaseConditions::for_test();
@@ -77,10 +86,13 @@ impl Rig {
             public_ip: public_ip_receiver,
             host: host_receiver,
         };
-        let manager = LeaseManager::new(registry.clone(), identity, settings, channels);
+        let link = FakeLink::unknown();
+        let probe = Box::new(link.clone());
+        let manager = LeaseManager::new(registry.clone(), probe, identity, settings, channels);
         tokio::task::spawn_local(manager.run());
         Self {
             registry,
+            link,
             updates,
             lookups: lookups_sender,
             conditions: table,

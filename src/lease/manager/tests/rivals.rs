@@ -28,8 +28,7 @@ fn waits_for_a_rival_with_its_public_ip_and_joins_when_the_rival_is_gone() {
 fn takes_over_from_a_rival_that_has_not_renewed_for_long() {
     on_paused_time(async {
         let registry = FakeRegistry::with_config(CONFIG);
-        registry.state.borrow_mut().leases.insert(7);
-        registry.state.borrow_mut().time_left.insert(7, TTL / 3);
+        registry.lease_with_time_left(7, TTL / 3);
         registry.put(
             "10.5.40.0-24",
             &MINE.replace(r#""NodeID":"a""#, r#""NodeID":"b""#),

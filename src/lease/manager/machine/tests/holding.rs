@@ -159,6 +159,7 @@ fn delays_start_anew_after_a_watch_that_lasted() {
                 since: NOW - seconds(lasted),
                 write_back: None,
                 refused: None,
+                next_answer: Duration::ZERO,
             })
         };
         let machine = || {

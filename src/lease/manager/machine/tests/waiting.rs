@@ -7,7 +7,8 @@ use crate::lease::manager::progress::Courtesy;
 fn lists_again_when_a_change_may_help_and_passes_on_the_others() {
     let rival = || NoLease {
         blocker: Blocker::Rival {
-            key: OTHER_KEY.to_owned(),
+            lease: entry(OTHER_KEY, "{}"),
+            on_link: false,
         },
         message: "a rival".to_owned(),
     };
