@@ -89,6 +89,25 @@ fn forwarding_of_a_single_interface_is_named_with_its_command_or_put_right() -> 
     })
 }
 
+#[test]
+fn a_bridge_that_answers_no_arp_is_named() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        let _daemons = [
+            host.flanneld().start_ready()?,
+            lab.host(2).flanneld().start_ready()?,
+        ];
+        host.sh("echo 8 > /proc/sys/net/ipv4/conf/default/arp_ignore")?;
+        let (from, to) = lab.two_pods()?;
+        let message = host.wait_for_problem(QUICK, FIT, "KernelSetting")?;
+        let setting = "net.ipv4.conf.docker0.arp_ignore is 8";
+        ensure!(message.contains(setting), "{message}");
+        host.sh(cure(&message)?)?;
+        Ping::start(&from, to.address(), OFTEN)?.wait_for_answer()
+    })
+}
+
 /// What another program does, and whether pods are cut off by it.
 const FILTERS: [(&str, &str); 5] = [
     (

@@ -6,23 +6,42 @@ use crate::conditions::{Problem, Reason};
 /// The kernel settings that matter. A setting that this kernel does not have is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostSysctls {
-    /// Name of the external interface.
-    pub external: String,
     /// `net.ipv4.ip_forward`.
     pub ip_forward: Option<i32>,
-    /// `net.ipv4.conf.*.forwarding` of the external interface.
-    pub forwarding_external: Option<i32>,
-    /// The same of the interfaces that have an address of our subnet: bridges of pods.
-    pub forwarding_bridges: Vec<(String, i32)>,
-    /// `net.ipv4.conf.all.rp_filter`. The larger one of this and the interface's own value counts.
-    pub rp_filter_all: Option<i32>,
-    /// The value of the external interface.
-    pub rp_filter_external: Option<i32>,
-    /// The value of interfaces that are created from now on, such as the VXLAN device.
-    pub rp_filter_default: Option<i32>,
+    /// The external interface.
+    pub external: InterfaceSysctls,
+    /// The interfaces that have an address of our subnet: bridges of pods.
+    pub bridges: Vec<InterfaceSysctls>,
+    /// `net.ipv4.conf.all`. For some settings the larger one of this and the interface's own value counts.
+    pub all: InterfaceSysctls,
+    /// `net.ipv4.conf.default`: what interfaces get that are created from now on, such as the VXLAN device.
+    pub default: InterfaceSysctls,
     /// `net.bridge.bridge-nf-call-iptables`.
     pub bridge_nf: Option<i32>,
 }
+
+/// The settings of one interface, below `net.ipv4.conf`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InterfaceSysctls {
+    /// Name of the interface.
+    pub name: String,
+    /// Whether packets that arrive on it are forwarded.
+    pub forwarding: Option<i32>,
+    /// Whether packets are dropped whose answers would leave by another interface.
+    pub rp_filter: Option<i32>,
+    /// For which of the addresses of this host it answers ARP.
+    pub arp_ignore: Option<i32>,
+}
+
+impl InterfaceSysctls {
+    /// Returns the full name of a setting for sysctl(8), to which a dot in the name of an interface is a slash.
+    fn setting(&self, setting: &str) -> String {
+        format!("net.ipv4.conf.{}.{setting}", self.name.replace('.', "/"))
+    }
+}
+
+/// Never answer ARP, for any address.
+const ARP_IGNORE_ALL: i32 = 8;
 
 /// Returns the problem, if a setting keeps packets from flowing for certain.
 ///
@@ -34,22 +53,30 @@ pub(crate) fn problem(sysctls: &HostSysctls) -> Option<Problem> {
             sysctl -w net.ipv4.ip_forward=1";
         return Some(Problem::new(Reason::KernelSetting, message));
     }
-    let bridges = sysctls.forwarding_bridges.iter();
-    let bridges = bridges.filter(|(_, value)| *value == 0);
-    let bridges = bridges
-        .map(|(name, _)| not_forwarding(name, "this host forwards no packets of the pods on it"));
-    let external = (sysctls.forwarding_external == Some(0)).then(|| {
-        let effect = "pods get no packets and no answers from outside of the overlay";
-        not_forwarding(&sysctls.external, effect)
+    let bridges = sysctls.bridges.iter();
+    let bridges = bridges.map(|bridge| (bridge, "this host forwards no packets of the pods on it"));
+    let external_effect = "pods get no packets and no answers from outside of the overlay";
+    let forwarding = bridges.chain([(&sysctls.external, external_effect)]);
+    let forwarding = forwarding.filter(|(interface, _)| interface.forwarding == Some(0));
+    let forwarding = forwarding.map(|(interface, effect)| {
+        let setting = interface.setting("forwarding");
+        format!("{setting} is 0: {effect}; sysctl -w {setting}=1")
     });
-    let all: Vec<String> = bridges.chain(external).collect();
+    let all: Vec<String> = forwarding.chain(check_arp(sysctls)).collect();
     (!all.is_empty()).then(|| Problem::new(Reason::KernelSetting, all.join("; ")))
 }
 
-fn not_forwarding(interface: &str, effect: &str) -> String {
-    // A dot in the name of an interface is a slash to sysctl(8).
-    let setting = format!("net.ipv4.conf.{}.forwarding", interface.replace('.', "/"));
-    format!("{setting} is 0: {effect}; sysctl -w {setting}=1")
+/// Pods ask for their gateway by ARP, and the other hosts for this one.
+fn check_arp(sysctls: &HostSysctls) -> Vec<String> {
+    let message = |interface: &InterfaceSysctls| {
+        let setting = interface.setting("arp_ignore");
+        format!("{setting} is 8: this host does not answer ARP there; sysctl -w {setting}=0")
+    };
+    let ignores_all = |interface: &&InterfaceSysctls| interface.arp_ignore == Some(ARP_IGNORE_ALL);
+    let everywhere = Some(&sysctls.all).filter(ignores_all);
+    let interfaces = sysctls.bridges.iter().chain([&sysctls.external]);
+    let places = everywhere.into_iter().chain(interfaces.filter(ignores_all));
+    places.map(message).collect()
 }
 
 /// Returns a sentence for each setting that breaks something on some hosts.
@@ -60,11 +87,11 @@ pub(crate) fn warnings(sysctls: &HostSysctls) -> Vec<String> {
 
 /// 1 is strict: the kernel drops a packet unless the answer to it would leave by the interface on which it came.
 fn check_reverse_path(sysctls: &HostSysctls) -> Option<String> {
-    let all = sysctls.rp_filter_all.unwrap_or(0);
-    let external = &sysctls.external;
+    let all = sysctls.all.rp_filter.unwrap_or(0);
+    let external = &sysctls.external.name;
     let places = match (
-        is_strict(sysctls.rp_filter_external, all),
-        is_strict(sysctls.rp_filter_default, all),
+        is_strict(sysctls.external.rp_filter, all),
+        is_strict(sysctls.default.rp_filter, all),
     ) {
         (true, true) => format!("{external} and our device"),
         (true, false) => external.clone(),
@@ -112,108 +139,112 @@ mod tests {
         }
     }
 
-    #[test]
-    fn names_each_setting_that_breaks_the_overlay_and_no_other() {
-        let good = HostSysctls {
-            external: "eth0".to_owned(),
+    fn interface(name: &str) -> InterfaceSysctls {
+        InterfaceSysctls {
+            name: name.to_owned(),
+            forwarding: Some(1),
+            rp_filter: Some(0),
+            arp_ignore: Some(0),
+        }
+    }
+
+    fn good() -> HostSysctls {
+        HostSysctls {
             ip_forward: Some(1),
-            forwarding_external: Some(1),
-            forwarding_bridges: vec![("docker0".to_owned(), 1)],
-            rp_filter_all: Some(0),
-            rp_filter_external: Some(2),
-            rp_filter_default: Some(0),
+            external: InterfaceSysctls {
+                rp_filter: Some(2),
+                ..interface("bond0.100")
+            },
+            bridges: vec![interface("cni0"), interface("docker0")],
+            all: interface("all"),
+            default: interface("default"),
             bridge_nf: Some(1),
-        };
-        check(&good, &[]);
-        assert_eq!(problem(&good), None);
-        let off = HostSysctls {
-            ip_forward: Some(0),
-            ..good.clone()
-        };
-        let problem = problem(&off).expect("no packet is forwarded");
-        assert!(problem.message.starts_with("net.ipv4.ip_forward is 0"));
-        check(
-            &HostSysctls {
-                bridge_nf: None,
-                ..good.clone()
-            },
-            &["br_netfilter is not loaded"],
-        );
-        check(
-            &HostSysctls {
-                bridge_nf: Some(0),
-                ..good.clone()
-            },
-            &["net.bridge.bridge-nf-call-iptables is 0"],
-        );
-        let strict = "net.ipv4.conf.*.rp_filter is 1 (strict) for";
-        check(
-            &HostSysctls {
-                rp_filter_all: Some(1),
-                ..good.clone()
-            },
-            &[&format!("{strict} our device:")],
-        );
-        check(
-            &HostSysctls {
-                rp_filter_external: Some(1),
-                ..good.clone()
-            },
-            &[&format!("{strict} eth0:")],
-        );
-        let both = HostSysctls {
-            rp_filter_all: Some(1),
-            rp_filter_external: Some(0),
-            ..good.clone()
-        };
-        check(&both, &[&format!("{strict} eth0 and our device:")]);
-        check(
-            &HostSysctls {
-                rp_filter_all: Some(2),
-                rp_filter_external: Some(1),
-                ..good
-            },
-            &[],
-        );
+        }
+    }
+
+    /// The good settings, with a change.
+    fn with(change: impl FnOnce(&mut HostSysctls)) -> HostSysctls {
+        let mut sysctls = good();
+        change(&mut sysctls);
+        sysctls
     }
 
     #[test]
-    fn names_each_interface_that_does_not_forward_with_its_command() {
-        let sysctls = |external, bridges: &[(&str, i32)]| HostSysctls {
-            external: "bond0.100".to_owned(),
-            ip_forward: Some(1),
-            forwarding_external: external,
-            forwarding_bridges: bridges
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), *value))
-                .collect(),
-            ..HostSysctls::default()
+    fn names_each_setting_that_breaks_something_on_some_hosts_and_no_other() {
+        check(&good(), &[]);
+        check(
+            &with(|sysctls| sysctls.bridge_nf = None),
+            &["br_netfilter is not loaded"],
+        );
+        check(
+            &with(|sysctls| sysctls.bridge_nf = Some(0)),
+            &["net.bridge.bridge-nf-call-iptables is 0"],
+        );
+        let strict = "net.ipv4.conf.*.rp_filter is 1 (strict) for";
+        let rp_filter = |all, external| {
+            with(|sysctls| {
+                sysctls.all.rp_filter = Some(all);
+                sysctls.external.rp_filter = Some(external);
+            })
         };
-        let text = |sysctls| problem(&sysctls).map(|problem| problem.message);
-        assert_eq!(text(sysctls(Some(1), &[("docker0", 1)])), None);
-        assert_eq!(text(sysctls(None, &[])), None, "a kernel that does not say");
-        let bridge = text(sysctls(Some(1), &[("cni0", 1), ("docker0", 0)]));
-        let bridge = bridge.expect("a problem");
-        assert!(
-            bridge.starts_with("net.ipv4.conf.docker0.forwarding is 0: ")
-                && bridge.ends_with("; sysctl -w net.ipv4.conf.docker0.forwarding=1"),
-            "{bridge}"
-        );
-        let both = text(sysctls(Some(0), &[("docker0", 0)])).expect("a problem");
-        let external = "net.ipv4.conf.bond0/100.forwarding";
-        assert!(
-            both.contains(&format!("=1; {external} is 0: "))
-                && both.ends_with(&format!("; sysctl -w {external}=1")),
-            "{both}"
-        );
-        let off = HostSysctls {
-            ip_forward: Some(0),
-            ..sysctls(Some(0), &[("docker0", 0)])
-        };
-        let off = text(off).expect("a problem");
-        assert!(
-            off.ends_with("; sysctl -w net.ipv4.ip_forward=1"),
-            "one switch for all: {off}"
-        );
+        check(&rp_filter(1, 2), &[&format!("{strict} our device:")]);
+        check(&rp_filter(0, 1), &[&format!("{strict} bond0.100:")]);
+        let both = format!("{strict} bond0.100 and our device:");
+        check(&rp_filter(1, 0), &[&both]);
+        check(&rp_filter(2, 1), &[]);
+    }
+
+    #[test]
+    fn names_each_setting_that_keeps_packets_from_flowing_with_its_command() {
+        type Change = fn(&mut HostSysctls);
+        let cases: [(Change, &[&str]); 8] = [
+            (|_| {}, &[]),
+            (|sysctls| *sysctls = HostSysctls::default(), &[]),
+            (
+                |sysctls| sysctls.ip_forward = Some(0),
+                &["net.ipv4.ip_forward=1"],
+            ),
+            (
+                |sysctls| {
+                    sysctls.ip_forward = Some(0);
+                    sysctls.external.forwarding = Some(0);
+                },
+                &["net.ipv4.ip_forward=1"],
+            ),
+            (
+                |sysctls| sysctls.bridges[1].forwarding = Some(0),
+                &["net.ipv4.conf.docker0.forwarding=1"],
+            ),
+            (
+                |sysctls| {
+                    sysctls.bridges[0].forwarding = Some(0);
+                    sysctls.external.forwarding = Some(0);
+                },
+                &[
+                    "net.ipv4.conf.cni0.forwarding=1",
+                    "net.ipv4.conf.bond0/100.forwarding=1",
+                ],
+            ),
+            (
+                |sysctls| sysctls.bridges[1].arp_ignore = Some(8),
+                &["net.ipv4.conf.docker0.arp_ignore=0"],
+            ),
+            (
+                |sysctls| {
+                    sysctls.all.arp_ignore = Some(8);
+                    sysctls.external.arp_ignore = Some(2);
+                },
+                &["net.ipv4.conf.all.arp_ignore=0"],
+            ),
+        ];
+        for (change, expected) in cases {
+            let message =
+                problem(&with(change)).map_or_else(String::new, |problem| problem.message);
+            let parts = message.split("; ").skip(1).step_by(2);
+            let commands: Vec<&str> = parts
+                .filter_map(|part| part.strip_prefix("sysctl -w "))
+                .collect();
+            assert_eq!(commands, expected, "{message}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::chain;
 use crate::host::docker_nftables::NftRule;
 use crate::host::neighbour_table::{self, NeighbourTable};
 use crate::host::port::{HostFacts, HostKernel};
-use crate::host::sysctls::HostSysctls;
+use crate::host::sysctls::{HostSysctls, InterfaceSysctls};
 use crate::host::vxlan_conflicts::PortUse;
 use crate::model::docker::NFT_TABLE;
 
@@ -32,16 +32,12 @@ pub(crate) struct KernelSettings;
 
 impl HostKernel for KernelSettings {
     fn sysctls(&self, external: &str, bridges: &[String]) -> HostSysctls {
-        let bridges = bridges.iter();
-        let bridges = bridges.filter_map(|name| Some((name.clone(), read_of(name, "forwarding")?)));
         HostSysctls {
-            external: external.to_owned(),
             ip_forward: sysctl::read("net/ipv4/ip_forward"),
-            forwarding_external: read_of(external, "forwarding"),
-            forwarding_bridges: bridges.collect(),
-            rp_filter_all: read_of("all", "rp_filter"),
-            rp_filter_external: read_of(external, "rp_filter"),
-            rp_filter_default: read_of("default", "rp_filter"),
+            external: settings_of(external),
+            bridges: bridges.iter().map(|name| settings_of(name)).collect(),
+            all: settings_of("all"),
+            default: settings_of("default"),
             bridge_nf: sysctl::read("net/bridge/bridge-nf-call-iptables"),
         }
     }
@@ -79,7 +75,13 @@ impl HostKernel for KernelSettings {
     }
 }
 
-/// Reads an IPv4 setting of an interface.
-fn read_of(interface: &str, setting: &str) -> Option<i32> {
-    sysctl::read(&format!("net/ipv4/conf/{interface}/{setting}"))
+/// Reads the IPv4 settings of an interface, or of `all` or `default`.
+fn settings_of(interface: &str) -> InterfaceSysctls {
+    let read = |setting| sysctl::read(&format!("net/ipv4/conf/{interface}/{setting}"));
+    InterfaceSysctls {
+        name: interface.to_owned(),
+        forwarding: read("forwarding"),
+        rp_filter: read("rp_filter"),
+        arp_ignore: read("arp_ignore"),
+    }
 }
