@@ -101,8 +101,7 @@ pub const PUBLIC_IP_IN_USE_BY_BETA: &str = "PublicIP 10.99.2.1 is in use by node
 /// The same, of node beta at the address of host 1.
 pub const PUBLIC_IP_IN_USE_BY_BETA_AT_HOST_1: &str = "PublicIP 10.99.1.1 is in use by node beta";
 /// The host shows no sign of life.
-pub const TAKING_OVER_FROM_ALPHA: &str =
-    "taking over the lease of node alpha at 10.99.1.1: no other machine answers for it on eth0";
+pub const TAKING_OVER_FROM_ALPHA: &str = "taking over the lease of node alpha at 10.99.1.1: no other machine answers for this address on eth0";
 /// The link is silent, but the daemon of the other host is not.
 pub const RENEWS_WHEN_ASKED: &str = "its flanneld renews the lease when asked";
 /// The pods of this host have addresses of another one's subnet.
@@ -376,5 +375,5 @@ pub const STRAY_DEFAULT_ROUTE: &str =
 /// Another machine on the link has the PublicIP of this host.
 #[must_use]
 pub fn answers_on_eth0(mac: &str) -> String {
-    format!("a machine with MAC address {mac} answers for it on eth0")
+    format!("a machine with MAC address {mac} answers for this address on eth0")
 }

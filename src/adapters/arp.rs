@@ -1,4 +1,4 @@
-//! Asks a link who has an address of this host, with ARP probes (RFC 5227, section 2.1). It decides nothing.
+//! Asks a link who has an address, with ARP probes (RFC 5227, section 2.1). It decides nothing.
 //!
 //! A probe has no sender address, so no cache on the link learns anything from it. The kernel has no such request: its own
 //! would name the address that is in doubt as the sender.
@@ -12,10 +12,10 @@ use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::libc::{AF_PACKET, ARPHRD_ETHER, ETH_P_ARP};
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::{LinkAddr, bind};
+use nix::sys::socket::{LinkAddr, SockaddrStorage, bind};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -28,6 +28,10 @@ const PROBES: u32 = 3;
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+const WITHOUT_ARP: InterfaceFlags = InterfaceFlags::IFF_NOARP
+    .union(InterfaceFlags::IFF_LOOPBACK)
+    .union(InterfaceFlags::IFF_POINTOPOINT);
 
 /// Ethernet frames of this many bytes carry an ARP packet; what follows is padding.
 const BUFFER_BYTES: usize = 128;
@@ -91,49 +95,53 @@ impl ArpProbe {
     }
 }
 
-/// Returns the link of the interface that has `address`.
+/// Returns the link of the interface that has `address`, or else of one that has an address in the same network.
 ///
 /// # Errors
 /// Returns why its link cannot be asked.
 fn find_link(address: Ipv4Addr) -> Result<Link, String> {
     let all = getifaddrs().map_err(|error| format!("failed to list the interfaces: {error}"))?;
-    let all: Vec<_> = all.collect();
-    let with_address = all.iter().find(|one| {
-        let ipv4 = one.address.as_ref().and_then(|any| any.as_sockaddr_in());
-        ipv4.is_some_and(|ipv4| ipv4.ip() == address)
-    });
-    let with_address =
-        with_address.ok_or_else(|| format!("no interface of this host has {address}"))?;
+    let all: Vec<InterfaceAddress> = all.collect();
+    let on_link = all
+        .iter()
+        .find(|one| ipv4(one.address.as_ref()) == Some(address))
+        .or_else(|| all.iter().find(|one| is_in_network_of(address, one)))
+        .ok_or_else(|| format!("no interface of this host has {address} or is in its network"))?;
     // An address with a label appears under the label: `eth0:1`.
-    let label = with_address.interface_name.as_str();
+    let label = on_link.interface_name.as_str();
     let interface = label.split_once(':').map_or(label, |(name, _)| name);
-    let link_addresses = || {
-        all.iter().filter_map(|one| {
-            Some((
-                one.interface_name.as_str(),
-                one.address.as_ref()?.as_link_addr()?,
-            ))
-        })
-    };
-    let without_arp =
-        InterfaceFlags::IFF_NOARP | InterfaceFlags::IFF_LOOPBACK | InterfaceFlags::IFF_POINTOPOINT;
-    let ethernet = link_addresses().find(|(name, link)| {
+    let ethernet = link_addresses(&all).find(|(name, link)| {
         *name == interface
             && link.hatype() == ARPHRD_ETHER
-            && !with_address.flags.intersects(without_arp)
+            && !on_link.flags.intersects(WITHOUT_ARP)
     });
-    let (_, link) =
-        ethernet.ok_or_else(|| format!("{interface}, which has {address}, does not use ARP"))?;
-    let own_macs = link_addresses()
-        .filter_map(|(_, link)| link.addr())
-        .map(MacAddr)
-        .collect();
+    let (_, link) = ethernet.ok_or_else(|| format!("{interface} does not use ARP"))?;
+    let own_macs = link_addresses(&all).filter_map(|(_, link)| link.addr());
     Ok(Link {
         interface: interface.to_owned(),
         address: *link,
         mac: MacAddr(link.addr().unwrap_or_default()),
-        own_macs,
+        own_macs: own_macs.map(MacAddr).collect(),
     })
+}
+
+fn link_addresses(all: &[InterfaceAddress]) -> impl Iterator<Item = (&str, &LinkAddr)> {
+    all.iter().filter_map(|one| {
+        let link = one.address.as_ref()?.as_link_addr()?;
+        Some((one.interface_name.as_str(), link))
+    })
+}
+
+fn is_in_network_of(address: Ipv4Addr, one: &InterfaceAddress) -> bool {
+    let (Some(own), Some(mask)) = (ipv4(one.address.as_ref()), ipv4(one.netmask.as_ref())) else {
+        return false;
+    };
+    let is_near = (own.to_bits() ^ address.to_bits()) & mask.to_bits() == 0;
+    is_near && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+}
+
+fn ipv4(address: Option<&SockaddrStorage>) -> Option<Ipv4Addr> {
+    Some(address?.as_sockaddr_in()?.ip())
 }
 
 /// Opens a socket that receives all ARP packets of the link. Needs `CAP_NET_RAW`. Tokio has no type for such a socket; that

@@ -191,7 +191,7 @@ pub(crate) trait RegistryWatch {
     fn next(&mut self) -> impl Future<Output = Result<Vec<RegistryChange>, RegistryError>>;
 }
 
-/// Who answers on a link for an address of this host.
+/// Who answers on a link for an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkAnswer {
     /// Another machine.
@@ -208,19 +208,25 @@ impl fmt::Display for LinkAnswer {
             Self::Other { mac, interface } => {
                 write!(
                     f,
-                    "a machine with MAC address {mac} answers for it on {interface}"
+                    "a machine with MAC address {mac} answers for this address on {interface}"
                 )
             }
             Self::Nobody { interface } => {
-                write!(f, "no other machine answers for it on {interface}")
+                write!(
+                    f,
+                    "no other machine answers for this address on {interface}"
+                )
             }
-            Self::Unknown(reason) => write!(f, "cannot ask the link who else has it: {reason}"),
+            Self::Unknown(reason) => {
+                write!(f, "cannot ask the link who has this address: {reason}")
+            }
         }
     }
 }
 
-/// Asks a link whether another machine has an address that this host has, too (RFC 5227).
+/// Asks a link whether another machine has an address (RFC 5227).
 pub(crate) trait AddressProbe {
-    /// Asks the link of the interface that has `address`. Takes some seconds if nobody answers.
+    /// Asks the link of the interface that has `address`, or has an address in the same network. Takes some seconds if
+    /// nobody answers.
     fn probe(&self, address: Ipv4Addr) -> Pin<Box<dyn Future<Output = LinkAnswer> + '_>>;
 }

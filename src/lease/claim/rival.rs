@@ -23,7 +23,7 @@ pub(crate) struct Rival {
     pub(crate) shares: SharedIdentity,
 }
 
-/// What was found out about a rival that has our PublicIP.
+/// What was found out about a rival.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LifeSign {
     /// What the link says, if that is not that nobody answers.
@@ -92,13 +92,18 @@ impl RivalMessage<'_> {
         format!("{prefix}/subnets/{}", self.rival.entry.name)
     }
 
+    fn sign(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sign {
+            Some(sign) => write!(f, "; {sign}"),
+            None => Ok(()),
+        }
+    }
+
     fn shared_public_ip(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (ip, node) = (self.identity.public_ip, &self.identity.node);
         let (key, owner) = (self.key(), &self.rival.owner);
         write!(f, "PublicIP {ip} is in use by {owner} (key {key})")?;
-        if let Some(sign) = &self.sign {
-            write!(f, "; {sign}")?;
-        }
+        self.sign(f)?;
         write!(
             f,
             "; this host is node {node}: choose another interface with --iface, or another address with --public-ip; if \
@@ -115,8 +120,12 @@ impl RivalMessage<'_> {
         let (key, other) = (self.key(), self.rival.owner.public_ip);
         write!(
             f,
-            "node id {node} is in use by a host at {other} (key {key}); this host is at {ip}: if this machine is a copy, \
-             give it its own machine id (rm /etc/machine-id; systemd-machine-id-setup) or a --node-id; if the other \
+            "node id {node} is in use by a host at {other} (key {key})"
+        )?;
+        self.sign(f)?;
+        write!(
+            f,
+            "; this host is at {ip}: if this machine is a copy, give it its own machine id (rm /etc/machine-id; systemd-machine-id-setup) or a --node-id; if the other \
              host is this one under an earlier address: "
         )?;
         match self.rival.entry.lease {

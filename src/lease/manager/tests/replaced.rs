@@ -66,7 +66,7 @@ fn waits_while_another_machine_answers_on_the_link_and_takes_over_soon_after() {
         let held = rig.lease_held();
         assert!(held.starts_with("Rival: "), "{held}");
         assert!(
-            held.contains("MAC address 02:00:00:00:00:09 answers for it on eth0"),
+            held.contains("MAC address 02:00:00:00:00:09 answers for this address on eth0"),
             "{held}"
         );
         assert!(rig.is_quiet());
@@ -126,17 +126,20 @@ fn waits_where_nothing_can_be_asked() {
 }
 
 #[test]
-fn does_not_ask_the_link_about_a_host_with_another_address_and_our_node_id() {
+fn takes_over_from_a_dead_machine_with_our_machine_id_and_another_address() {
     on_paused_time(async {
-        let registry = with_rival();
-        registry.put(
-            RIVALS,
-            &MINE.replace("10.99.0.2", "10.99.0.9"),
-            Some(THEIRS),
-        );
-        let mut rig = Rig::start_on(registry, nobody());
-        pass(600).await;
-        assert!(rig.is_quiet() && rig.lease_held().contains("--node-id"));
+        // Machines of one image that has a machine id.
+        for (answer, expected) in [(nobody(), "AsExpected"), (another_machine(), "Rival: ")] {
+            let registry = with_rival();
+            let theirs = MINE.replace("10.99.0.2", "10.99.0.9");
+            registry.put(RIVALS, &theirs, Some(THEIRS));
+            let rig = Rig::start_on(registry, answer);
+            pass(10).await;
+            let held = rig.lease_held();
+            assert!(held.starts_with(expected), "{held}");
+            let value = if held == "AsExpected" { MINE } else { &theirs };
+            assert_eq!(rig.registry.value(RIVALS).as_deref(), Some(value));
+        }
     });
 }
 
