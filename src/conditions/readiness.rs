@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::conditions::report::REACHABLE;
-use crate::conditions::{ConditionStatus, ConditionType, Conditions};
+use crate::conditions::{ConditionStatus, ConditionType, Conditions, Reason};
 
 /// Whether this host carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,9 @@ pub(crate) fn etcd_text(conditions: &Conditions) -> String {
     let lease = conditions.get(ConditionType::LeaseHeld);
     let no_lease = lease.status == ConditionStatus::False;
     match etcd.status {
+        ConditionStatus::Unknown if lease.reason == Reason::NoExternalInterface => {
+            "not asked yet: this host has no external interface".to_owned()
+        }
         ConditionStatus::Unknown => "etcd has not answered yet".to_owned(),
         ConditionStatus::True if no_lease => lease.message.clone(),
         ConditionStatus::True => REACHABLE.to_owned(),

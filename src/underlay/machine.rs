@@ -16,8 +16,11 @@
 use std::time::Duration;
 
 use crate::model::underlay::Underlay;
-use crate::underlay::choice::{Chosen, NoInterface, Observation, choose};
+use crate::underlay::choice::choose;
+use crate::underlay::choice::chosen::Chosen;
+use crate::underlay::choice::error::NoInterface;
 use crate::underlay::etcd_path::EtcdPath;
+use crate::underlay::observation::Observation;
 use crate::underlay::settings::Selectors;
 
 /// From a change to the look.
@@ -207,7 +210,7 @@ impl UnderlayMachine {
         }
         let selectors = Selectors {
             ifaces: vec![self.last_interface.clone()?],
-            ..Selectors::default()
+            ..self.selectors.clone()
         };
         choose(&selectors, observation, None).ok()
     }

@@ -1,8 +1,8 @@
 //! A host as text in, what the slices are told as text out.
 
 use super::*;
-use crate::underlay::choice::{Interface, MemberRoute};
 use crate::underlay::fake::{interface, route};
+use crate::underlay::observation::{Interface, MemberRoute};
 
 const ETCD: &str = "http://etcd:2379";
 
@@ -142,8 +142,8 @@ fn another_interface_takes_over_when_it_stays_so() {
 fn while_nothing_fits_the_last_interface_stays_and_the_reason_is_told() {
     let mut rig = Rig::new(&["eth0"]);
     rig.eth0().addresses.clear();
-    let problem = "no external interface: no interface with an IPv4 address matches --iface=eth0; \
-                   there are: eth0 (no IPv4), eth1 (10.1.0.1)";
+    let problem = "no external interface: no interface with an IPv4 address that other hosts can \
+                   reach matches --iface=eth0; there are: eth0 (no IPv4), eth1 (10.1.0.1)";
     assert_eq!(
         rig.changed(1000),
         [format!("eth0 10.0.0.1 mtu 1500: {problem}")]
