@@ -14,11 +14,11 @@ const PREFIX_OF_OTHERS: &str = "FLANNEL_";
 const NAMES_OF_OTHERS: [(&str, &str); 3] = [
     ("ETCD", "FLANNELD_ETCD_ENDPOINTS"),
     ("ETCD_KEY", "FLANNELD_ETCD_PREFIX"),
-    (
-        "OPTIONS",
-        "a variable for each option, such as FLANNELD_IFACE for -iface",
-    ),
+    (OPTIONS, OPTIONS_MEANT),
 ];
+/// The rest of the name of a variable that unit files put on the command line.
+const OPTIONS: &str = "OPTIONS";
+const OPTIONS_MEANT: &str = "a variable for each option, such as FLANNELD_IFACE for -iface";
 /// The rest of the names in subnet.env.
 const IN_SUBNET_ENV: [&str; 4] = ["NETWORK", "SUBNET", "MTU", "IPMASQ"];
 const MAX_SHOWN_CHARS: usize = 80;
@@ -44,18 +44,24 @@ pub(super) fn unknown_command(word: &str) -> String {
 /// a password.
 pub(super) fn unknown_variables(args: &[String], env: &BTreeMap<String, String>) -> Vec<String> {
     let known = known_variables();
-    let ours = env.keys().filter(|name| name.starts_with(VARIABLE_PREFIX));
-    let ours = ours.filter(|name| !known.contains(*name)).map(|name| {
-        let meant = nearest(name, known.iter().map(String::as_str), bare);
-        ignored(name, meant)
+    let unused = env.iter().filter(|(name, value)| {
+        // One of ours that only looks used would go unnoticed: `true` is a frequent value.
+        let may_be_used = !name.starts_with(VARIABLE_PREFIX) || value.starts_with('-');
+        !(may_be_used && is_used(value, args))
     });
-    let values = env.iter().filter(|(_, value)| !value.trim().is_empty());
-    let of_others = values.filter(|(_, value)| !is_used(value, args));
-    let of_others = of_others.filter_map(|(name, _)| {
-        let meant = meant_by_name_of_others(name, &known)?;
-        Some(ignored(name, Some(meant)))
-    });
-    ours.chain(of_others).collect()
+    let unused = unused.filter(|(name, _)| !known.contains(*name));
+    unused
+        .filter_map(|(name, value)| {
+            let of_others = meant_by_name_of_others(name, &known);
+            if let Some(rest) = name.strip_prefix(VARIABLE_PREFIX) {
+                let options = (rest == OPTIONS).then_some(OPTIONS_MEANT);
+                let nearest = || nearest(name, known.iter().map(String::as_str), bare);
+                return Some(ignored(name, options.or_else(nearest)));
+            }
+            let is_set = !value.trim().is_empty();
+            is_set.then_some(ignored(name, Some(of_others?)))
+        })
+        .collect()
 }
 
 fn ignored(name: &str, meant: Option<&str>) -> String {
@@ -83,8 +89,12 @@ fn meant_by_name_of_others<'a>(name: &str, known: &'a BTreeSet<String>) -> Optio
 
 /// Whether the command line was made with a variable: `-etcd-endpoints=${FLANNEL_ETCD_ENDPOINTS} $FLANNEL_OPTIONS`.
 fn is_used(value: &str, args: &[String]) -> bool {
-    let mut words = value.split_whitespace();
-    words.all(|word| args.iter().any(|arg| arg.ends_with(word)))
+    let is_arg = |word: &str| {
+        let mut values = args.iter().filter_map(|arg| arg.split_once('='));
+        args.iter().any(|arg| arg == word) || values.any(|(_, value)| value == word)
+    };
+    let mut words = value.split_whitespace().peekable();
+    words.peek().is_some() && words.all(is_arg)
 }
 
 fn known_variables() -> BTreeSet<String> {
@@ -193,5 +203,8 @@ mod tests {
         let args = ["-etcd-endpoints=http://a:2379", "-iface=eth0", "-ip-masq"];
         assert!(named(&args, &env).is_empty());
         assert_eq!(named(&args[..1], &env).len(), 1);
+        let ours = [("FLANNELD_OPTIONS", "-iface=eth0 -ip-masq")];
+        assert!(named(&args, &ours).is_empty());
+        assert!(named(&[], &ours)[0].ends_with("such as FLANNELD_IFACE for -iface?"));
     }
 }

@@ -180,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn while_there_is_no_external_interface_etcd_was_not_asked() {
+        let mut conditions = Conditions::unknown(SystemTime::UNIX_EPOCH);
+        let problem = Problem::new(Reason::NoExternalInterface, "no eth7");
+        let status = ConditionStatus::False;
+        conditions.set(LeaseHeld, status, problem, SystemTime::UNIX_EPOCH);
+        assert_eq!(readiness(&conditions).to_string(), "no eth7");
+        assert!(etcd_text(&conditions).starts_with("not asked yet"));
+    }
+
+    #[test]
     fn names_everything_that_is_wrong() {
         let wrong = [
             (EtcdReachable, ""),

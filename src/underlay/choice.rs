@@ -117,11 +117,7 @@ impl<'a> Look<'a> {
             return Ok(Chosen::new(interface, address));
         }
         let way = self.way().map(|chosen| chosen.from(address));
-        way.map_err(|reason| NoInterface::NoWay {
-            address,
-            holder: interface.name.clone(),
-            reason: Box::new(reason),
-        })
+        way.map_err(|reason| reason.without_way(address, &interface.name))
     }
 
     /// Whether packets leave by an interface that has the address. By a loopback or dummy interface none does; nor by a

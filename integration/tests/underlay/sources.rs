@@ -2,15 +2,23 @@
 //! them, and an interface that is not there.
 
 use anyhow::{Result, ensure};
-use integration::{QUICK, eventually, in_lab};
+use integration::{CONFIG, CONFIG_KEY, Lab, QUICK, eventually, in_lab};
 
-use crate::support::{Pair, add_second_interface, start};
+use crate::support::{Pair, add_second_interface, ensure_readyz, start};
 
 /// An address as routers announce it: it is on no network between the hosts.
 const ANNOUNCED: &str = "10.200.0.1";
 
+/// The other host takes VXLAN packets that come from the published address, and no others.
+const FROM_ANNOUNCED: &str = "nft -f - <<'END'
+table inet sources {
+    chain input { type filter hook input priority 0; udp dport 8472 ip saddr != 10.200.0.1 drop; }
+}
+END";
+
 /// Waits until the published address is the source, and pings both ways.
-fn ensure_flows(pair: &Pair, lab: &integration::Lab, what: &str, interface: &str) -> Result<()> {
+fn ensure_flows(pair: &Pair, lab: &Lab, what: &str, interface: &str) -> Result<()> {
+    lab.host(2).sh(FROM_ANNOUNCED)?;
     let right = || {
         pair.ensure_reached_at(lab, ANNOUNCED, interface)?;
         pair.ensure_readyz(lab, "200 OK", "ready")
@@ -136,8 +144,7 @@ fn an_uplink_that_is_deleted_leaves_the_other_one_to_the_published_address() -> 
 #[test]
 fn names_as_tools_print_them_select_the_interface() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd
-            .put(integration::CONFIG_KEY, r#"{"Network":"10.5.0.0/16"}"#)?;
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let host = lab.host(1);
         host.sh("ip link property add dev eth0 altname uplink-to-the-rack")?;
         for word in [
@@ -163,8 +170,7 @@ fn names_as_tools_print_them_select_the_interface() -> Result<()> {
 #[test]
 fn an_interface_that_is_not_there_is_said_everywhere_and_taken_when_it_comes() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd
-            .put(integration::CONFIG_KEY, r#"{"Network":"10.5.0.0/16"}"#)?;
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let host = lab.host(1);
         let http = ["--healthz-ip=127.0.0.1", "--healthz-port=8080"];
         let daemon = host.flanneld().arg("--iface=eth7").args(&http).start()?;
@@ -182,9 +188,9 @@ fn an_interface_that_is_not_there_is_said_everywhere_and_taken_when_it_comes() -
             "{status}"
         );
         ensure!(!status.contains("etcd has not answered"), "{status}");
-        crate::support::ensure_readyz(host, "503", reason)?;
+        ensure_readyz(host, "503", reason)?;
         host.sh("ip link property add dev eth0 altname eth7")?;
         daemon.wait_ready()?;
-        crate::support::ensure_readyz(host, "200 OK", "ready")
+        ensure_readyz(host, "200 OK", "ready")
     })
 }

@@ -16,7 +16,7 @@ pub(crate) struct Chosen {
 
 impl Chosen {
     /// `address` may be one that another interface has, such as the loopback interface.
-    pub(super) fn new(interface: &Interface, address: Ipv4Addr) -> Self {
+    pub(in crate::underlay) fn new(interface: &Interface, address: Ipv4Addr) -> Self {
         Self {
             external: ExternalInterface {
                 name: interface.name.clone(),

@@ -34,7 +34,7 @@ pub(crate) enum NoInterface {
     NoWay {
         address: Ipv4Addr,
         holder: String,
-        reason: Box<NoInterface>,
+        reason: String,
     },
 }
 
@@ -50,6 +50,25 @@ impl NoInterface {
     /// None of the interfaces matches what the operator asks for.
     pub(super) fn none_selected(selectors: &Selectors, interfaces: &[Interface]) -> Self {
         Self::no_match(describe_selectors(selectors, interfaces), interfaces)
+    }
+
+    /// The address is on `holder`, and `self` is why the way to the other hosts is unknown.
+    pub(super) fn without_way(self, address: Ipv4Addr, holder: &str) -> Self {
+        let reason = match self {
+            Self::NoRoute { .. } => {
+                "no route leads to etcd, and there is no default route".to_owned()
+            }
+            Self::EtcdUnreached { url, reason } => {
+                format!("no route to etcd at {url} yet: {reason}")
+            }
+            Self::NoMatch { .. } | Self::NoWay { .. } => self.to_string(),
+        };
+        let holder = holder.to_owned();
+        Self::NoWay {
+            address,
+            holder,
+            reason,
+        }
     }
 
     pub(super) fn no_route(interfaces: &[Interface]) -> Self {

@@ -33,7 +33,10 @@ impl<'a> Candidates<'a> {
         if let Ok(network) = word.parse::<Ipv4Network>() {
             // As `ip address` prints an address: with the length of its subnet.
             let exact = self.by_address(network.ip());
-            return exact.or_else(|| self.best(|_, ip| network.contains(ip)));
+            // Earlier subnets of pods may be in it, too.
+            return exact
+                .or_else(|| self.best(|i, one| !i.is_of_pods() && network.contains(one.ip)))
+                .or_else(|| self.best(|_, one| network.contains(one.ip)));
         }
         let named = self.by_name(word).or_else(|| self.in_any_case(word));
         let main = |interface| self.main_address(interface);
@@ -49,7 +52,7 @@ impl<'a> Candidates<'a> {
     /// An interface whose address matches comes before one whose name does: an address is more precise.
     pub(super) fn by_pattern(self, pattern: &Regex) -> Option<Source<'a>> {
         let mut with_name = self.interfaces.iter().filter(|i| pattern.is_match(&i.name));
-        self.best(|_, ip| pattern.is_match(&ip.to_string()))
+        self.best(|_, one| pattern.is_match(&one.ip.to_string()))
             .or_else(|| with_name.find_map(|interface| self.main_address(interface)))
     }
 
@@ -88,7 +91,7 @@ impl<'a> Candidates<'a> {
 
     /// The usual label is the name of the interface.
     fn by_label(self, label: &str) -> Option<Source<'a>> {
-        let best = || self.best(|address, _| address.label == label);
+        let best = || self.best(|_, one| one.label == label);
         label.contains(':').then(best).flatten()
     }
 
@@ -104,13 +107,13 @@ impl<'a> Candidates<'a> {
 
     /// Takes the present address if it matches, and else the address that other hosts reach best: a link-local one only if
     /// there is no other, and never one that only this host reaches.
-    fn best(self, matches: impl Fn(&InterfaceAddress, Ipv4Addr) -> bool) -> Option<Source<'a>> {
+    fn best(self, matches: impl Fn(&Interface, &InterfaceAddress) -> bool) -> Option<Source<'a>> {
         let all = self
             .interfaces
             .iter()
             .flat_map(|interface| interface.addresses.iter().map(move |one| (interface, one)));
         let matching: Vec<(&Interface, &InterfaceAddress)> = all
-            .filter(|(_, one)| matches(one, one.ip) && !one.ip.is_loopback())
+            .filter(|(interface, one)| matches(interface, one) && !one.ip.is_loopback())
             .collect();
         let present = self.current.map(|current| current.external.address);
         let mut stay = matching.iter();

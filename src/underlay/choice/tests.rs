@@ -285,6 +285,22 @@ fn takes_names_as_tools_print_them() {
     ] {
         check(&selectors(&[word], &[]), &host, None, expected);
     }
+    // An earlier subnet of pods is no match before a network card.
+    let mut docker0 = interface(1, "docker0", &["10.5.3.1"]);
+    docker0.kind = "bridge".to_owned();
+    host.interfaces.insert(0, docker0);
+    check(
+        &selectors(&["10.0.0.0/8"], &[]),
+        &host,
+        None,
+        "enp0s3 10.0.2.15",
+    );
+    check(
+        &selectors(&["10.5.0.0/16"], &[]),
+        &host,
+        None,
+        "docker0 10.5.3.1",
+    );
     // In a network, the present address stays, too.
     let second = current(3, "192.168.50.12");
     let network = selectors(&["192.168.50.0/24"], &[]);
