@@ -30,6 +30,14 @@ pub(super) fn cleaned(command: &Command, args: Vec<String>) -> Result<Vec<String
     let mut kept: Vec<String> = Vec::with_capacity(args.len());
     for arg in args {
         let (option, value) = arg.split_once('=').unwrap_or((arg.as_str(), ""));
+        if let Some(other) = second_option(command, &arg) {
+            let first = option.split_whitespace().next().unwrap_or(option);
+            let problem = format!(
+                "several options stand in one argument, {first} and {other}: in a unit file, write $OPTIONS instead of \
+                 ${{OPTIONS}} or \"$OPTIONS\"\n"
+            );
+            return Err(ParseExit::Usage(problem));
+        }
         if let (true, Some(known)) = (arg.contains('='), known(command, option)) {
             if let Some(value) = clean(name(known), value)? {
                 kept.push(format!("{option}={value}"));
@@ -50,6 +58,18 @@ pub(super) fn cleaned(command: &Command, args: Vec<String>) -> Result<Vec<String
         }
     }
     Ok(kept)
+}
+
+/// Finds an option behind a blank: systemd makes one argument of `${OPTIONS}`, whatever is in it.
+fn second_option<'a>(command: &Command, arg: &'a str) -> Option<&'a str> {
+    let mut words = arg.split_whitespace();
+    let first = words.next().filter(|first| first.starts_with('-'))?;
+    if first.contains(PASSWORD) {
+        return None;
+    }
+    let names = words.map(|word| word.split('=').next().unwrap_or(word));
+    let mut options = names.filter(|name| name.starts_with('-'));
+    options.find(|name| known(command, &format!("--{}", name.trim_start_matches('-'))).is_some())
 }
 
 /// Returns the option that an argument spells, `--iface` or `-v`.

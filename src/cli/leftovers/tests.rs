@@ -184,6 +184,33 @@ fn what_nobody_has_expanded_is_named() {
 }
 
 #[test]
+fn several_options_in_one_argument_are_named() {
+    for arg in [
+        "-iface=eth0 -ip-masq",
+        "--ip-masq --iface=eth0",
+        "--etcd-prefix=/a -iface eth0",
+    ] {
+        let refused = parse_with(&[arg], &[]).expect_err(arg);
+        assert!(
+            refused.starts_with("several options stand in one argument, -"),
+            "{arg}: {refused}"
+        );
+        assert!(
+            refused.contains("write $OPTIONS instead of ${OPTIONS}"),
+            "{refused}"
+        );
+    }
+    let env = [("FLANNELD_IFACE", "eth0 --ip-masq")];
+    let refused = parse_with(&[], &env).expect_err("two options");
+    assert!(
+        refused.starts_with("in the environment variable FLANNELD_IFACE: several"),
+        "{refused}"
+    );
+    options(&["--etcd-username=a", "--etcd-password=b --ip-masq"]);
+    options(&["--etcd-cafile=/etc/a --b/ca.pem"]);
+}
+
+#[test]
 fn patterns_paths_and_passwords_keep_what_they_may_contain() {
     let kept = options(&[
         "--iface-regex=^eth[0-9]$",
