@@ -62,6 +62,9 @@ fn refused_iface(word: &str) -> Option<&'static str> {
     if word.contains(['*', '?', '^', '$', '|', '[', '(']) || word.ends_with('+') {
         return Some("a pattern: use --iface-regex, such as --iface-regex='^eth'");
     }
+    if word.starts_with('-') {
+        return Some("an option, which is an argument of its own");
+    }
     let is_ipv6 = word.parse::<Ipv6Addr>().is_ok();
     is_ipv6.then_some("an IPv6 address, and this flanneld carries IPv4 only")
 }
