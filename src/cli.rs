@@ -7,6 +7,7 @@ mod arguments;
 mod checks;
 mod commands;
 mod flags;
+mod leftovers;
 mod values;
 mod words;
 
@@ -245,7 +246,7 @@ pub fn parse(args: &[String], env: &BTreeMap<String, String>) -> Result<Command,
         }
         _ => {
             let flags: flags::Flags = arguments::read(args, env)?;
-            let unknown = words::unknown_variables(env);
+            let unknown = words::unknown_variables(args, env);
             checks::options(flags, unknown)
                 .map(|options| Command::Run(Box::new(options)))
                 .map_err(|exit| arguments::name_variables::<flags::Flags>(exit, args, env))

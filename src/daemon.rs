@@ -23,6 +23,7 @@ use crate::adapters::netlink::{self, HostLinks, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
 use crate::cli::Options;
+use crate::conditions::ConditionType;
 use crate::conditions::status::{EndpointStates, StatusView, status};
 pub(crate) use crate::daemon::clock::random;
 use crate::daemon::signals::{ReloadSignal, ShutdownSignals};
@@ -74,7 +75,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     let settings = settings::underlay(&options, last_run.as_ref());
     let mut follower = UnderlayFollower::new(links, SystemResolver, settings, etcd_path_sender);
     let underlay = tokio::select! {
-        underlay = follower.first() => underlay,
+        underlay = follower.first(writers.condition(ConditionType::LeaseHeld)) => underlay,
         signal = signals.received() => {
             announce_shutdown(signal);
             return Ok(());
@@ -83,6 +84,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
     };
     let external = underlay.external.clone();
     let host_network = follower.host_network();
+    let pod_bridges = follower.pod_bridges();
     let (underlay_sender, underlay) = watch::channel(underlay);
     let (public_ip_sender, public_ip) =
         watch::channel(options.public_ip.unwrap_or(external.address));
@@ -102,6 +104,7 @@ async fn run_local(options: Options) -> anyhow::Result<()> {
         underlay: &underlay,
         public_ip: &public_ip,
         host_network: &host_network,
+        pod_bridges: &pod_bridges,
         writers: &writers,
         view: &view,
     };

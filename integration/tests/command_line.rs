@@ -47,3 +47,28 @@ fn each_line_of_a_refusal_is_an_error_in_the_journal() -> Result<()> {
     ensure!(plain.starts_with("flanneld: unexpected"), "{plain}");
     Ok(())
 }
+
+#[test]
+fn what_a_template_has_left_is_refused_before_anything_is_touched() -> Result<()> {
+    for (variable, value, expected) in [
+        (
+            "FLANNELD_IFACE",
+            "\"eth0\"",
+            "write eth0 instead of \"eth0\"",
+        ),
+        (
+            "FLANNELD_ETCD_ENDPOINTS",
+            "http://${ETCD}:2379",
+            "contains ${",
+        ),
+    ] {
+        let Output { status, stderr, .. } = flanneld(&[])?.env(variable, value).output()?;
+        let stderr = String::from_utf8_lossy(&stderr);
+        ensure!(status.code() == Some(64), "{status}: {stderr}");
+        ensure!(
+            stderr.contains(variable) && stderr.contains(expected),
+            "{stderr}"
+        );
+    }
+    Ok(())
+}

@@ -28,22 +28,22 @@ fn a_public_ip_that_peers_would_ignore_is_not_published() -> Result<()> {
     in_lab(1, |lab| {
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let revision = lab.etcd.revision()?;
-        for option in ["--iface=lo", "--public-ip=10.5.3.3"] {
+        for (option, reason) in [
+            ("--public-ip=10.5.3.3", "PublicIpUnusable"),
+            ("--iface=lo", "NoExternalInterface"),
+        ] {
             let daemon = lab.host(1).flanneld().arg(option).start()?;
-            let message = lab
-                .host(1)
-                .wait_for_problem(QUICK, HELD, "PublicIpUnusable")?;
+            let message = lab.host(1).wait_for_problem(QUICK, HELD, reason)?;
             println!("{option}: {message}");
             ensure!(lab.etcd.revision()? == revision, "nothing is written");
             ensure!(lab.host(1).link("flannel.1").is_err());
             daemon.stop()?;
         }
-        // The address of the interface changes: the daemon joins without a restart.
+        // The interface gets an address: the daemon joins without a restart.
         let daemon = lab.host(1).flanneld().arg("--iface=lo").start()?;
         lab.host(1)
-            .wait_for_problem(QUICK, HELD, "PublicIpUnusable")?;
-        lab.host(1)
-            .sh("ip address add 10.99.77.1/32 dev lo; ip address del 127.0.0.1/8 dev lo")?;
+            .wait_for_problem(QUICK, HELD, "NoExternalInterface")?;
+        lab.host(1).sh("ip address add 10.99.77.1/32 dev lo")?;
         lab.host(1).wait_for_condition(QUICK, HELD)?;
         ensure!(lab.etcd.lease_at("10.99.77.1").is_ok());
         drop(daemon);
@@ -210,5 +210,34 @@ fn words_variables_and_prefixes_are_understood_or_named() -> Result<()> {
             ensure!(host.link("flannel.1").is_err());
             Ok(())
         })
+    })
+}
+
+#[test]
+fn a_bridge_in_the_overlay_network_is_said_until_docker_has_our_options() -> Result<()> {
+    in_lab(1, |lab| {
+        let host = lab.host(1);
+        lab.etcd.put(CONFIG_KEY, r#"{"Network":"172.17.0.0/16"}"#)?;
+        // As Docker makes it without options.
+        host.sh(
+            "ip link add docker0 type bridge; ip address add 172.17.0.1/16 dev docker0
+             ip link set docker0 up",
+        )?;
+        let daemon = host.flanneld().start_ready()?;
+        let wrong = "docker0 has 172.17.0.1/16, which shares addresses with Network 172.17.0.0/16";
+        daemon.wait_for_log(wrong)?;
+        let status = || Ok::<_, anyhow::Error>(host.flanneld().arg("status").finish()?.stdout);
+        let text = status()?;
+        ensure!(text.starts_with("state:     ready\n"), "{text}");
+        ensure!(text.contains(&format!("warning:   {wrong}")), "{text}");
+        ensure!(text.contains("systemctl restart docker"), "{text}");
+        host.docker0()?;
+        daemon.wait_for_log("no bridge shares addresses with other subnets")?;
+        ensure!(!status()?.contains("warning:"), "{}", status()?);
+        // A network that a user creates in the subnet of another host.
+        host.sh(
+            "ip link add br-0a1b2c3d4e5f type bridge; ip address add 172.17.250.1/24 dev br-0a1b2c3d4e5f",
+        )?;
+        daemon.wait_for_log("br-0a1b2c3d4e5f has 172.17.250.1/24")
     })
 }

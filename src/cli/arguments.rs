@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use clap::{ArgMatches, Command, Parser};
 
 use crate::cli::ParseExit;
+use crate::cli::leftovers::cleaned;
 
 /// Reads the flags of one command from its arguments, and from the environment what the arguments
 /// lack.
@@ -14,12 +15,13 @@ pub(super) fn read<F: Parser>(
     env: &BTreeMap<String, String>,
 ) -> Result<F, ParseExit> {
     let command = F::command();
-    let mut args = normalized(&command, args);
+    let mut args = cleaned(&command, normalized(&command, args))?;
     let given = matches::<F>(&args).map_err(|exit| with_tip(&command, &args, exit))?;
     for (variable, arg) in from_env(&command, &given, env) {
         // Each variable is tried by itself first, so that the error can name it.
-        matches::<F>(std::slice::from_ref(&arg)).map_err(|exit| in_variable(&variable, exit))?;
-        args.push(arg);
+        let tried = cleaned(&command, vec![arg]);
+        let arg = tried.and_then(|arg| matches::<F>(&arg).map(|_| arg));
+        args.extend(arg.map_err(|exit| in_variable(&variable, exit))?);
     }
     F::from_arg_matches(&matches::<F>(&args)?).map_err(|error| parse_exit(&error))
 }
@@ -31,7 +33,8 @@ pub(super) fn name_variables<F: Parser>(
     env: &BTreeMap<String, String>,
 ) -> ParseExit {
     let command = F::command();
-    match (exit, matches::<F>(&normalized(&command, args))) {
+    let given = cleaned(&command, normalized(&command, args));
+    match (exit, given.and_then(|args| matches::<F>(&args))) {
         (ParseExit::Usage(text), Ok(given)) => {
             let named = from_env(&command, &given, env)
                 .into_iter()

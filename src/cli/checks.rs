@@ -1,7 +1,7 @@
 //! Turns the daemon's flags into [`Options`]: fills in what follows from other options, and refuses
 //! options that contradict each other. Each refusal says what to write instead. Pure.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::cli::flags::Flags;
@@ -19,7 +19,7 @@ pub(super) fn options(flags: Flags, unknown_variables: Vec<String>) -> Result<Op
     Ok(Options {
         etcd: etcd_options(&flags)?,
         healthz: healthz(&flags),
-        ifaces: flags.iface,
+        ifaces: ifaces(&flags.iface)?,
         iface_patterns: flags.iface_regex,
         iface_can_reach: flags.iface_can_reach,
         public_ip: flags.public_ip,
@@ -42,6 +42,31 @@ pub(super) fn options(flags: Flags, unknown_variables: Vec<String>) -> Result<Op
         verbosity: flags.verbosity,
         unknown_variables,
     })
+}
+
+/// Splits lists: Go repeats the option, but a variable holds one value.
+fn ifaces(given: &[String]) -> Result<Vec<String>, ParseExit> {
+    let words = given
+        .iter()
+        .flat_map(|words| words.split([',', ' ', '\t']))
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| match refused_iface(word) {
+            None => Ok(word.to_owned()),
+            Some(reason) => Err(usage(format!("--iface: {word} is {reason}"))),
+        })
+        .collect()
+}
+
+fn refused_iface(word: &str) -> Option<&'static str> {
+    if word.contains(['*', '?', '^', '$', '|', '[', '(']) || word.ends_with('+') {
+        return Some("a pattern: use --iface-regex, such as --iface-regex='^eth'");
+    }
+    if word.starts_with('-') {
+        return Some("an option, which is an argument of its own");
+    }
+    let is_ipv6 = word.parse::<Ipv6Addr>().is_ok();
+    is_ipv6.then_some("an IPv6 address, and this flanneld carries IPv4 only")
 }
 
 fn healthz(flags: &Flags) -> Option<SocketAddr> {

@@ -117,8 +117,9 @@ pub(super) struct Flags {
     /// traffic
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = positive_seconds, help_heading = "This host")]
     pub(super) peers_idle: u32,
-    /// Interface that carries the overlay, by name, IPv4 address or label of an address (eth0:1).
-    /// You can repeat the option: flanneld takes the first interface that exists. Without any
+    /// Interface that carries the overlay, by name (eth0, eth0@if5, an altname), IPv4 address,
+    /// network (10.0.0.0/24) or label of an address (eth0:1). You can repeat the option or write a
+    /// list with commas: flanneld takes the first interface that exists. Without any
     /// --iface option it takes the interface of the route to etcd, or else of the default route.
     /// flanneld follows changes of the interface while it runs
     #[arg(long, value_name = "NAME|ADDRESS", help_heading = "This host")]
@@ -132,8 +133,8 @@ pub(super) struct Flags {
     #[arg(long, value_name = "ADDRESS", value_parser = ipv4_address, help_heading = "This host")]
     pub(super) iface_can_reach: Option<Ipv4Addr>,
     /// Address at which other hosts reach this one, if it is not the address of the interface, for
-    /// example behind NAT. If an interface has the address, and no --iface option names another, it
-    /// carries the overlay
+    /// example behind NAT. If this host has the address, VXLAN packets come from it; and if no
+    /// --iface option names another interface, the one that has it carries the overlay
     #[arg(long, value_name = "ADDRESS", value_parser = public_ip, help_heading = "This host")]
     pub(super) public_ip: Option<Ipv4Addr>,
     /// Whether the kernel leaves the checksums of packets between pods to the network card

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::conditions::report::REACHABLE;
-use crate::conditions::{ConditionStatus, ConditionType, Conditions};
+use crate::conditions::{ConditionStatus, ConditionType, Conditions, Reason};
 
 /// Whether this host carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,9 @@ pub(crate) fn etcd_text(conditions: &Conditions) -> String {
     let lease = conditions.get(ConditionType::LeaseHeld);
     let no_lease = lease.status == ConditionStatus::False;
     match etcd.status {
+        ConditionStatus::Unknown if lease.reason == Reason::NoExternalInterface => {
+            "not asked yet: this host has no external interface".to_owned()
+        }
         ConditionStatus::Unknown => "etcd has not answered yet".to_owned(),
         ConditionStatus::True if no_lease => lease.message.clone(),
         ConditionStatus::True => REACHABLE.to_owned(),
@@ -174,6 +177,16 @@ mod tests {
         check(&clear, "waiting for the files");
         let in_place = [&clear[..], &[(FilesWritten, ""), (RulesInstalled, "")]].concat();
         check(&in_place, "waiting for the checks of this host");
+    }
+
+    #[test]
+    fn while_there_is_no_external_interface_etcd_was_not_asked() {
+        let mut conditions = Conditions::unknown(SystemTime::UNIX_EPOCH);
+        let problem = Problem::new(Reason::NoExternalInterface, "no eth7");
+        let status = ConditionStatus::False;
+        conditions.set(LeaseHeld, status, problem, SystemTime::UNIX_EPOCH);
+        assert_eq!(readiness(&conditions).to_string(), "no eth7");
+        assert!(etcd_text(&conditions).starts_with("not asked yet"));
     }
 
     #[test]

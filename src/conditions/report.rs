@@ -43,6 +43,9 @@ pub struct Report {
     pub peers: usize,
     /// Number of those peers whose leases are gone from etcd and whose removal is held.
     pub kept: usize,
+    /// What is wrong on this host, but keeps no packet of the overlay from flowing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Keys of ignored leases, with the reason.
     pub ignored: BTreeMap<String, String>,
 }
@@ -96,6 +99,8 @@ impl fmt::Display for Report {
         }
         write_peers(f, self.peers, self.kept)?;
         write_conditions(f, &self.conditions, &self.state)?;
+        let mut warnings = self.warnings.iter();
+        warnings.try_for_each(|warning| write_line(f, "warning", warning))?;
         write_ignored(f, &self.ignored)
     }
 }
@@ -198,6 +203,7 @@ mod tests {
     fn the_text_shows_the_state_first_and_each_ignored_lease() {
         let report = Report {
             state: "ready".to_owned(),
+            warnings: vec!["docker0 has 172.17.0.1/16".to_owned()],
             ignored: [(
                 "8.8.8.0-24".to_owned(),
                 "subnet 8.8.8.0/24 is not inside the network".to_owned(),
@@ -209,7 +215,7 @@ mod tests {
         assert!(text.starts_with("state:     ready\n"), "{text}");
         assert!(
             text.ends_with(
-                "ignored leases: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"
+                "warning:   docker0 has 172.17.0.1/16\nignored leases: 1\n  8.8.8.0-24: subnet 8.8.8.0/24 is not inside the network\n"
             ),
             "{text}"
         );

@@ -43,6 +43,8 @@ pub(crate) struct StatusWriters {
     pub(crate) membership: watch::Sender<Option<Membership>>,
     pub(crate) endpoints: watch::Sender<EndpointStates>,
     pub(crate) peers: watch::Sender<PeerSummary>,
+    /// What is wrong on this host, but keeps no packet of the overlay from flowing.
+    pub(crate) warnings: watch::Sender<Vec<String>>,
     /// Subnets whose leases are damaged and whose peers are kept as last known, and until when.
     pub(crate) last_known: watch::Sender<BTreeMap<Ipv4Network, SystemTime>>,
 }
@@ -56,6 +58,7 @@ pub(crate) struct StatusView {
     membership: watch::Receiver<Option<Membership>>,
     endpoints: watch::Receiver<EndpointStates>,
     peers: watch::Receiver<PeerSummary>,
+    warnings: watch::Receiver<Vec<String>>,
     last_known: watch::Receiver<BTreeMap<Ipv4Network, SystemTime>>,
 }
 
@@ -67,6 +70,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
     let (membership, membership_view) = watch::channel(None);
     let (endpoints, endpoints_view) = watch::channel(EndpointStates::default());
     let (peers, peers_view) = watch::channel(PeerSummary::default());
+    let (warnings, warnings_view) = watch::channel(Vec::new());
     let (last_known, last_known_view) = watch::channel(BTreeMap::new());
     let writers = StatusWriters {
         conditions,
@@ -76,6 +80,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
         membership,
         endpoints,
         peers,
+        warnings,
         last_known,
     };
     let view = StatusView {
@@ -85,6 +90,7 @@ pub(crate) fn status(wall_time: fn() -> SystemTime) -> (StatusWriters, StatusVie
         membership: membership_view,
         endpoints: endpoints_view,
         peers: peers_view,
+        warnings: warnings_view,
         last_known: last_known_view,
     };
     (writers, view)
@@ -163,6 +169,7 @@ impl StatusView {
             lease: self.membership.borrow().as_ref().map(lease_report),
             peers,
             kept: held,
+            warnings: self.warnings.borrow().clone(),
             ignored: self.ignored(),
             ..constant.clone()
         }

@@ -31,6 +31,7 @@ use crate::model::external_interface::ExternalInterface;
 use crate::model::host_network::HostNetwork;
 use crate::model::membership::Membership;
 use crate::model::node_id::NodeId;
+use crate::model::pod_bridge::PodBridge;
 use crate::model::underlay::Underlay;
 use crate::overlay;
 use crate::overlay::reconciler::{OverlayOutputs, OverlaySlice};
@@ -62,6 +63,8 @@ pub(super) struct SliceStarter<'a> {
     pub(super) public_ip: &'a watch::Receiver<Ipv4Addr>,
     /// What this host needs outside of the overlay.
     pub(super) host_network: &'a watch::Receiver<HostNetwork>,
+    /// The bridges that may hold the subnets of containers.
+    pub(super) pod_bridges: &'a watch::Receiver<Vec<PodBridge>>,
     pub(super) writers: &'a StatusWriters,
     pub(super) view: &'a StatusView,
 }
@@ -249,7 +252,8 @@ impl SliceStarter<'_> {
             self.view.peer_summary(),
             self.view.lease_counts(),
             self.followed_underlay(),
-        );
+        )
+        .judging_bridges(self.pod_bridges.clone(), self.writers.warnings.clone());
         let driver = Driver::new(
             "host",
             slice,

@@ -14,12 +14,14 @@ use crate::host::docker_nftables;
 use crate::host::exclusions::{Exclusion, ExclusionWatch};
 use crate::host::firewall::{self, FilterTable, FirewallSetup};
 use crate::host::neighbour_table::{self, NeighbourTable};
+use crate::host::pod_bridges;
 use crate::host::port::{Firewalls, HostEvent, HostEvents, HostKernel};
 use crate::host::settings::HostSettings;
 use crate::host::sysctls;
 use crate::model::chains;
 use crate::model::lease_counts::LeaseCounts;
 use crate::model::membership::Membership;
+use crate::model::pod_bridge::PodBridge;
 use crate::model::underlay::Underlay;
 use crate::reconcile::followed::Followed;
 use crate::reconcile::schedule::Timing;
@@ -46,6 +48,8 @@ pub(crate) enum HostInput {
     Leases,
     /// The external interface is another one, or has changed.
     Underlay,
+    /// Bridges or their addresses have changed.
+    Bridges,
     Event(HostEvent),
     /// The lease cannot change any more: the daemon stops.
     Closed,
@@ -80,6 +84,9 @@ pub(crate) struct HostSlice<K, F, E> {
     underlay: Followed<Underlay>,
     peers: watch::Receiver<PeerSummary>,
     leases: watch::Receiver<LeaseCounts>,
+    bridges: watch::Receiver<Vec<PodBridge>>,
+    /// What is wrong with bridges now.
+    bridge_warnings: watch::Sender<Vec<String>>,
     view: FirewallView,
     neighbours: NeighbourTable,
     is_started: bool,
@@ -110,6 +117,8 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             underlay,
             peers,
             leases,
+            bridges: watch::Sender::default().subscribe(),
+            bridge_warnings: watch::Sender::default(),
             view: FirewallView::Outdated(Vec::new()),
             neighbours,
             is_started: false,
@@ -118,6 +127,19 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
             exclusions: ExclusionWatch::default(),
             recheck_after: None,
             started: Instant::now(),
+        }
+    }
+
+    /// Judges bridges, and keeps `warnings` at what is wrong with them.
+    pub(crate) fn judging_bridges(
+        self,
+        bridges: watch::Receiver<Vec<PodBridge>>,
+        warnings: watch::Sender<Vec<String>>,
+    ) -> Self {
+        Self {
+            bridges,
+            bridge_warnings: warnings,
+            ..self
         }
     }
 
@@ -152,7 +174,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
     }
 
     fn problems(&mut self) -> Vec<Problem> {
-        let bridges = self.bridges();
+        let bridges = self.own_bridges();
         let sysctls = self.kernel.sysctls(&self.settings.external, &bridges);
         let mut problems: Vec<Problem> = sysctls::problem(&sysctls).into_iter().collect();
         let neighbours = self.kernel.neighbour_table();
@@ -199,8 +221,23 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> HostSlice<K, F, E> {
         }
     }
 
+    fn judge_bridges(&mut self) {
+        let membership = self.membership.borrow();
+        let now = membership.as_ref().map_or_else(Vec::new, |membership| {
+            let Membership { own, config } = membership;
+            pod_bridges::warnings(&self.bridges.borrow(), config.network, own.subnet)
+        });
+        let before = self.bridge_warnings.send_replace(now.clone());
+        for new in now.iter().filter(|warning| !before.contains(warning)) {
+            warn!("{new}");
+        }
+        if now.is_empty() && !before.is_empty() {
+            info!("no bridge shares addresses with other subnets of the overlay any more");
+        }
+    }
+
     /// Returns the interfaces that have an address of our subnet.
-    fn bridges(&self) -> Vec<String> {
+    fn own_bridges(&self) -> Vec<String> {
         let membership = self.membership.borrow();
         membership
             .as_ref()
@@ -246,6 +283,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
             },
             () = self.underlay.changed() => HostInput::Underlay,
             Ok(()) = self.leases.changed() => HostInput::Leases,
+            Ok(()) = self.bridges.changed() => HostInput::Bridges,
             event = self.events.next() => HostInput::Event(event),
         }
     }
@@ -265,6 +303,10 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
                 self.leases.mark_unchanged();
                 Effect::Resync
             }
+            HostInput::Bridges => {
+                self.bridges.mark_unchanged();
+                Effect::Resync
+            }
             HostInput::Event(HostEvent::Settings | HostEvent::DockerNftables) => Effect::Resync,
             HostInput::Event(HostEvent::Firewalls) => {
                 if let FirewallView::Current(known) = &mut self.view {
@@ -277,6 +319,7 @@ impl<K: HostKernel, F: Firewalls, E: HostEvents> Slice for HostSlice<K, F, E> {
     }
 
     async fn plan(&mut self) -> Result<Vec<HostOp>, Problem> {
+        self.judge_bridges();
         self.read_firewalls().await;
         let problems = self.problems();
         self.had_problem |= !problems.is_empty();

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use crate::underlay::choice::{MemberRoute, Observation, RouteLookup};
+use crate::underlay::observation::{MemberRoute, Observation, RouteLookup};
 
 /// The routes to the members of etcd as they were last.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
-use crate::underlay::choice::{Interface, InterfaceAddress, RouteLookup};
+use crate::underlay::observation::{Interface, InterfaceAddress, RouteLookup};
 use crate::underlay::port::{Links, Resolver};
 
 #[derive(Debug, Default)]
@@ -76,13 +76,17 @@ pub(crate) fn interface(index: u32, name: &str, addresses: &[&str]) -> Interface
         ip: address.parse().expect("an address in a test"),
         prefix: 24,
         label: name.to_owned(),
+        preferred: true,
     });
     Interface {
         index,
         name: name.to_owned(),
         mac: None,
         mtu: 1500,
+        altnames: Vec::new(),
         up: true,
+        carrier: true,
+        loopback: name == "lo",
         kind: String::new(),
         addresses: addresses.collect(),
     }

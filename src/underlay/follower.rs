@@ -7,14 +7,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::conditions::{ConditionWriter, Problem, Reason};
 use crate::model::external_interface::ExternalInterface;
 use crate::model::host_network::HostNetwork;
+use crate::model::pod_bridge::PodBridge;
 use crate::model::underlay::Underlay;
 use crate::reconcile::log_once::LogOnce;
-use crate::underlay::choice::{MemberRoute, Observation};
 use crate::underlay::machine::{UnderlayAction, UnderlayEvent, UnderlayMachine};
 use crate::underlay::members::EtcdMembers;
-use crate::underlay::needs::needs;
+use crate::underlay::needs::{needs, pod_bridges};
+use crate::underlay::observation::{MemberRoute, Observation};
 use crate::underlay::port::{Links, Resolver};
 use crate::underlay::settings::UnderlaySettings;
 
@@ -41,6 +43,9 @@ pub(crate) struct UnderlayFollower<L, R> {
     /// The external interface that was told last.
     external: Option<ExternalInterface>,
     host: watch::Sender<HostNetwork>,
+    bridges: watch::Sender<Vec<PodBridge>>,
+    /// Without an interface there is no lease: the condition that says why, until the first is found.
+    lease_held: Option<ConditionWriter>,
     failures: LogOnce,
     started: Instant,
 }
@@ -62,6 +67,8 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             etcd_path,
             external: None,
             host: watch::Sender::new(HostNetwork::default()),
+            bridges: watch::Sender::default(),
+            lease_held: None,
             failures: LogOnce::default(),
             started: Instant::now(),
         }
@@ -72,13 +79,23 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
         self.host.subscribe()
     }
 
-    /// Waits until an interface fits, and logs each reason why none does once.
-    pub(crate) async fn first(&mut self) -> Underlay {
+    /// Returns the bridges that may hold the subnets of containers, from the first look on.
+    pub(crate) fn pod_bridges(&self) -> watch::Receiver<Vec<PodBridge>> {
+        self.bridges.subscribe()
+    }
+
+    /// Waits until an interface fits, and logs each reason why none does once. `lease_held` is false with the reason
+    /// meanwhile.
+    pub(crate) async fn first(&mut self, lease_held: ConditionWriter) -> Underlay {
+        self.lease_held = Some(lease_held);
         // A look without the names would only say that they are unknown yet. An interface that is named needs none.
         if self.needs_names && !self.members.are_known() {
             self.members.changed().await;
         }
         let underlay = self.next().await;
+        if let Some(lease_held) = self.lease_held.take() {
+            lease_held.set_unknown();
+        }
         let external = &underlay.external;
         let (interface, address, mtu) = (&external.name, external.address, external.mtu);
         info!(interface, %address, mtu, "external interface");
@@ -156,12 +173,8 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
         let Some(external) = &self.external else {
             return;
         };
-        let now = needs(observed, external);
-        self.host.send_if_modified(|before| {
-            let is_new = *before != now;
-            *before = now;
-            is_new
-        });
+        send_if_new(&self.host, needs(observed, external));
+        send_if_new(&self.bridges, pod_bridges(observed, external));
     }
 
     fn act(&mut self, action: UnderlayAction) -> Option<Underlay> {
@@ -169,7 +182,7 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
             UnderlayAction::Publish(underlay) => return Some(underlay),
             // Before the slices are told: what they ask of etcd then takes the new way.
             UnderlayAction::RenewEtcdConnections => self.etcd_path.send_modify(|path| *path += 1),
-            UnderlayAction::LogWaiting(reason) => self.log_waiting(&reason),
+            UnderlayAction::LogWaiting(reason) => self.say_waiting(&reason),
             UnderlayAction::LogLastRun => {
                 warn!(
                     "the route to etcd is unknown; taking the external interface of the last run"
@@ -224,13 +237,25 @@ impl<L: Links, R: Resolver + 'static> UnderlayFollower<L, R> {
         })
     }
 
-    fn log_waiting(&mut self, reason: &str) {
+    fn say_waiting(&mut self, reason: &str) {
+        if let Some(lease_held) = &self.lease_held {
+            let message = format!("no external interface yet: {reason}");
+            lease_held.set_false(&Problem::new(Reason::NoExternalInterface, message));
+        }
         if self.failures.is_new(reason) {
             warn!(reason, "no external interface yet; waiting for one");
         } else {
             debug!(reason, "still no external interface");
         }
     }
+}
+
+fn send_if_new<T: PartialEq>(to: &watch::Sender<T>, now: T) {
+    to.send_if_modified(|before| {
+        let is_new = *before != now;
+        *before = now;
+        is_new
+    });
 }
 
 fn tell(to: &FollowedValues, underlay: Underlay) {

@@ -16,8 +16,11 @@
 use std::time::Duration;
 
 use crate::model::underlay::Underlay;
-use crate::underlay::choice::{Chosen, NoInterface, Observation, choose};
+use crate::underlay::choice::choose;
+use crate::underlay::choice::chosen::Chosen;
+use crate::underlay::choice::error::NoInterface;
 use crate::underlay::etcd_path::EtcdPath;
+use crate::underlay::observation::Observation;
 use crate::underlay::settings::Selectors;
 
 /// From a change to the look.
@@ -190,7 +193,7 @@ impl UnderlayMachine {
                 self.look_at = self.look_at.min(ETCD_ROUTE_TIMEOUT);
                 vec![UnderlayAction::LogWaiting(reason.to_string())]
             }
-            Err(reason) => match self.last_interface(observation) {
+            Err(reason) => match self.last_interface(observation, &reason) {
                 Some(chosen) => vec![
                     UnderlayAction::LogLastRun,
                     self.settle(with_problem(&chosen), chosen),
@@ -200,14 +203,21 @@ impl UnderlayMachine {
         }
     }
 
-    /// Returns the interface of the last run, if it still exists and the operator asks for no other.
-    fn last_interface(&self, observation: &Observation) -> Option<Chosen> {
+    /// Returns the interface of the last run, if it still exists and the operator asks for no other, or for an address that
+    /// goes with the way to etcd.
+    fn last_interface(&self, observation: &Observation, reason: &NoInterface) -> Option<Chosen> {
+        if let NoInterface::NoWay { address, .. } = reason {
+            let last = self.last_interface.as_deref()?;
+            let mut interfaces = observation.interfaces.iter();
+            let last = interfaces.find(|interface| interface.name == last)?;
+            return Some(Chosen::new(last, *address));
+        }
         if !self.selectors.name_no_interface() {
             return None;
         }
         let selectors = Selectors {
             ifaces: vec![self.last_interface.clone()?],
-            ..Selectors::default()
+            ..self.selectors.clone()
         };
         choose(&selectors, observation, None).ok()
     }

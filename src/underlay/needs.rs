@@ -9,37 +9,22 @@ use ipnetwork::Ipv4Network;
 use crate::model::addr::network_of;
 use crate::model::external_interface::ExternalInterface;
 use crate::model::host_network::{HostNetwork, NeededNetwork, NetworkRole};
-use crate::underlay::choice::{Interface, MemberRoute, Observation, RouteLookup};
-
-/// Kinds of devices that programs for containers make: their subnets may be those of pods, of this host or of an earlier
-/// lease. If the underlay is one of them, it is known by its routes.
-const KINDS_OF_PODS: [&str; 7] = [
-    "bridge",
-    "veth",
-    "vxlan",
-    "dummy",
-    "macvlan",
-    "ipvlan",
-    "openvswitch",
-];
+use crate::model::pod_bridge::PodBridge;
+use crate::underlay::observation::{Interface, MemberRoute, Observation, RouteLookup};
 
 /// Returns what this host needs. `external` carries the overlay.
 pub(crate) fn needs(observed: &Observation, external: &ExternalInterface) -> HostNetwork {
-    let routes: Vec<&RouteLookup> = routes(observed).collect();
-    let mut underlay: BTreeSet<&str> = routes
-        .iter()
-        .map(|route| route.interface.as_str())
-        .collect();
-    underlay.insert(&external.name);
+    let underlay = underlay(observed, external);
     let subnets = observed.interfaces.iter().flat_map(|interface| {
-        let role = if underlay.contains(interface.name.as_str()) {
+        let carries = underlay.contains(interface.name.as_str());
+        let role = if carries || interface.has(external.address) {
             NetworkRole::Underlay
         } else {
             NetworkRole::Other
         };
         subnets_of(interface, role)
     });
-    let gateways = routes.iter().filter_map(|route| {
+    let gateways = routes(observed).filter_map(|route| {
         let what = format!("the gateway of interface {}", route.interface);
         Some(address(route.gateway?, what))
     });
@@ -48,6 +33,32 @@ pub(crate) fn needs(observed: &Observation, external: &ExternalInterface) -> Hos
     let all = subnets.chain(gateways).chain(members);
     let all = all.filter(|needed| !needed.network.ip().is_loopback());
     HostNetwork::new(Some(external.address), all.collect())
+}
+
+/// Returns the bridges and the like that may hold the subnets of containers, each with its addresses.
+pub(crate) fn pod_bridges(observed: &Observation, external: &ExternalInterface) -> Vec<PodBridge> {
+    let underlay = underlay(observed, external);
+    let bridges = observed.interfaces.iter().filter(|interface| {
+        let is_overlay = interface.kind == "vxlan";
+        interface.is_of_pods() && !is_overlay && !underlay.contains(interface.name.as_str())
+    });
+    let addresses =
+        bridges.flat_map(|bridge| bridge.addresses.iter().map(move |one| (bridge, one)));
+    addresses
+        // A single address is no subnet.
+        .filter(|(_, one)| one.prefix < 32)
+        .filter_map(|(bridge, one)| {
+            let address = Ipv4Network::new(one.ip, one.prefix).ok()?;
+            let name = bridge.name.clone();
+            Some(PodBridge { name, address })
+        })
+        .collect()
+}
+
+/// Returns the names of the interfaces by which packets to the other hosts, to etcd and to the world leave.
+fn underlay<'a>(observed: &'a Observation, external: &'a ExternalInterface) -> BTreeSet<&'a str> {
+    let routes = routes(observed).map(|route| route.interface.as_str());
+    routes.chain([external.name.as_str()]).collect()
 }
 
 fn routes(observed: &Observation) -> impl Iterator<Item = &RouteLookup> {
@@ -61,8 +72,8 @@ fn routes(observed: &Observation) -> impl Iterator<Item = &RouteLookup> {
 }
 
 fn subnets_of(interface: &Interface, role: NetworkRole) -> impl Iterator<Item = NeededNetwork> {
-    let is_of_pods = KINDS_OF_PODS.contains(&interface.kind.as_str());
-    let counts = role == NetworkRole::Underlay || !is_of_pods;
+    // Its subnets may be those of pods, of this host or of an earlier lease.
+    let counts = role == NetworkRole::Underlay || !interface.is_of_pods();
     let addresses = interface.addresses.iter().filter(move |_| counts);
     addresses.filter_map(move |address| {
         Some(NeededNetwork {
@@ -136,6 +147,11 @@ mod tests {
         ];
         assert_eq!(networks, expected);
         assert_eq!(host.local, Some(external.address));
+        let bridges = pod_bridges(&observed(), &external);
+        let bridges = bridges
+            .iter()
+            .map(|one| format!("{} {}", one.name, one.address));
+        assert_eq!(bridges.collect::<Vec<_>>(), ["docker0 10.5.3.1/24"]);
         let of_other = "10.20.0.0/24".parse().expect("a network");
         assert!(
             host.underlay_around(of_other).is_none(),

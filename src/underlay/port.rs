@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::underlay::choice::{Interface, RouteLookup};
+use crate::underlay::observation::{Interface, RouteLookup};
 
 /// The interfaces and routes of this host.
 pub(crate) trait Links {

@@ -4,4 +4,5 @@
 mod addresses;
 mod etcd;
 mod interfaces;
+mod sources;
 mod support;

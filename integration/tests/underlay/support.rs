@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use integration::{Flanneld, FlanneldCommand, Lab, Lease, Ping, Pod, QUICK, eventually};
+use integration::{Flanneld, FlanneldCommand, Host, Lab, Lease, Ping, Pod, QUICK, eventually};
 
 /// Leaves the subnets from 10.5.100.0 on to peers that a test invents.
 const CONFIG: &str = r#"{"Network":"10.5.0.0/16","SubnetMax":"10.5.99.0"}"#;
@@ -116,11 +116,17 @@ impl Pair {
 
     /// Checks that the daemon of the first host answers `/readyz` so: a status, and a part of the text.
     pub fn ensure_readyz(&self, lab: &Lab, status: &str, text: &str) -> Result<()> {
-        let ask = "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
-        let answer = lab.host(1).run(&["bash", "-c", ask])?;
-        ensure!(answer.contains(status) && answer.contains(text), "{answer}");
-        Ok(())
+        ensure_readyz(lab.host(1), status, text)
     }
+}
+
+/// Checks that the daemon of a host answers `/readyz` so: a status, and a part of the text.
+pub fn ensure_readyz(host: &Host, status: &str, text: &str) -> Result<()> {
+    let ask =
+        "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET /readyz HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+    let answer = host.run(&["bash", "-c", ask])?;
+    ensure!(answer.contains(status) && answer.contains(text), "{answer}");
+    Ok(())
 }
 
 impl Outcome {

@@ -21,7 +21,7 @@ use crate::adapters::netlink::requests::{answer, answer_if_any, failed};
 use crate::adapters::netlink::{BROKEN_SOCKET_RETRY_DELAY, Netlink, decode, interfaces, name_of};
 use crate::error::chain;
 use crate::overlay::port::KernelError;
-use crate::underlay::choice::{Interface, InterfaceAddress, RouteLookup};
+use crate::underlay::observation::{Interface, InterfaceAddress, RouteLookup};
 use crate::underlay::port::Links;
 
 const GROUPS: [u32; 4] = [
@@ -143,13 +143,17 @@ fn interface(message: &LinkMessage, addresses: &[Address]) -> Interface {
             ip: address.ip,
             prefix: address.prefix,
             label: address.label.clone(),
+            preferred: address.preferred,
         });
     Interface {
         index: link.index,
         name: link.name,
         mac: link.mac,
         mtu: link.mtu,
+        altnames: link.altnames,
         up: link.up,
+        carrier: link.carrier,
+        loopback: link.loopback,
         kind: link.kind,
         addresses: own.collect(),
     }

@@ -19,6 +19,8 @@ struct Rig {
     peers: watch::Sender<PeerSummary>,
     leases: watch::Sender<LeaseCounts>,
     conditions: watch::Receiver<Conditions>,
+    bridges: watch::Sender<Vec<PodBridge>>,
+    warnings: watch::Receiver<Vec<String>>,
 }
 
 impl Rig {
@@ -43,6 +45,9 @@ impl Rig {
             counts,
             Followed::nothing(),
         );
+        let (bridges, seen) = watch::channel(Vec::new());
+        let (warnings_sender, warnings) = watch::channel(Vec::new());
+        let slice = slice.judging_bridges(seen, warnings_sender);
         let (condition, conditions) = ConditionWriter::for_test(ConditionType::HostFit);
         tokio::task::spawn_local(Driver::new("host", slice, TIMING, condition, || 0.0).run());
         let rig = Self {
@@ -52,6 +57,8 @@ impl Rig {
             peers,
             leases,
             conditions,
+            bridges,
+            warnings,
         };
         rig.pass(1).await;
         rig
@@ -95,6 +102,28 @@ fn a_setting_that_is_changed_shows_at_once() {
         assert!(condition.message.contains("sysctl -w"), "{condition:?}");
         rig.host.0.borrow_mut().sysctls.ip_forward = Some(1);
         rig.report(HostEvent::Settings).await;
+        assert!(rig.is_fit());
+    });
+}
+
+#[test]
+fn a_bridge_in_the_subnets_of_others_is_a_warning_while_it_is_there() {
+    on_paused_time(async {
+        let rig = Rig::start().await;
+        let docker0 = |address: &str| PodBridge {
+            name: "docker0".to_owned(),
+            address: address.parse().expect("an address in a test"),
+        };
+        rig.bridges.send_replace(vec![docker0("10.5.0.1/16")]);
+        rig.pass(200).await;
+        assert!(rig.warnings.borrow().is_empty(), "our subnet is not known");
+        rig.join().await;
+        rig.pass(200).await;
+        assert_eq!(rig.warnings.borrow().len(), 1);
+        assert!(rig.is_fit(), "Docker waits for us");
+        rig.bridges.send_replace(vec![docker0("10.5.200.1/24")]);
+        rig.pass(3000).await;
+        assert!(rig.warnings.borrow().is_empty());
         assert!(rig.is_fit());
     });
 }

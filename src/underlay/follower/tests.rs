@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::conditions::{ConditionStatus, ConditionType};
 use crate::underlay::fake::{FakeLinks, interface, route};
 use crate::underlay::machine::{ETCD_ROUTE_TIMEOUT, HOLD};
 use crate::underlay::settings::{EtcdHost, Selectors};
@@ -40,6 +41,10 @@ fn add_name_and_route(links: &FakeLinks) {
     });
 }
 
+fn lease_held() -> ConditionWriter {
+    ConditionWriter::for_test(ConditionType::LeaseHeld).0
+}
+
 struct Rig {
     follower: UnderlayFollower<FakeLinks, FakeLinks>,
     etcd_path: watch::Receiver<u64>,
@@ -57,7 +62,7 @@ fn rig(links: &FakeLinks, settings: UnderlaySettings) -> Rig {
 async fn first(links: &FakeLinks, settings: UnderlaySettings, seconds: u64) -> Option<String> {
     let limit = Duration::from_secs(seconds);
     let mut rig = rig(links, settings);
-    let found = tokio::time::timeout(limit, rig.follower.first()).await;
+    let found = tokio::time::timeout(limit, rig.follower.first(lease_held())).await;
     found.ok().map(|underlay| underlay.external.name)
 }
 
@@ -164,7 +169,7 @@ async fn following(links: &FakeLinks) -> (watch::Receiver<Underlay>, watch::Rece
         mut follower,
         mut etcd_path,
     } = rig(links, settings());
-    let underlay = follower.first().await;
+    let underlay = follower.first(lease_held()).await;
     let (sender, receiver) = watch::channel(underlay);
     tokio::task::spawn_local(follower.run(FollowedValues {
         underlay: sender,
@@ -233,4 +238,32 @@ async fn a_quiet_host_is_looked_at_once_a_minute() {
         assert_eq!(links.host.borrow().lists, lists + 10);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_an_interface_is_waited_for_the_condition_of_the_lease_says_so() {
+    let links = links();
+    let selectors = Selectors {
+        ifaces: vec!["eth7".to_owned()],
+        ..Selectors::default()
+    };
+    let settings = UnderlaySettings {
+        selectors,
+        ..settings()
+    };
+    let (lease_held, view) = ConditionWriter::for_test(ConditionType::LeaseHeld);
+    let mut rig = rig(&links, settings);
+    let first = rig.follower.first(lease_held);
+    let boot = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = view.borrow().get(ConditionType::LeaseHeld).clone();
+        assert_eq!(waiting.reason, Reason::NoExternalInterface);
+        let expected = "matches --iface=eth7 (did you mean eth0?); there are: eth0 (10.0.0.1)";
+        assert!(waiting.message.ends_with(expected), "{}", waiting.message);
+        links.change(|host| host.interfaces.push(interface(3, "eth7", &["10.7.0.1"])));
+    };
+    let (found, ()) = tokio::join!(first, boot);
+    assert_eq!(found.external.name, "eth7");
+    let found = view.borrow().get(ConditionType::LeaseHeld).status;
+    assert_eq!(found, ConditionStatus::Unknown);
 }

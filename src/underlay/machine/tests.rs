@@ -1,8 +1,8 @@
 //! A host as text in, what the slices are told as text out.
 
 use super::*;
-use crate::underlay::choice::{Interface, MemberRoute};
 use crate::underlay::fake::{interface, route};
+use crate::underlay::observation::{Interface, MemberRoute};
 
 const ETCD: &str = "http://etcd:2379";
 
@@ -142,8 +142,8 @@ fn another_interface_takes_over_when_it_stays_so() {
 fn while_nothing_fits_the_last_interface_stays_and_the_reason_is_told() {
     let mut rig = Rig::new(&["eth0"]);
     rig.eth0().addresses.clear();
-    let problem = "no external interface: no interface with an IPv4 address matches --iface=eth0; \
-                   there are: eth0 (no IPv4), eth1 (10.1.0.1)";
+    let problem = "no external interface: no interface with an IPv4 address that other hosts can \
+                   reach matches --iface=eth0; there are: eth0 (no IPv4), eth1 (10.1.0.1)";
     assert_eq!(
         rig.changed(1000),
         [format!("eth0 10.0.0.1 mtu 1500: {problem}")]
@@ -228,4 +228,38 @@ fn without_an_answer_of_the_kernel_everything_stays_and_is_looked_at_again() {
     let failed = UnderlayEvent::Failed("no answer".to_owned());
     assert_eq!(rig.machine.handle(failed, rig.now), []);
     assert_eq!(rig.machine.due(), rig.now + RETRY);
+}
+
+#[test]
+fn an_address_on_lo_goes_with_the_interface_of_the_last_run_while_the_way_to_etcd_is_unknown() {
+    let unknown = MemberRoute::Unknown("no such name".to_owned());
+    let observation = Observation {
+        interfaces: vec![
+            interface(1, "lo", &["127.0.0.1", "10.200.0.1"]),
+            interface(2, "eth0", &["10.0.0.1"]),
+        ],
+        etcd: vec![(ETCD.to_owned(), unknown)],
+        ..Observation::default()
+    };
+    let selectors = Selectors {
+        ifaces: vec!["lo".to_owned()],
+        ..Selectors::default()
+    };
+    let mut machine = UnderlayMachine::new(selectors, Some("eth0".to_owned()));
+    let mut look = |now| {
+        let observation = observation.clone();
+        let started = now;
+        let event = UnderlayEvent::Observed {
+            observation,
+            started,
+        };
+        machine.handle(event, now)
+    };
+    let reason = "10.200.0.1 is on lo, by which no packet leaves this host, and the way to the other hosts is unknown \
+                  (name its interface with --iface=NAME --public-ip=10.200.0.1): no route to etcd at \
+                  http://etcd:2379 yet: no such name";
+    let waiting = UnderlayAction::LogWaiting(reason.to_owned());
+    assert!(look(Duration::ZERO).contains(&waiting));
+    let told = look(ETCD_ROUTE_TIMEOUT).into_iter().filter_map(text);
+    assert_eq!(told.collect::<Vec<_>>(), ["eth0 10.200.0.1 mtu 1500"]);
 }

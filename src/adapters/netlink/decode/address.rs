@@ -7,7 +7,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 
 use crate::overlay::port::KernelChange;
 
@@ -20,6 +22,8 @@ pub(in crate::adapters::netlink) struct Address {
     pub(in crate::adapters::netlink) prefix: u8,
     /// `IFA_LABEL`; empty if there is none.
     pub(in crate::adapters::netlink) label: String,
+    /// Whether packets to other hosts may well come from it.
+    pub(in crate::adapters::netlink) preferred: bool,
 }
 
 /// Reads an IPv4 address with its label.
@@ -37,7 +41,21 @@ pub(in crate::adapters::netlink) fn labelled(message: &AddressMessage) -> Option
         ip: net.ip(),
         prefix: net.prefix(),
         label: label.unwrap_or_default(),
+        preferred: is_preferred(message),
     })
+}
+
+/// Whether the address is neither deprecated (`preferred_lft 0`) or tentative, nor of a scope that ends at this host or link.
+fn is_preferred(message: &AddressMessage) -> bool {
+    let passed_over = AddressHeaderFlags::Deprecated
+        | AddressHeaderFlags::Tentative
+        | AddressHeaderFlags::Dadfailed;
+    let scope = message.header.scope;
+    !message.header.flags.intersects(passed_over)
+        && !matches!(
+            scope,
+            AddressScope::Link | AddressScope::Host | AddressScope::Nowhere
+        )
 }
 
 /// Reads an IPv4 address with its prefix length, and the index of its interface.

@@ -1,6 +1,6 @@
 //! Interfaces and vxlan devices.
 
-use netlink_packet_route::link::{InfoVxlan, LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{InfoVxlan, LinkAttribute, LinkFlags, LinkMessage, Prop};
 
 use super::*;
 use crate::host::vxlan_conflicts::Vxlan;
@@ -50,6 +50,39 @@ fn reads_an_interface_of_any_kind() {
     assert_eq!((found.index, found.mtu, found.up), (DEVICE, 1450, true));
     assert_eq!((&*found.name, &*found.kind), ("flannel.1", "vxlan"));
     assert_eq!(found.mac, Some(MacAddr([2, 0, 0, 0, 0, 1])));
+}
+
+#[test]
+fn reads_other_names_carrier_and_loopback() {
+    let mut message = link_message(LINK);
+    let before = link::attributes(&message);
+    assert!(before.altnames.is_empty() && before.carrier && !before.loopback);
+    let names = ["lan", "uplink-to-the-rack"].map(|name| Prop::AltIfName(name.to_owned()));
+    message
+        .attributes
+        .push(LinkAttribute::PropList(names.into()));
+    message.header.flags = LinkFlags::Up | LinkFlags::Loopback;
+    let found = link::attributes(&message);
+    assert_eq!(found.altnames, ["lan", "uplink-to-the-rack"]);
+    assert!(found.up && !found.carrier && found.loopback);
+}
+
+#[test]
+fn an_address_that_is_deprecated_or_of_a_narrow_scope_is_not_preferred() {
+    const FLAGS: usize = 18;
+    const SCOPE: usize = 19;
+    let preferred = |changes: &[(usize, u8)]| match message(&with(ADDRESS, changes)) {
+        Some(Message::NewAddress(message)) => {
+            address::labelled(&message).map(|found| found.preferred)
+        }
+        other => panic!("{other:?} instead of an address"),
+    };
+    assert_eq!(preferred(&[]), Some(true));
+    // ip address change ... preferred_lft 0; ip address add ... scope link, scope host
+    for change in [(FLAGS, 0xa0), (SCOPE, 253), (SCOPE, 254)] {
+        assert_eq!(preferred(&[change]), Some(false), "{change:?}");
+    }
+    assert_eq!(preferred(&[(SCOPE, 200)]), Some(true));
 }
 
 #[test]
