@@ -16,7 +16,7 @@ use crate::lease::claim::Identity;
 use crate::lease::manager::acquire::Acquirer;
 use crate::lease::manager::machine::LeaseMachine;
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
-use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch};
+use crate::lease::port::{Entry, Registry, RegistryChange, RegistryError, RegistryWatch, WatchEnd};
 use crate::lease::status::LeaseConditions;
 use crate::model::host_network::HostNetwork;
 use crate::model::lease::key::key_name;
@@ -130,7 +130,7 @@ impl<R: Registry> LeaseManager<R> {
         let wait = deadline.map_or(MAX_SLEEP, |at| at.saturating_sub(now).min(MAX_SLEEP));
         // Cancel-safe: a watch and a queue lose nothing when their futures are dropped, and a sleep is computed anew.
         tokio::select! {
-            changes = next_changes(&mut self.watch) => Ok(changes.map_or_else(LeaseEvent::Failed, LeaseEvent::Changed)),
+            changes = next_changes(&mut self.watch) => Ok(watched(changes)),
             Some(subnet) = self.channels.lookups.recv(), if self.machine.answers_lookups() => {
                 Ok(LeaseEvent::LookupRequested(subnet))
             }
@@ -230,6 +230,14 @@ fn event<T>(answer: Result<T, RegistryError>, event: impl FnOnce(T) -> LeaseEven
     answer.map_or_else(LeaseEvent::Failed, event)
 }
 
+fn watched(changes: Result<Vec<RegistryChange>, WatchEnd>) -> LeaseEvent {
+    match changes {
+        Ok(changes) => LeaseEvent::Changed(changes),
+        Err(WatchEnd::Outdated(reason)) => LeaseEvent::WatchOutdated(reason),
+        Err(WatchEnd::Failed(error)) => LeaseEvent::Failed(error),
+    }
+}
+
 fn set(condition: &ConditionWriter, status: &Result<(), Problem>) -> Option<LeaseEvent> {
     match status {
         Ok(()) => condition.set_true(),
@@ -257,7 +265,7 @@ async fn next_value<T: Clone>(values: &mut watch::Receiver<T>) -> T {
 
 async fn next_changes<W: RegistryWatch>(
     watch: &mut Option<W>,
-) -> Result<Vec<RegistryChange>, RegistryError> {
+) -> Result<Vec<RegistryChange>, WatchEnd> {
     match watch {
         Some(watch) => watch.next().await,
         None => std::future::pending().await,

@@ -77,9 +77,10 @@ impl Fault {
             }
             EtcdError::IoError(error) => Some(of_io(error)),
             EtcdError::GRpcStatus(status) => of_status(status),
+            // The library's error for a stream that ended without an answer.
+            EtcdError::WatchError(_) => Some(Self::Closed),
             EtcdError::InvalidArgs(_)
             | EtcdError::InvalidUri(_)
-            | EtcdError::WatchError(_)
             | EtcdError::Utf8Error(_)
             | EtcdError::LeaseKeepAliveError(_)
             | EtcdError::ElectError(_)
