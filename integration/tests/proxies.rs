@@ -203,7 +203,7 @@ fn takes_idle_cuts_in_silence(kind: Kind) -> Result<()> {
         let _proxy = kind.start(lab, IDLE)?;
         let daemon = start(lab, 1)?;
         for number in 1..=3 {
-            wait_for_count(&daemon, "resumed the watch", usize::from(number))?;
+            wait_for_count(&daemon, messages::RESUMED_THE_WATCH, usize::from(number))?;
             see_a_new_peer(lab, 40 + number)?;
         }
         // Other programs write, too, and etcd forgets its history: only a list helps then.
@@ -211,7 +211,7 @@ fn takes_idle_cuts_in_silence(kind: Kind) -> Result<()> {
             lab.etcd.put("/others", value)?;
         }
         lab.etcd.compact()?;
-        daemon.wait_for_log("the watch cannot be continued")?;
+        daemon.wait_for_log(messages::WATCH_CANNOT_BE_CONTINUED)?;
         see_a_new_peer(lab, 50)?;
         let said = warnings(&daemon)?;
         ensure!(said.is_empty(), "{kind:?}: {said:?}");
@@ -246,7 +246,7 @@ fn a_proxy_that_cuts_all_the_time_is_told_once_and_not_asked_in_a_loop() -> Resu
         lab.etcd.put(CONFIG_KEY, CONFIG)?;
         let _proxy = Kind::Nginx.start(lab, "100ms")?;
         let daemon = start(lab, 1)?;
-        daemon.wait_for_log("keeps ending watches")?;
+        daemon.wait_for_log(messages::KEEPS_ENDING_WATCHES)?;
         let used = daemon.cpu_time()?;
         for number in 41..=43 {
             see_a_new_peer(lab, number)?;
