@@ -289,8 +289,9 @@ fn readiness_tells_that_our_key_is_gone_and_cannot_be_made_again() -> Result<()>
         let nginx_conf = nginx(LONG, "");
         let proxy = lab.underlay.nginx(&nginx_conf, PORT)?;
         let daemon = start(lab, 1)?;
-        proxy.reload(&no_renewals)?;
-        // The workers from before the reload serve the streams that they have.
+        // Not by a reload: the old workers serve the connections that they have.
+        drop(proxy);
+        let proxy = lab.underlay.nginx(&no_renewals, PORT)?;
         let key = own_key(lab)?;
         lab.etcd.delete(&key)?;
         let message = lab
@@ -304,7 +305,8 @@ fn readiness_tells_that_our_key_is_gone_and_cannot_be_made_again() -> Result<()>
             told.iter().any(|line| line.contains(&key)),
             "STATUS= says it: {told:?}"
         );
-        proxy.reload(&nginx_conf)?;
+        drop(proxy);
+        let _proxy = lab.underlay.nginx(&nginx_conf, PORT)?;
         lab.host(1).wait_for_condition(SLOW, "LeaseHeld")?;
         ensure!(lab.etcd.get(&key)?.is_some() && readyz(lab)?.contains("200 OK"));
         Ok(())

@@ -17,6 +17,7 @@ mod diagnose;
 mod endpoints;
 mod etcd_lease;
 mod fault;
+mod history;
 mod keys;
 mod list;
 mod login_backoff;

@@ -191,8 +191,18 @@ impl Endpoints {
     /// Returns how long to wait before a watch of this endpoint that was cut after `lasted` is opened again.
     pub(super) fn pause_after_cut(&self, endpoint: &str, lasted: Duration) -> Duration {
         let random = (self.source.random)();
-        let cuts = &mut self.state.borrow_mut().cuts;
+        let EndpointsState {
+            cuts, connection, ..
+        } = &mut *self.state.borrow_mut();
+        let pings = cuts.pings();
         let pause = cuts.cut(lasted, random);
+        if cuts.pings() != pings {
+            debug!(
+                endpoint,
+                "the server seems to object to pings; sending fewer"
+            );
+            connection.forget_client();
+        }
         if cuts.is_newly_constant() {
             warn!(
                 endpoint,
@@ -337,7 +347,8 @@ impl Endpoints {
             .connection
             .connect_target(Instant::now())?;
         // Connecting includes the login: with a user, etcd is asked for a token here.
-        let client = connect::client(&target.url, &target.access)
+        let pings = self.state.borrow().cuts.pings();
+        let client = connect::client(&target.url, &target.access, pings)
             .await
             .map_err(CallCause::Etcd)?;
         let connection = &mut self.state.borrow_mut().connection;

@@ -9,8 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Error as EtcdError, EventType, KeyValue, ResponseHeader, WatchOptions, WatchResponse,
-    WatchStream,
+    Client, Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
 };
 
 use tokio::time::{Instant, sleep_until, timeout};
@@ -18,6 +17,7 @@ use tracing::debug;
 
 use crate::adapters::etcd::call_error::{CallError, in_parentheses};
 use crate::adapters::etcd::endpoints::Endpoints;
+use crate::adapters::etcd::history::History;
 use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::requests::MAX_ANSWER_BYTES;
 use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch, WatchEnd};
@@ -55,32 +55,6 @@ struct OpenStream {
 enum StreamEnd {
     OtherPath,
     Cut { until: Instant },
-}
-
-/// Where a stream comes from, as its first answer says. A proxy of etcd may leave the numbers out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct History {
-    cluster: u64,
-    /// It changes with each election: when a leader fails, when etcd is restarted or restored.
-    term: u64,
-    revision: i64,
-}
-
-impl History {
-    fn of(answer: &WatchResponse) -> Self {
-        let header = answer.header();
-        Self {
-            cluster: header.map_or(0, ResponseHeader::cluster_id),
-            term: header.map_or(0, ResponseHeader::raft_term),
-            revision: header.map_or(0, ResponseHeader::revision),
-        }
-    }
-
-    /// Whether everything from revision `next` on is what follows upon what an earlier stream has brought. An etcd that was
-    /// restored from a backup has other changes under the same revisions, or none yet: it would be silent.
-    const fn continues(self, earlier: Self, next: i64) -> bool {
-        self.cluster == earlier.cluster && self.term == earlier.term && self.revision + 1 >= next
-    }
 }
 
 /// Why a watch has ended.
@@ -352,26 +326,6 @@ mod tests {
         WatchError::Cancelled {
             reason: reason.to_owned(),
             hint: None,
-        }
-    }
-
-    #[test]
-    fn a_stream_continues_another_only_in_the_same_history() {
-        let history = |cluster, term, revision| History {
-            cluster,
-            term,
-            revision,
-        };
-        let before = history(7, 2, 40);
-        for (now, expected) in [
-            (history(7, 2, 99), true),
-            (history(7, 2, 49), true),
-            // A member that lags behind, or an etcd with the data of an earlier day.
-            (history(7, 2, 48), false),
-            (history(7, 3, 99), false),
-            (history(8, 2, 99), false),
-        ] {
-            assert_eq!(now.continues(before, 50), expected, "{now:?}");
         }
     }
 
