@@ -16,6 +16,7 @@ readonly NEEDS=(
     "iperf3    iperf3"
     "ethtool   ethtool"
     "nginx     nginx-light"
+    "haproxy   haproxy"
     "wrk       wrk"
     "curl      curl"
     "nsenter   util-linux"
@@ -45,7 +46,7 @@ has_systemd() {
     [[ -d /run/systemd/system ]]
 }
 
-# Debian starts a server as soon as its package is installed. The lab starts its own etcd and nginx, and one
+# Debian starts a server as soon as its package is installed. The lab starts its own etcd, nginx and HAProxy, and one
 # on the machine would be a surprise. A runtime mask keeps systemd from starting them: it lies in /run
 # and concerns these units only, unlike a policy-rc.d, which is a file that changes the installation
 # of every package and may exist already. The mask goes in any case; the units stay disabled.
@@ -68,6 +69,7 @@ servers() {
         case $package in
             etcd-server) echo etcd.service ;;
             nginx-light) echo nginx.service ;;
+            haproxy) echo haproxy.service ;;
         esac
     done
 }

@@ -52,6 +52,7 @@ pub mod package;
 pub mod ping;
 pub mod pod;
 pub mod process;
+mod proxy;
 pub mod rack;
 mod scratch;
 mod spawn;

@@ -80,6 +80,12 @@ pub const NO_ANSWER_WITHIN_5_S: &str = "no answer within 5 s";
 pub const ENDPOINT_FAILED: &str = "an etcd endpoint failed; using the next one";
 /// A watch was refused.
 pub const FAILED_TO_WATCH: &str = "failed to watch";
+/// The watch goes on after a cut, at debug level.
+pub const RESUMED_THE_WATCH: &str = "resumed the watch";
+/// It does not, and everything is listed, at debug level.
+pub const WATCH_CANNOT_BE_CONTINUED: &str = "the watch cannot be continued";
+/// It is cut all the time.
+pub const KEEPS_ENDING_WATCHES: &str = "a proxy in front of etcd keeps ending watches";
 /// The lease was prolonged.
 pub const LEASE_RENEWED: &str = "lease renewed";
 

@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::command;
 use crate::netns::{Netns, words};
 use crate::process::Process;
-use crate::wait::{QUICK, eventually};
 
 /// What is the same for all. Each nginx sees a /run of its own.
 const MAIN: &str = "daemon off; pid /run/nginx/nginx.pid; worker_processes 2; error_log stderr warn;
@@ -49,12 +48,11 @@ impl Netns {
             "/run/nginx/nginx.conf",
         ];
         let process = self.start(&line, &[], "nginx")?;
-        let nginx = Nginx {
+        self.wait_for_listener(&process, port)?;
+        Ok(Nginx {
             inside: self,
             process,
-        };
-        nginx.wait_until_it_listens(port)?;
-        Ok(nginx)
+        })
     }
 }
 
@@ -86,19 +84,6 @@ impl Nginx<'_> {
                 "nginx does not run: {}",
                 self.process.log().unwrap_or_default()
             )
-        })
-    }
-
-    fn wait_until_it_listens(&self, port: u16) -> Result<()> {
-        eventually(QUICK, "nginx to listen", || {
-            ensure!(
-                self.process.is_running(),
-                "nginx ended: {}",
-                self.process.log()?
-            );
-            self.inside
-                .run(&["bash", "-c", &format!("exec 3<>/dev/tcp/127.0.0.1/{port}")])
-                .map(drop)
         })
     }
 }

@@ -5,11 +5,12 @@ use std::env;
 use anyhow::{Result, ensure};
 
 /// Programs that the lab starts. `setup.sh` holds the packages they come from.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "bridge",
     "etcd",
     "etcdctl",
     "ethtool",
+    "haproxy",
     "hostname",
     "ip",
     "iptables-save",

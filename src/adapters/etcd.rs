@@ -3,7 +3,7 @@
 //!
 //! Arrows run down: [`Registry`]'s requests (`list`, `write`, `etcd_lease`, `watch`) -> `requests`
 //! -> `endpoints` -> its pure parts (`connection`, `attempts`, `call_error`, `diagnose`,
-//! `login_backoff`, `fault`) -> `access` -> `certificate`.
+//! `cuts`, `login_backoff`, `fault`) -> `access` -> `certificate`.
 
 mod access;
 mod attempts;
@@ -12,10 +12,12 @@ mod certificate;
 mod check;
 mod connect;
 mod connection;
+mod cuts;
 mod diagnose;
 mod endpoints;
 mod etcd_lease;
 mod fault;
+mod history;
 mod keys;
 mod list;
 mod login_backoff;

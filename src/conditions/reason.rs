@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     NoFreeSubnet,
     /// Another live host uses the node id or the PublicIP of this one.
     Rival,
+    /// etcd does not hold our lease, and it could not be created again.
+    LeaseMissing,
     /// Another client keeps overwriting the key of our lease.
     Contested,
     /// The other hosts would ignore a lease with the PublicIP of this one.

@@ -28,6 +28,8 @@ pub(crate) struct FakeRegistryState {
     /// All changes, with their revisions.
     history: Vec<(i64, RegistryChange)>,
     revision: i64,
+    /// Watches that have not seen this revision yet end.
+    compacted: i64,
     /// Whether every request fails.
     pub(crate) unreachable: bool,
     /// As an etcd that is out of space: creating and replacing keys fails, removing works, and a grant takes effect although its answer is an error.
@@ -128,6 +130,14 @@ impl FakeRegistry {
         state.entries.clear();
         state.history.clear();
         state.revision = 0;
+    }
+
+    /// Forgets all changes; a watch that waits for the next one ends, as if others had written meanwhile.
+    pub(crate) fn compact(&self) {
+        let mut state = self.state.borrow_mut();
+        state.revision += 1;
+        state.compacted = state.revision;
+        self.changed.notify_waiters();
     }
 
     /// While `unreachable`, every request and every running watch fails.

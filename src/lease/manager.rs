@@ -17,7 +17,7 @@ use crate::lease::manager::acquire::Acquirer;
 use crate::lease::manager::machine::LeaseMachine;
 use crate::lease::manager::state::{LeaseAction, LeaseEvent, StepContext};
 use crate::lease::port::{
-    AddressProbe, Entry, Registry, RegistryChange, RegistryError, RegistryWatch,
+    AddressProbe, Entry, Registry, RegistryChange, RegistryError, RegistryWatch, WatchEnd,
 };
 use crate::lease::status::LeaseConditions;
 use crate::model::host_network::HostNetwork;
@@ -133,7 +133,7 @@ impl<R: Registry> LeaseManager<R> {
         let wait = deadline.map_or(MAX_SLEEP, |at| at.saturating_sub(now).min(MAX_SLEEP));
         // Cancel-safe: a watch and a queue lose nothing when their futures are dropped, and a sleep is computed anew.
         tokio::select! {
-            changes = next_changes(&mut self.watch) => Ok(changes.map_or_else(LeaseEvent::Failed, LeaseEvent::Changed)),
+            changes = next_changes(&mut self.watch) => Ok(watched(changes)),
             Some(subnet) = self.channels.lookups.recv(), if self.machine.answers_lookups() => {
                 Ok(LeaseEvent::LookupRequested(subnet))
             }
@@ -233,6 +233,14 @@ fn event<T>(answer: Result<T, RegistryError>, event: impl FnOnce(T) -> LeaseEven
     answer.map_or_else(LeaseEvent::Failed, event)
 }
 
+fn watched(changes: Result<Vec<RegistryChange>, WatchEnd>) -> LeaseEvent {
+    match changes {
+        Ok(changes) => LeaseEvent::Changed(changes),
+        Err(WatchEnd::Outdated(reason)) => LeaseEvent::WatchOutdated(reason),
+        Err(WatchEnd::Failed(error)) => LeaseEvent::Failed(error),
+    }
+}
+
 fn set(condition: &ConditionWriter, status: &Result<(), Problem>) -> Option<LeaseEvent> {
     match status {
         Ok(()) => condition.set_true(),
@@ -260,7 +268,7 @@ async fn next_value<T: Clone>(values: &mut watch::Receiver<T>) -> T {
 
 async fn next_changes<W: RegistryWatch>(
     watch: &mut Option<W>,
-) -> Result<Vec<RegistryChange>, RegistryError> {
+) -> Result<Vec<RegistryChange>, WatchEnd> {
     match watch {
         Some(watch) => watch.next().await,
         None => std::future::pending().await,

@@ -95,6 +95,14 @@ pub(crate) struct RegistryError {
     pub(crate) source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+/// Why a watch has ended. Only a new list tells what has changed since.
+#[derive(Debug)]
+pub(crate) enum WatchEnd {
+    /// The store does not know any more what came after the last change, for this reason. Nothing is wrong with it.
+    Outdated(String),
+    Failed(RegistryError),
+}
+
 /// The store of the leases of one network. Every call has a time limit of its own, and fails when etcd is unreachable or
 /// refuses the request.
 ///
@@ -187,8 +195,8 @@ pub(crate) trait RegistryWatch {
     /// Returns the next changes, at least one. Cancel-safe: dropping the future loses no change.
     ///
     /// # Errors
-    /// The watch has ended, for whatever reason. Only a new list tells what has changed since.
-    fn next(&mut self) -> impl Future<Output = Result<Vec<RegistryChange>, RegistryError>>;
+    /// The watch has ended.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<RegistryChange>, WatchEnd>>;
 }
 
 /// Who answers on a link for an address.

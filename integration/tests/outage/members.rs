@@ -94,11 +94,19 @@ fn an_etcd_out_of_space_stops_new_hosts_and_no_others() -> Result<()> {
         // A new host cannot join, and logs why.
         let second = lab.host(2).flanneld().arg(&url).start()?;
         second.wait_for_log("database space exceeded")?;
+        // Nor can a key that is gone be created again, and that is told.
+        let key = etcd.lease_at(lab.host(1).address())?.entry().0;
+        etcd.delete(&key)?;
+        let message = lab
+            .host(1)
+            .wait_for_problem(SLOW, "LeaseHeld", "LeaseMissing")?;
+        ensure!(message.contains(&key), "{message}");
         etcd.ctl(&["del", "--prefix", "/junk"])?;
         etcd.compact()?;
         etcd.ctl(&["defrag"])?;
         etcd.ctl(&["alarm", "disarm"])?;
         second.wait_ready()?;
+        lab.host(1).wait_for_condition(SLOW, "LeaseHeld")?;
         eventually(QUICK, "the mesh", || {
             lab.host(1).ensure_programmed(&etcd.leases()?)
         })?;

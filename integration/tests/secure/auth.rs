@@ -104,6 +104,32 @@ fn a_refused_password_is_tried_seldom_and_works_once_etcd_has_it() -> Result<()>
 }
 
 #[test]
+fn a_host_whose_role_may_not_create_its_key_again_is_not_ready() -> Result<()> {
+    in_lab(1, |lab| {
+        turn_on(&lab.etcd, &MINIMAL_ROLE)?;
+        let _daemon = daemon(lab, &lab.etcd)
+            .env("FLANNELD_ETCD_PASSWORD", "hunter2")
+            .start_ready()?;
+        let revoke = [
+            "role",
+            "revoke-permission",
+            "--prefix=true",
+            "flannel",
+            SUBNETS,
+        ];
+        as_root(&lab.etcd, &revoke)?;
+        as_root(&lab.etcd, &["del", "--prefix", "--", SUBNETS])?;
+        let message = lab
+            .host(1)
+            .wait_for_problem(SLOW, "LeaseHeld", "LeaseMissing")?;
+        ensure!(message.contains(SUBNETS), "{message}");
+        let grant: Vec<&str> = MINIMAL_ROLE[2].split(' ').collect();
+        as_root(&lab.etcd, &grant)?;
+        lab.host(1).wait_for_condition(SLOW, "LeaseHeld")
+    })
+}
+
+#[test]
 fn a_password_that_becomes_wrong_is_tried_seldom() -> Result<()> {
     in_lab(1, |lab| {
         turn_on(&lab.etcd, &MINIMAL_ROLE)?;

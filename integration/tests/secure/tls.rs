@@ -3,11 +3,41 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use integration::{Tls, in_lab, messages};
+use integration::{CONFIG, CONFIG_KEY, Tls, in_lab, messages};
 use rcgen::KeyPair;
 
 use super::pki::{Authority, Good, old_form};
 use super::{daemon, gives_up, secure_etcd, trusting, wait_for_line};
+
+#[test]
+fn works_behind_an_nginx_that_ends_tls() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let server = Authority::new("ours")?.issue(lab.dir(), "nginx")?;
+        let conf = format!(
+            "server {{
+                listen 23790 ssl http2;
+                ssl_certificate {};
+                ssl_certificate_key {};
+                grpc_read_timeout 1200ms;
+                location / {{ grpc_pass grpc://10.99.0.1:2379; }}
+            }}",
+            server.cert.display(),
+            server.key.display()
+        );
+        let _nginx = lab.underlay.nginx(&conf, 23790)?;
+        let daemon = trusting(lab.host(1), "https://10.99.0.1:23790", &server.ca).start_ready()?;
+        // A deleted key comes back, and each cut is one more stream on the same connection.
+        daemon.wait_for_log(messages::RESUMED_THE_WATCH)?;
+        let (key, value) = lab.lease(1)?.entry();
+        lab.etcd.delete(&key)?;
+        daemon.wait_for_log("lease created again")?;
+        ensure!(lab.etcd.get(&key)?.is_some(), "{value}");
+        let log = daemon.log()?;
+        ensure!(!log.contains(messages::ETCD_IS_UNREACHABLE), "{log}");
+        Ok(())
+    })
+}
 
 #[test]
 fn shows_its_certificate_and_checks_that_of_etcd() -> Result<()> {

@@ -6,8 +6,9 @@ use crate::adapters::etcd::call_error::CallCause;
 /// What is done before the same endpoint is asked once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Connect again: a new connection gets a new token.
-    NewToken,
+    /// Connect again: a new connection gets a new token, and is not one that was closed under the request, as proxies close
+    /// idle ones.
+    Reconnect,
     /// Read the files again. It helps only if they have changed.
     NewFiles,
 }
@@ -57,8 +58,8 @@ impl Attempts {
     pub(super) fn remedy(&mut self, cause: &CallCause) -> Option<Remedy> {
         if !std::mem::take(&mut self.remedy_left) {
             None
-        } else if cause.is_outdated_token() {
-            Some(Remedy::NewToken)
+        } else if cause.is_outdated_token() || cause.is_hang_up() {
+            Some(Remedy::Reconnect)
         } else if cause.may_need_new_files() {
             Some(Remedy::NewFiles)
         } else {
@@ -83,18 +84,21 @@ impl Attempts {
 mod tests {
     use super::*;
     use crate::adapters::etcd::call_error::tests::from_etcd;
+    use etcd_client::Error as EtcdError;
     use tonic::Code;
 
     #[test]
     fn each_cause_has_its_remedy_and_its_next_step() {
         use NextStep::{AskNext, GiveUp};
-        use Remedy::{NewFiles, NewToken};
+        use Remedy::{NewFiles, Reconnect};
+        let closed = CallCause::Etcd(EtcdError::WatchError("no answer".to_owned()));
         let outdated = "etcdserver: revision of auth store is old";
         let refused = "etcdserver: authentication failed, invalid user ID or password";
         let on_hold = CallCause::LoginOnHold(refused.to_owned());
         for (cause, remedy, step) in [
             (CallCause::TimedOut, None, AskNext),
             (on_hold, None, GiveUp),
+            (closed, Some(Reconnect), AskNext),
             (
                 from_etcd(Code::Unavailable, "no leader"),
                 Some(NewFiles),
@@ -107,7 +111,7 @@ mod tests {
             ),
             (
                 from_etcd(Code::InvalidArgument, outdated),
-                Some(NewToken),
+                Some(Reconnect),
                 GiveUp,
             ),
             (

@@ -25,6 +25,11 @@ const OUTDATED_TOKEN: &str = "revision of auth store is old";
 const REFUSED_LOGIN: &str = "invalid user ID or password";
 /// etcd's words for an etcd lease whose number is taken.
 const LEASE_EXISTS: &str = "lease already exists";
+/// etcd's words for an etcd lease that it does not know. A member answers a renewal with a time to live of 0 instead, but
+/// what stands in between may hand these words on.
+const LEASE_NOT_FOUND: &str = "requested lease not found";
+/// What every text of etcd itself begins with.
+const ETCD_ITSELF: &str = "etcdserver: ";
 /// The library's words for an answer above our limit. The gRPC code does not tell: etcd uses it for
 /// a compacted revision too.
 const TOO_LARGE: &str = "message length too large";
@@ -91,7 +96,7 @@ impl CallCause {
     pub(super) fn is_endpoint_fault(&self) -> bool {
         match self {
             Self::TimedOut => true,
-            Self::Etcd(error) => Fault::of(error).is_some() || self.has_code_of(&ENDPOINT_FAULTS),
+            Self::Etcd(_) => self.fault().is_some() || self.has_code_of(&ENDPOINT_FAULTS),
             Self::LoginOnHold(_) | Self::PathChanged => false,
         }
     }
@@ -130,9 +135,30 @@ impl CallCause {
         self.etcd_says(LEASE_EXISTS)
     }
 
-    /// Returns whether the etcd lease that was to be renewed does not exist.
+    /// Returns whether the etcd lease that was asked for does not exist.
     pub(super) fn is_missing_lease(&self) -> bool {
         matches!(self, Self::Etcd(EtcdError::LeaseKeepAliveError(_)))
+            || self.etcd_says(LEASE_NOT_FOUND)
+    }
+
+    /// Returns whether the other side ended the connection under the request. On a new one, the same endpoint may do better.
+    pub(super) fn is_hang_up(&self) -> bool {
+        matches!(self.fault(), Some(Fault::Closed | Fault::GoAway(_)))
+    }
+
+    /// Returns whether a stream ended as a proxy ends one that was idle: what is behind it may be well.
+    pub(super) fn is_cut(&self) -> bool {
+        match self.fault() {
+            Some(fault) => matches!(fault, Fault::Closed | Fault::GoAway(_) | Fault::NotGrpc(_)),
+            None => self.has_code_of(&ENDPOINT_FAULTS) && !self.etcd_says(ETCD_ITSELF),
+        }
+    }
+
+    fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Etcd(error) => Fault::of(error),
+            Self::TimedOut | Self::LoginOnHold(_) | Self::PathChanged => None,
+        }
     }
 
     /// Returns the words of etcd, without what the libraries in between add.
@@ -221,6 +247,37 @@ pub(super) mod tests {
         assert!(says("etcdserver: lease already exists").is_granted_already());
         assert!(!says("etcdserver: requested lease not found").is_granted_already());
         assert!(!CallCause::TimedOut.is_granted_already());
+    }
+
+    #[test]
+    fn a_lease_is_missing_also_in_the_words_of_a_proxy() {
+        let says = |words| from_etcd(tonic::Code::NotFound, words);
+        assert!(says("etcdserver: requested lease not found").is_missing_lease());
+        assert!(!says("etcdserver: no leader").is_missing_lease());
+        let library = EtcdError::LeaseKeepAliveError("lease not found".to_owned());
+        assert!(CallCause::Etcd(library).is_missing_lease());
+    }
+
+    #[test]
+    fn a_cut_is_what_a_proxy_does_and_not_what_etcd_says() {
+        use tonic::Code::{Internal, OutOfRange, PermissionDenied, Unavailable};
+        let no_answer = EtcdError::WatchError("failed to create lease keeper".to_owned());
+        assert!(CallCause::Etcd(no_answer).is_cut());
+        for (code, words, expected) in [
+            (Unavailable, "upstream reset", true),
+            (Internal, "stream terminated by RST_STREAM", true),
+            (
+                Unavailable,
+                "grpc-status header missing, mapped from HTTP status code 504",
+                true,
+            ),
+            (Unavailable, "etcdserver: no leader", false),
+            (PermissionDenied, "etcdserver: permission denied", false),
+            (OutOfRange, "message length too large", false),
+        ] {
+            assert_eq!(from_etcd(code, words).is_cut(), expected, "{words}");
+        }
+        assert!(!CallCause::TimedOut.is_cut() && !CallCause::PathChanged.is_cut());
     }
 
     #[test]

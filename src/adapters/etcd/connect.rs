@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use tonic::transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use crate::adapters::etcd::access::{EtcdAccess, EtcdTls};
+use crate::adapters::etcd::cuts::Pings;
 use crate::model::secret::Credentials;
 
 /// How long one address may take to accept a TCP connection. The kernel repeats a lost SYN after 1,
@@ -21,6 +22,8 @@ const TCP_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// After this idle time HTTP/2 probes the connection, so that a watch on a frozen etcd ends. etcd
 /// hangs up on clients that probe more often.
 const HTTP2_PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// A gRPC server in Go takes a ping each five minutes from everybody.
+const SELDOM_HTTP2_PROBE_INTERVAL: Duration = Duration::from_secs(310);
 const HTTP2_PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// After this idle time the kernel probes the connection, and then each second. Only the other
 /// kernel sees that, so etcd cannot object.
@@ -36,9 +39,13 @@ const TCP_UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// Returns what is wrong with the URL or the TLS settings, or why etcd gave no token.
-pub(super) async fn client(url: &str, access: &EtcdAccess) -> Result<Client, EtcdError> {
-    let channel =
-        Channel::Tonic(endpoint(url, &access.tls)?.connect_with_connector_lazy(tcp_connector()));
+pub(super) async fn client(
+    url: &str,
+    access: &EtcdAccess,
+    pings: Pings,
+) -> Result<Client, EtcdError> {
+    let endpoint = endpoint(url, &access.tls, pings)?;
+    let channel = Channel::Tonic(endpoint.connect_with_connector_lazy(tcp_connector()));
     let mut options = ConnectOptions::new().with_require_leader(true);
     if let Some(Credentials { user, password }) = &access.credentials {
         // Tokens expire; the library asks for a new one when etcd refuses the old one.
@@ -49,9 +56,13 @@ pub(super) async fn client(url: &str, access: &EtcdAccess) -> Result<Client, Etc
     Client::from_channel(channel, Some(options)).await
 }
 
-fn endpoint(url: &str, tls: &EtcdTls) -> Result<Endpoint, transport::Error> {
+fn endpoint(url: &str, tls: &EtcdTls, pings: Pings) -> Result<Endpoint, transport::Error> {
+    let interval = match pings {
+        Pings::Often => HTTP2_PROBE_INTERVAL,
+        Pings::Seldom => SELDOM_HTTP2_PROBE_INTERVAL,
+    };
     let endpoint = Endpoint::from_shared(url.to_owned())?
-        .http2_keep_alive_interval(HTTP2_PROBE_INTERVAL)
+        .http2_keep_alive_interval(interval)
         .keep_alive_timeout(HTTP2_PROBE_TIMEOUT)
         .keep_alive_while_idle(true);
     if url.starts_with("https://") {

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use etcd_client::{Client, Error as EtcdError};
 use tokio::sync::watch;
@@ -18,6 +19,8 @@ use crate::adapters::etcd::attempts::{Attempts, NextStep, Remedy};
 use crate::adapters::etcd::call_error::{CallCause, CallError, REQUEST_DEADLINE};
 use crate::adapters::etcd::connect;
 use crate::adapters::etcd::connection::ConnectionState;
+use crate::adapters::etcd::cuts;
+use crate::adapters::etcd::cuts::Cuts;
 use crate::adapters::etcd::diagnose;
 use crate::adapters::etcd::diagnose::ErrorContext;
 use crate::adapters::etcd::path::NetworkPath;
@@ -44,6 +47,7 @@ struct EndpointsState {
     /// The number of the way over which the client was made.
     client_path: u64,
     unreadable_files: LogOnce,
+    cuts: Cuts,
 }
 
 impl Endpoints {
@@ -60,6 +64,7 @@ impl Endpoints {
             connection: ConnectionState::new(access),
             client_path: path.number(),
             unreadable_files: LogOnce::default(),
+            cuts: Cuts::new(),
         };
         Self {
             source,
@@ -183,6 +188,32 @@ impl Endpoints {
         }
     }
 
+    /// Returns how long to wait before a watch of this endpoint that was cut after `lasted` is opened again.
+    pub(super) fn pause_after_cut(&self, endpoint: &str, lasted: Duration) -> Duration {
+        let random = (self.source.random)();
+        let EndpointsState {
+            cuts, connection, ..
+        } = &mut *self.state.borrow_mut();
+        let pings = cuts.pings();
+        let pause = cuts.cut(lasted, random);
+        if cuts.pings() != pings {
+            debug!(
+                endpoint,
+                "the server seems to object to pings; sending fewer"
+            );
+            connection.forget_client();
+        }
+        if cuts.is_newly_constant() {
+            warn!(
+                endpoint,
+                "a proxy in front of etcd keeps ending watches within a second; changes of other hosts are seen up to {} \
+                 late: raise its time-out for idle streams (nginx: grpc_read_timeout; HAProxy: timeout client, timeout server)",
+                humantime::format_duration(cuts::MAX_PAUSE)
+            );
+        }
+        pause
+    }
+
     fn in_context<T>(&self, endpoint: &str, judge: impl FnOnce(&ErrorContext<'_>) -> T) -> T {
         let connection = &self.state.borrow().connection;
         judge(&ErrorContext {
@@ -248,7 +279,7 @@ impl Endpoints {
     /// Applies a remedy. Returns whether the same endpoint may do better now.
     fn apply(&self, remedy: Remedy) -> bool {
         match remedy {
-            Remedy::NewToken => {
+            Remedy::Reconnect => {
                 self.state.borrow_mut().connection.forget_client();
                 true
             }
@@ -316,7 +347,8 @@ impl Endpoints {
             .connection
             .connect_target(Instant::now())?;
         // Connecting includes the login: with a user, etcd is asked for a token here.
-        let client = connect::client(&target.url, &target.access)
+        let pings = self.state.borrow().cuts.pings();
+        let client = connect::client(&target.url, &target.access, pings)
             .await
             .map_err(CallCause::Etcd)?;
         let connection = &mut self.state.borrow_mut().connection;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, Error as EtcdError, LeaseGrantOptions, LeaseKeepAliveResponse};
+use etcd_client::{Client, Error as EtcdError, LeaseGrantOptions, LeaseTimeToLiveResponse};
 
 use crate::adapters::etcd::endpoints::Endpoints;
 use crate::lease::port::{LeaseId, RegistryError, TimeToLive};
@@ -39,22 +39,20 @@ pub(super) async fn keep_alive(
 ) -> Result<Option<Duration>, RegistryError> {
     let request = async |client: Client| renew(client, lease).await;
     match endpoints.try_call(request).await {
-        Ok(Some(answer)) if answer.ttl() > 0 => Ok(Some(seconds(answer.ttl()))),
+        Ok(lease) if lease.ttl() > 0 => Ok(Some(seconds(lease.granted_ttl()))),
         Ok(_) => Ok(None),
         Err(error) if error.cause.is_missing_lease() => Ok(None),
         Err(error) => Err(error.during(&format!("renew etcd lease {lease:x}"))),
     }
 }
 
-async fn renew(
-    mut client: Client,
-    lease: LeaseId,
-) -> Result<Option<LeaseKeepAliveResponse>, EtcdError> {
-    // The first answer only says that the lease exists; the library keeps its time to live to
-    // itself.
-    let (mut keeper, mut answers) = client.lease_keep_alive(lease).await?;
-    keeper.keep_alive().await?;
-    answers.message().await
+/// One request and one answer: a proxy of etcd answers a second request on the stream only when its own next renewal is
+/// due, which is hours later. The library checks the time to live in the answer and keeps it to itself, so it is read
+/// apart: a renewal gives what was granted.
+async fn renew(mut client: Client, lease: LeaseId) -> Result<LeaseTimeToLiveResponse, EtcdError> {
+    // The stream ends here: one that stays open would keep the lease alive at the proxy, also after our own end.
+    drop(client.lease_keep_alive(lease).await?);
+    client.lease_time_to_live(lease, None).await
 }
 
 /// Looks up what is left of an etcd lease; `None` if it does not exist.
@@ -67,7 +65,11 @@ pub(super) async fn time_to_live(
 ) -> Result<Option<TimeToLive>, RegistryError> {
     let request = async |mut client: Client| client.lease_time_to_live(lease, None).await;
     let operation = format!("look up etcd lease {lease:x}");
-    let answer = endpoints.call(&operation, request).await?;
+    let answer = match endpoints.try_call(request).await {
+        Ok(answer) => answer,
+        Err(error) if error.cause.is_missing_lease() => return Ok(None),
+        Err(error) => return Err(error.during(&operation)),
+    };
     let (left, granted) = (seconds(answer.ttl()), seconds(answer.granted_ttl()));
     Ok((answer.ttl() > 0).then_some(TimeToLive { left, granted }))
 }

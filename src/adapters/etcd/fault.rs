@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use etcd_client::Error as EtcdError;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 use tonic::Status;
 
 /// The library's words when a host name cannot be resolved; the cause below says why.
@@ -16,6 +16,8 @@ const DNS_ERROR: &str = "dns error";
 const NO_HTTP2_IN_TLS: &str = "HTTP/2 was not negotiated";
 /// The library's words when HTTP/2 probes go unanswered.
 const PROBE_TIMED_OUT: &str = "keep-alive timed out";
+/// What stands before the name of an alert in rustls' text for one.
+const BEFORE_ALERT: &str = "received fatal alert: ";
 /// What stands before the HTTP status in the library's two texts for an answer that is not gRPC.
 const BEFORE_HTTP_STATUS: [&str; 2] = ["receiving response with status: ", "HTTP status code "];
 /// The longest part of an answer of an unknown server that is shown.
@@ -77,9 +79,10 @@ impl Fault {
             }
             EtcdError::IoError(error) => Some(of_io(error)),
             EtcdError::GRpcStatus(status) => of_status(status),
+            // The library's error for a stream that ended without an answer.
+            EtcdError::WatchError(_) => Some(Self::Closed),
             EtcdError::InvalidArgs(_)
             | EtcdError::InvalidUri(_)
-            | EtcdError::WatchError(_)
             | EtcdError::Utf8Error(_)
             | EtcdError::LeaseKeepAliveError(_)
             | EtcdError::ElectError(_)
@@ -212,6 +215,9 @@ fn of_io(error: &io::Error) -> Fault {
         return Fault::Tls(tls.clone());
     }
     let (kind, words) = (error.kind(), error.to_string());
+    if let Some(alert) = alert_in(&words) {
+        return Fault::Tls(rustls::Error::AlertReceived(alert));
+    }
     if kind == ErrorKind::TimedOut {
         // What the kernel gives up was sent on a connection that stood.
         let by_kernel = error.raw_os_error().is_some();
@@ -227,6 +233,14 @@ fn of_io(error: &io::Error) -> Fault {
     let mut kinds = KINDS.iter();
     let known = kinds.find(|(known, _)| *known == kind);
     known.map_or(Fault::Io(words), |(_, fault)| fault.clone())
+}
+
+/// HTTP/2 keeps the text alone of an error that ends a connection. An alert that refuses our certificate comes so, since TLS
+/// 1.3 sends it when the connection is in use already.
+fn alert_in(words: &str) -> Option<AlertDescription> {
+    let name = words.strip_prefix(BEFORE_ALERT)?;
+    let mut alerts = (0..=u8::MAX).map(AlertDescription::from);
+    alerts.find(|alert| format!("{alert:?}") == name)
 }
 
 fn of_h2(error: &h2::Error) -> Option<Fault> {

@@ -1,8 +1,9 @@
 //! A watch on all keys of one network: turns etcd's events into changes, and each way in which a
-//! watch can end into an error. It resumes a watch only when this host's way to etcd has changed,
-//! from the revision after the last event: nothing is wrong with etcd then. After every other end
-//! whoever owns the watch lists again. The library does not resume one either, and does not report
-//! that etcd has cancelled one.
+//! watch can end into an error. It resumes a watch from the revision after the last event where
+//! nothing is wrong with etcd: when this host's way to etcd has changed, and when a proxy has cut the
+//! stream, which most do when it was idle for a minute. It does so once, and only in the same
+//! history: after every other end whoever owns the watch lists again. The library does not resume
+//! one either, and does not report that etcd has cancelled one.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,14 +12,15 @@ use etcd_client::{
     Client, Error as EtcdError, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use crate::adapters::etcd::call_error::{CallError, in_parentheses};
 use crate::adapters::etcd::endpoints::Endpoints;
+use crate::adapters::etcd::history::History;
 use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::requests::MAX_ANSWER_BYTES;
-use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch};
+use crate::lease::port::{RegistryChange, RegistryError, RegistryWatch, WatchEnd};
 
 /// How long a watch that cannot be resumed waits for another change of the way before it ends. While
 /// an address is away, nothing can be sent.
@@ -30,15 +32,29 @@ pub(crate) struct EtcdWatch {
     keys: NetworkKeys,
     /// The revision after the last event.
     next_revision: i64,
-    /// `None` while it has to be resumed.
-    running: Option<RunningStream>,
+    history: History,
+    stream: Stream,
 }
 
-struct RunningStream {
+enum Stream {
+    Open(Box<OpenStream>),
+    Ended(StreamEnd),
+}
+
+struct OpenStream {
     stream: WatchStream,
     endpoint: String,
     /// The number of the way over which it was opened.
     path: u64,
+    opened: Instant,
+    history: History,
+}
+
+/// Why the stream has to be opened again.
+#[derive(Clone, Copy)]
+enum StreamEnd {
+    OtherPath,
+    Cut { until: Instant },
 }
 
 /// Why a watch has ended.
@@ -57,15 +73,24 @@ enum WatchError {
     Etcd(CallError),
 }
 
-/// The end of a watch, and where it was open.
+/// Why a watch has failed, and where it was open.
 #[derive(Debug, thiserror::Error)]
 #[error("{endpoint}: {error}")]
-struct WatchEnd {
+struct WatchFailure {
     endpoint: String,
     error: WatchError,
 }
 
 impl WatchError {
+    /// Returns whether something in between has ended the stream, and etcd may be well.
+    fn is_cut(&self) -> bool {
+        match self {
+            Self::Closed => true,
+            Self::Etcd(error) => error.cause.is_cut(),
+            Self::Compacted(_) | Self::Cancelled { .. } => false,
+        }
+    }
+
     /// Returns whether another endpoint may do better. All members of etcd know the same
     /// permissions, and with each new connection etcd checks our password.
     fn is_endpoint_fault(&self) -> bool {
@@ -96,12 +121,13 @@ pub(super) async fn start(
     keys: NetworkKeys,
     from: i64,
 ) -> Result<EtcdWatch, RegistryError> {
-    let running = open_checked(&endpoints, &keys, from).await?;
+    let open = open_checked(&endpoints, &keys, from).await?;
     Ok(EtcdWatch {
         endpoints,
         keys,
         next_revision: from,
-        running: Some(running),
+        history: open.history,
+        stream: Stream::Open(open),
     })
 }
 
@@ -109,7 +135,7 @@ async fn open_checked(
     endpoints: &Endpoints,
     keys: &NetworkKeys,
     from: i64,
-) -> Result<RunningStream, RegistryError> {
+) -> Result<Box<OpenStream>, RegistryError> {
     // A watch keeps its connection for long, and the latest certificate is valid for longest.
     endpoints.reload_files();
     let operation = format!("watch \"{}\"", keys.all);
@@ -117,12 +143,15 @@ async fn open_checked(
     let path = endpoints.path().number();
     let request = async |client: Client| open(client, keys, from).await;
     let (stream, first) = endpoints.call(&operation, request).await?;
-    match first.map_or(Err(WatchError::Closed), |answer| check(&answer)) {
-        Ok(()) => Ok(RunningStream {
+    let first = first.ok_or(WatchError::Closed);
+    match first.and_then(|answer| check(&answer).map(|()| History::of(&answer))) {
+        Ok(history) => Ok(Box::new(OpenStream {
             stream,
             endpoint: endpoints.url(),
             path,
-        }),
+            opened: Instant::now(),
+            history,
+        })),
         Err(error) => Err(refused(endpoints, operation, error)),
     }
 }
@@ -153,59 +182,88 @@ fn refused(endpoints: &Endpoints, operation: String, error: WatchError) -> Regis
     }
     RegistryError {
         operation,
-        source: Box::new(WatchEnd { endpoint, error }),
+        source: Box::new(WatchFailure { endpoint, error }),
     }
 }
 
 impl RegistryWatch for EtcdWatch {
-    async fn next(&mut self) -> Result<Vec<RegistryChange>, RegistryError> {
+    async fn next(&mut self) -> Result<Vec<RegistryChange>, WatchEnd> {
         loop {
-            let Some(running) = &mut self.running else {
-                self.resume().await?;
-                continue;
+            let open = match &mut self.stream {
+                Stream::Open(open) => open,
+                Stream::Ended(end) => {
+                    let end = *end;
+                    self.resume(end).await?;
+                    continue;
+                }
             };
             // Both arms are cancel-safe: an answer stays in the stream, a number is a number.
             let answer = tokio::select! {
                 biased;
-                () = self.endpoints.path().changed_from(running.path) => {
-                    self.running = None;
+                () = self.endpoints.path().changed_from(open.path) => {
+                    self.stream = Stream::Ended(StreamEnd::OtherPath);
                     continue;
                 }
-                answer = running.stream.message() => answer,
+                answer = open.stream.message() => answer,
             };
-            let endpoint = running.endpoint.clone();
-            let changes = self.changes(&endpoint, answer).map_err(|error| {
-                let error = error.with_hint(&self.endpoints);
-                RegistryError {
-                    operation: format!("continue to watch \"{}\"", self.keys.all),
-                    source: Box::new(WatchEnd { endpoint, error }),
+            let (endpoint, opened) = (open.endpoint.clone(), open.opened);
+            match self.changes(&endpoint, answer) {
+                Ok(changes) if changes.is_empty() => {}
+                Ok(changes) => return Ok(changes),
+                Err(error) if error.is_cut() => self.cut(&endpoint, opened, &error),
+                Err(error @ WatchError::Compacted(_)) => {
+                    return Err(WatchEnd::Outdated(error.to_string()));
                 }
-            })?;
-            if !changes.is_empty() {
-                return Ok(changes);
+                Err(error) => return Err(WatchEnd::Failed(self.failed(endpoint, error))),
             }
         }
     }
 }
 
 impl EtcdWatch {
-    /// Opens the stream again over the new way. Cancel-safe: what is dropped is begun again.
+    fn cut(&mut self, endpoint: &str, opened: Instant, error: &WatchError) {
+        let lasted = opened.elapsed();
+        debug!(endpoint, %error, ?lasted, "the watch was cut; opening it again");
+        let pause = self.endpoints.pause_after_cut(endpoint, lasted);
+        let until = Instant::now() + pause;
+        self.stream = Stream::Ended(StreamEnd::Cut { until });
+    }
+
+    fn failed(&self, endpoint: String, error: WatchError) -> RegistryError {
+        let error = error.with_hint(&self.endpoints);
+        RegistryError {
+            operation: format!("continue to watch \"{}\"", self.keys.all),
+            source: Box::new(WatchFailure { endpoint, error }),
+        }
+    }
+
+    /// Opens the stream again. Cancel-safe: what is dropped is begun again.
     ///
     /// # Errors
-    /// etcd does not answer over the new way, and no other one comes up.
-    async fn resume(&mut self) -> Result<(), RegistryError> {
+    /// etcd does not answer, over this way or another one that comes up; or it has another history now.
+    async fn resume(&mut self, end: StreamEnd) -> Result<(), WatchEnd> {
+        if let StreamEnd::Cut { until } = end {
+            sleep_until(until).await;
+        }
         let path = self.endpoints.path().number();
-        match open_checked(&self.endpoints, &self.keys, self.next_revision).await {
-            Ok(running) => {
+        let opened = open_checked(&self.endpoints, &self.keys, self.next_revision).await;
+        match (opened, end) {
+            (Ok(open), _) if open.history.continues(self.history, self.next_revision) => {
                 debug!(revision = self.next_revision, "resumed the watch");
-                self.running = Some(running);
+                self.stream = Stream::Open(open);
                 Ok(())
             }
-            Err(error) => {
+            (Ok(open), _) => {
+                let (before, now) = (self.history, open.history);
+                let why = format!("etcd may have another history: {now:?} after {before:?}");
+                Err(WatchEnd::Outdated(why))
+            }
+            (Err(error), StreamEnd::OtherPath) => {
                 let other_way = self.endpoints.path().changed_from(path);
                 let came_up = timeout(NO_WAY_TIMEOUT, other_way).await;
-                came_up.map_err(|_| error)
+                came_up.map_err(|_| WatchEnd::Failed(error))
             }
+            (Err(error), StreamEnd::Cut { .. }) => Err(WatchEnd::Failed(error)),
         }
     }
 
@@ -269,6 +327,13 @@ mod tests {
             reason: reason.to_owned(),
             hint: None,
         }
+    }
+
+    #[test]
+    fn only_what_etcd_does_not_say_is_a_cut() {
+        assert!(WatchError::Closed.is_cut());
+        assert!(!WatchError::Compacted(7).is_cut());
+        assert!(!cancelled("etcdserver: permission denied").is_cut());
     }
 
     #[test]

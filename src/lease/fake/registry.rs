@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::lease::fake::{FakeRegistry, failure};
 use crate::lease::port::{
     Entry, LeaseId, Listing, Registry, RegistryChange, RegistryError, RegistryWatch, TimeToLive,
-    WriteOutcome,
+    WatchEnd, WriteOutcome,
 };
 use crate::model::lease::TTL;
 
@@ -147,11 +147,16 @@ impl Registry for FakeRegistry {
 }
 
 impl RegistryWatch for FakeWatch {
-    async fn next(&mut self) -> Result<Vec<RegistryChange>, RegistryError> {
+    async fn next(&mut self) -> Result<Vec<RegistryChange>, WatchEnd> {
         loop {
             let changed = self.registry.changed.clone();
             let notified = changed.notified();
-            self.registry.check_reachable("go on watching")?;
+            self.registry
+                .check_reachable("go on watching")
+                .map_err(WatchEnd::Failed)?;
+            if self.next <= self.registry.state.borrow().compacted {
+                return Err(WatchEnd::Outdated("compacted".to_owned()));
+            }
             let changes: Vec<RegistryChange> = {
                 let state = self.registry.state.borrow();
                 let new = state

@@ -105,6 +105,7 @@ impl LeaseMachine {
             (state, LeaseEvent::HostNetworkChanged(host)) => {
                 self.host_network_changed(state, host, context)
             }
+            (state, LeaseEvent::WatchOutdated(why)) => self.watch_outdated(state, &why, context),
             (LeaseState::Acquiring { listing, .. }, LeaseEvent::Failed(error)) => {
                 self.failed_to_acquire(&error, &listing, context)
             }

@@ -16,12 +16,14 @@ pub(super) enum JoinProgress {
         /// The previous subnet, if the peer table was told that another host holds it.
         reported_taken: Option<Ipv4Network>,
         courtesy: Courtesy,
+        /// Whether etcd holds the key of an earlier run.
+        own_key: OwnKeyPresence,
     },
     /// Yes: pods run with addresses of its subnet, also while the key is missing from etcd.
     Joined {
         membership: Membership,
         key: JoinedKey,
-        suspicion: Suspicion,
+        own_key: OwnKeyPresence,
     },
 }
 
@@ -34,8 +36,16 @@ pub(super) enum Courtesy {
     Owed,
 }
 
-/// Whether the peer table was told that etcd may have lost keys, while our key is missing and cannot be created. It is
-/// told once: each time holds up the removal of peers.
+/// Whether etcd holds our key, as far as we know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OwnKeyPresence {
+    Present,
+    Gone,
+    /// The peer table was told so. It is told once: each time holds up the removal of peers.
+    GoneAndReported,
+}
+
+/// Whether to tell the peer table that etcd may have lost keys, because our key is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
@@ -47,6 +57,7 @@ impl Default for JoinProgress {
         Self::Joining {
             reported_taken: None,
             courtesy: Courtesy::NotOwed,
+            own_key: OwnKeyPresence::Present,
         }
     }
 }
@@ -91,7 +102,7 @@ impl JoinProgress {
         *self = Self::Joined {
             membership: membership.clone(),
             key,
-            suspicion: Suspicion::None,
+            own_key: OwnKeyPresence::Present,
         };
         is_new
     }
@@ -115,18 +126,46 @@ impl JoinProgress {
 
     /// Records that our key could not be written, and whether it is missing. Returns the suspicion to report now.
     pub(super) fn write_failed(&mut self, key_is_missing: bool) -> Suspicion {
-        let Self::Joined { suspicion, .. } = self else {
+        let Self::Joined { own_key, .. } = self else {
             return Suspicion::None;
         };
         let now = if key_is_missing {
-            Suspicion::Reported
+            OwnKeyPresence::GoneAndReported
         } else {
-            Suspicion::None
+            OwnKeyPresence::Present
         };
-        match mem::replace(suspicion, now) {
-            Suspicion::None => now,
-            Suspicion::Reported => Suspicion::None,
+        match (mem::replace(own_key, now), now) {
+            (OwnKeyPresence::Present | OwnKeyPresence::Gone, OwnKeyPresence::GoneAndReported) => {
+                Suspicion::Reported
+            }
+            (OwnKeyPresence::GoneAndReported, _)
+            | (_, OwnKeyPresence::Present | OwnKeyPresence::Gone) => Suspicion::None,
         }
+    }
+
+    /// Records that etcd has shown that our key does not exist.
+    pub(super) const fn own_key_is_gone(&mut self) {
+        let (Self::Joining { own_key, .. } | Self::Joined { own_key, .. }) = self;
+        if matches!(own_key, OwnKeyPresence::Present) {
+            *own_key = OwnKeyPresence::Gone;
+        }
+    }
+
+    /// Records that this host cannot have a lease now, for a reason of its own.
+    pub(super) const fn own_key_is_not_missed(&mut self) {
+        let (Self::Joining { own_key, .. } | Self::Joined { own_key, .. }) = self;
+        if matches!(own_key, OwnKeyPresence::Gone) {
+            *own_key = OwnKeyPresence::Present;
+        }
+    }
+
+    /// Whether etcd has shown that our key does not exist, and we have not created it since.
+    pub(super) const fn is_own_key_gone(&self) -> bool {
+        let (Self::Joining { own_key, .. } | Self::Joined { own_key, .. }) = self;
+        matches!(
+            own_key,
+            OwnKeyPresence::Gone | OwnKeyPresence::GoneAndReported
+        )
     }
 }
 
@@ -183,5 +222,26 @@ mod tests {
             "the key was there again"
         );
         assert_eq!(JoinProgress::default().write_failed(true), none);
+    }
+
+    #[test]
+    fn our_key_is_gone_from_what_etcd_shows_until_it_is_ours_again() {
+        for mut progress in [JoinProgress::default(), joined()] {
+            assert!(!progress.is_own_key_gone());
+            progress.own_key_is_gone();
+            assert!(progress.is_own_key_gone());
+            progress.write_failed(true);
+            progress.own_key_is_gone();
+            assert!(progress.is_own_key_gone());
+            progress.join(&membership("10.5.1.0/24"), joined_key("10.5.1.0/24"));
+            assert!(!progress.is_own_key_gone());
+        }
+        let mut progress = joined();
+        progress.own_key_is_gone();
+        progress.own_key_is_not_missed();
+        assert!(!progress.is_own_key_gone());
+        progress.own_key_is_gone();
+        let reported = progress.write_failed(true);
+        assert_eq!(reported, Suspicion::Reported, "nobody was told yet");
     }
 }

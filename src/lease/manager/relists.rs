@@ -32,6 +32,7 @@ pub(super) enum RelistReason {
     OthersWereFaster,
     OtherKeyMayCount,
     WriteFailed,
+    WatchOutdated,
 }
 
 impl fmt::Display for RelistReason {
@@ -55,6 +56,7 @@ impl fmt::Display for RelistReason {
             Self::OthersWereFaster => "other hosts were faster for every subnet that we tried",
             Self::OtherKeyMayCount => "another key of a subnet may count now",
             Self::WriteFailed => "our lease cannot be written",
+            Self::WatchOutdated => "etcd does not know any more what came after the last change",
         })
     }
 }

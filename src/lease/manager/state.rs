@@ -152,7 +152,7 @@ pub(super) enum KeyOrigin {
     Recreated,
 }
 
-/// What happened. All but `Time`, `Changed`, `PublicIpChanged`, `HostNetworkChanged` and `LookupRequested` are answers to an action.
+/// What happened. All but `Time`, `Changed`, `WatchOutdated`, `PublicIpChanged`, `HostNetworkChanged` and `LookupRequested` are answers to an action.
 #[derive(Debug)]
 pub(super) enum LeaseEvent {
     /// A time has come, or may have come.
@@ -162,6 +162,8 @@ pub(super) enum LeaseEvent {
     WatchOpened,
     /// The watch has brought changes.
     Changed(Vec<RegistryChange>),
+    /// The watch has ended, for this reason, and etcd is well.
+    WatchOutdated(String),
     /// The other hosts reach this one at this address now.
     PublicIpChanged(Ipv4Addr),
     /// What this host needs outside of the overlay is something else now.

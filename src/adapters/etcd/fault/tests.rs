@@ -45,6 +45,9 @@ fn finds_tls_inside_of_a_kernel_error() {
     let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
     let error = io::Error::new(ErrorKind::InvalidData, tls.clone());
     check(&wrapped("connect", error), &Fault::Tls(tls));
+    let text_only = io::Error::other("received fatal alert: BadCertificate");
+    let alert = rustls::Error::AlertReceived(AlertDescription::BadCertificate);
+    check(&wrapped("connect", text_only), &Fault::Tls(alert));
     let eof = io::Error::new(ErrorKind::UnexpectedEof, "tls handshake eof");
     check(&wrapped("connect", eof), &Fault::ClosedInHandshake);
 }

@@ -101,6 +101,7 @@ impl LeaseMachine {
             error!("{}", no_lease.message);
         }
         self.progress.waiting_for_others();
+        self.progress.own_key_is_not_missed();
         let mut actions = self.publish_peers(listing, Suspicion::None);
         actions.push(open_watch(listing));
         (

@@ -34,6 +34,7 @@ impl LeaseMachine {
                 self.looked_up(holding, subnet, entry, context)
             }
             LeaseEvent::Time
+            | LeaseEvent::WatchOutdated(_)
             | LeaseEvent::PublicIpChanged(_)
             | LeaseEvent::HostNetworkChanged(_)
             | LeaseEvent::Failed(_)
@@ -54,7 +55,12 @@ impl LeaseMachine {
         let published = checked.and_then(|own_key| Ok((own_key, self.publish_changes(changes)?)));
         let (own_key, mut actions) = match published {
             Ok(both) => both,
-            Err(reason) => return self.relist(reason, since, context),
+            Err(reason) => {
+                if reason == RelistReason::OwnKeyDeleted {
+                    self.progress.own_key_is_gone();
+                }
+                return self.relist(reason, since, context);
+            }
         };
         let (state, more) = match own_key {
             OwnKey::Unaffected => (LeaseState::Holding(holding), Vec::new()),

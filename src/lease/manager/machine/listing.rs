@@ -13,11 +13,13 @@ use crate::lease::manager::state::{
     AcquireRequest, HeldLease, Holding, LeaseAction, LeaseState, ListOutcome, StepContext,
 };
 use crate::lease::port::Listing;
+use crate::model::lease::key::key_name;
 use crate::peers::update::LeaseUpdate;
 
 impl LeaseMachine {
     pub(super) fn listed(&mut self, listing: Listing) -> Step {
         let mut actions = self.report_taken_subnet(&listing);
+        self.look_for_own_key(&listing);
         let in_use = self.progress.membership();
         let in_use = in_use.map(|membership| &membership.config);
         let Some(config) = self.config.read(listing.config.as_deref(), in_use) else {
@@ -70,6 +72,13 @@ impl LeaseMachine {
                 "Network {network} contains networks of this host: {inside}; flanneld takes no subnet that overlaps them, \
                  and ignores leases that do; choose a Network apart from them"
             );
+        }
+    }
+
+    fn look_for_own_key(&mut self, listing: &Listing) {
+        let own_key = self.identity.previous.subnet.map(key_name);
+        if own_key.is_some_and(|key| listing.entries.iter().all(|entry| entry.name != key)) {
+            self.progress.own_key_is_gone();
         }
     }
 

@@ -14,7 +14,7 @@ use super::*;
 use crate::lease::manager::blocker::{Blocker, NoLease};
 use crate::lease::manager::contact::Failure;
 use crate::lease::manager::machine::tests::describe::{is_request, state_text, text};
-use crate::lease::manager::state::{HeldLease, Holding, Renewal, ValueState};
+use crate::lease::manager::state::{Acquisition, HeldLease, Holding, Renewal, ValueState};
 use crate::lease::manager::test_data::{
     CONFIG, MINE, OTHER, UNNAMED, config, identity, joined_key, membership, own_lease,
 };
@@ -29,6 +29,9 @@ const NO_ANSWER: Failure<'static> = Failure {
 const SUBNET: &str = "10.5.1.0/24";
 const OWN_KEY: &str = "10.5.1.0-24";
 const OTHER_KEY: &str = "10.5.40.0-24";
+/// What is said while our key is missing.
+const MISSING: &str = "etcd does not hold our lease /test/subnets/10.5.1.0-24, and it could not be created again: the \
+    other hosts lose their way to the pods of this one";
 
 /// A host that has had no lease yet.
 fn new_host() -> LeaseMachine {
@@ -175,6 +178,49 @@ fn each_state_that_waits_has_a_deadline() {
         machine.state = state;
         assert_eq!(machine.deadline(), expected, "{:?}", machine.state);
     }
+}
+
+#[test]
+fn a_watch_that_cannot_go_on_is_no_news_and_leads_to_a_list() {
+    let outdated = || LeaseEvent::WatchOutdated("compacted".to_owned());
+    let again = "relisting in 50ms; close watch";
+    check(joined_host(), holding(held(SUBNET)), outdated(), again);
+    check(new_host(), waiting(no_lease()), outdated(), again);
+    check(new_host(), LeaseState::Listing, outdated(), "listing");
+}
+
+#[test]
+fn a_key_that_is_gone_is_told_when_etcd_fails_before_it_is_there_again() {
+    let context = StepContext {
+        now: NOW,
+        random: 0.0,
+    };
+    let deleted = || {
+        let mut machine = joined_host();
+        machine.state = holding(held(SUBNET));
+        let actions = machine.handle(LeaseEvent::Changed(vec![delete(OWN_KEY)]), context);
+        assert_eq!(actions.len(), 1, "only the watch is closed: {actions:?}");
+        machine
+    };
+    let failed_again = format!(
+        "unreachable, retry in 100ms; lease false ({MISSING}); etcd false (failed to list: no answer); tell unreachable"
+    );
+    check(deleted(), LeaseState::Listing, failed(), &failed_again);
+    // A list shows the same as the watch.
+    let mut machine = joined_host();
+    machine.state = LeaseState::Listing;
+    machine.handle(LeaseEvent::Listed(listing(Some(CONFIG), vec![])), context);
+    check(machine, LeaseState::Listing, failed(), &failed_again);
+    // Others keep what we want to create: lists go on, and none fails.
+    let mut machine = deleted();
+    let mut told = 0;
+    for _ in 0..20 {
+        machine.state = acquiring(vec![]);
+        let lost = Acquisition::Relist(RelistReason::OthersWereFaster);
+        let actions = machine.handle(LeaseEvent::Acquired(lost), context);
+        told += actions.len();
+    }
+    assert_eq!(told, 1);
 }
 
 #[test]

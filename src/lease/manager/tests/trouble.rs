@@ -98,6 +98,9 @@ fn publishes_the_peers_while_its_own_lease_cannot_be_written() {
         );
         assert_eq!(rig.next().await, "leases +10.5.30.0/24 +10.5.40.0/24");
         assert!(rig.etcd().contains("failed to create"));
+        let held = rig.lease_held();
+        let missing = "LeaseMissing: etcd does not hold our lease /test/subnets/10.5.1.0-24";
+        assert!(held.starts_with(missing), "{held}");
         let before = rig.registry.state.borrow().lists;
         for _ in 0..600 {
             pass(1).await;
@@ -111,10 +114,27 @@ fn publishes_the_peers_while_its_own_lease_cannot_be_written() {
         assert_eq!(rig.registry.state.borrow().leases.len(), 1);
         rig.registry.state.borrow_mut().read_only = false;
         assert_eq!(rig.next().await, "suspect");
+        pass(1).await;
+        assert_eq!(rig.lease_held(), "AsExpected");
         assert_eq!(
             rig.registry.names(),
             ["10.5.1.0-24", "10.5.30.0-24", "10.5.40.0-24"]
         );
+    });
+}
+
+#[test]
+fn a_watch_that_is_outdated_is_replaced_without_news() {
+    on_paused_time(async {
+        let mut rig = joined(FakeRegistry::with_config(CONFIG)).await;
+        pass(60).await;
+        rig.registry.compact();
+        assert_eq!(rig.next().await, "leases ");
+        assert_eq!(rig.etcd(), "reachable");
+        assert_eq!(rig.lease_held(), "AsExpected");
+        rig.registry.put("10.5.40.0-24", OTHER, Some(7));
+        assert_eq!(rig.next().await, "changes +10.5.40.0/24");
+        assert_eq!(rig.registry.state.borrow().lists, 2);
     });
 }
 

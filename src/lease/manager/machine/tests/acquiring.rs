@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::lease::manager::progress::Courtesy;
-use crate::lease::manager::state::{Acquisition, KeyOrigin};
+use crate::lease::manager::state::KeyOrigin;
 
 fn acquired(acquisition: Acquisition) -> LeaseEvent {
     LeaseEvent::Acquired(acquisition)
@@ -126,6 +126,7 @@ fn a_list_that_is_out_of_date_is_made_again() {
 #[test]
 fn a_failure_is_retried_and_known_peers_are_followed() {
     let unreachable = "etcd false (failed to list: no answer); tell unreachable";
+    let missing = format!("lease false ({MISSING})");
     let (own, other) = (entry(OWN_KEY, MINE), entry(OTHER_KEY, OTHER));
     let mut suspected = joined_host();
     suspected.progress.write_failed(true);
@@ -143,12 +144,12 @@ fn a_failure_is_retried_and_known_peers_are_followed() {
         (
             joined_host(),
             vec![other.clone()],
-            "unreachable, retry in 150ms; tell suspect; tell 1 leases".to_owned(),
+            format!("unreachable, retry in 150ms; tell suspect; tell 1 leases; {missing}"),
         ),
         (
             suspected,
             vec![other],
-            "unreachable, retry in 150ms; tell 1 leases".to_owned(),
+            format!("unreachable, retry in 150ms; tell 1 leases; {missing}"),
         ),
     ] {
         let expected = format!("{expected}; {unreachable}");
