@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Result, ensure};
 
 /// Programs that the lab starts. `setup.sh` holds the packages they come from.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "bridge",
     "etcd",
     "etcdctl",
@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 15] = [
     "nft",
     "nginx",
     "nsenter",
+    "openssl",
     "ping",
     "setpriv",
     "unshare",
