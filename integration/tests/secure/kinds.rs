@@ -18,7 +18,7 @@ authority() { # NAME KEY-OPTIONS...
 sign() { # NAME AUTHORITY EXTENSIONS KEY-OPTIONS...
     name=$1 by=$2 extensions=$3; shift 3
     openssl req -nodes -subj /CN=$name -keyout $name-key.pem -out $name.csr -newkey "$@"
-    echo "$extensions" >extensions
+    echo "$extensions" | tr ';' '\n' >extensions
     openssl x509 -req -days 10 -in $name.csr -CA $by.pem -CAkey $by-key.pem -CAcreateserial -sha512 \
         ${extensions:+-extfile extensions} -out $name.pem
 }
@@ -53,7 +53,7 @@ const OWN_AUTHORITY: [(&str, &str); 3] = [
     ),
     (
         "authority-signed-by-another",
-        "authority ca $p256; sign server ca $names,basicConstraints=CA:TRUE $p256",
+        "authority ca $p256; sign server ca \"$names;basicConstraints=CA:TRUE\" $p256",
     ),
 ];
 
@@ -61,7 +61,6 @@ const OWN_AUTHORITY: [(&str, &str); 3] = [
 fn make(lab: &Lab, name: &str, script: &str) -> Result<(Tls, Tls)> {
     let dir = lab.dir().join(name);
     fs::create_dir_all(&dir)?;
-    let script = script.replace(",basicConstraints", "\nbasicConstraints");
     lab.host(1)
         .sh(&format!("cd {}\n{MAKE}\n{script}", dir.display()))?;
     let files = |name: &str| Tls {
