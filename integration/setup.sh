@@ -20,6 +20,7 @@ readonly NEEDS=(
     "wrk       wrk"
     "curl      curl"
     "nsenter   util-linux"
+    "openssl   openssl"
     "ps        procps"
     "debootstrap    debootstrap"
     "systemd-nspawn systemd-container"

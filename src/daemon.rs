@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::adapters::etcd::Etcd;
+use crate::adapters::etcd::{self, Etcd};
 use crate::adapters::netlink::{self, HostLinks, Netlink};
 use crate::adapters::resolver::SystemResolver;
 use crate::adapters::{control_socket, file_system, http, systemd};
@@ -141,6 +141,9 @@ async fn open(
 ) -> anyhow::Result<Resources<impl Future<Output = ()> + use<>>> {
     let node = wiring::node_id(options)?;
     let access = etcd_access::load(&options.etcd)?;
+    for warning in etcd::weak_keys(&access) {
+        warn!("{warning}");
+    }
     let source = etcd_access::source(&options.etcd);
     let etcd = Etcd::new(access, source, &options.etcd.prefix, etcd_path, endpoints);
     let http = http::bind(options.healthz).await?;

@@ -286,6 +286,8 @@ pub const BELONGS_TO_ANOTHER_CERTIFICATE: &str = "it belongs to another certific
 pub const NO_READABLE_CERTIFICATE: &str = "contains no readable certificate";
 /// A file that cannot be read.
 pub const FAILED_TO_READ: &str = "failed to read";
+/// A key that works, with a warning.
+pub const TOO_SHORT_TO_BE_SAFE: &str = "too short to be safe";
 /// A file of another form.
 pub const IS_NOT_PEM: &str = "is not PEM";
 /// A password file without a password.

@@ -18,6 +18,7 @@ const PROGRAMS: [&str; 16] = [
     "nft",
     "nginx",
     "nsenter",
+    "openssl",
     "ping",
     "setpriv",
     "unshare",

@@ -35,6 +35,28 @@ fn pods_of_three_hosts_reach_each_other() -> Result<()> {
 }
 
 #[test]
+fn the_largest_vni_works_with_a_device_name_without_a_dot() -> Result<()> {
+    in_lab(2, |lab| {
+        lab.etcd.put(
+            CONFIG_KEY,
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":16777215}}"#,
+        )?;
+        let hosts = lab.hosts().iter();
+        let _daemons = hosts
+            .map(|host| host.flanneld().arg("--ip-masq").start_ready())
+            .collect::<Result<Vec<_>>>()?;
+        for host in lab.hosts() {
+            eventually(QUICK, "the route to the other host", || {
+                ensure!(host.routes("flannel16777215")?.len() == 1);
+                Ok(())
+            })?;
+            ensure!(host.link("flannel16777215")?.number("id") == Some(16_777_215));
+        }
+        ping_all(lab)
+    })
+}
+
+#[test]
 fn the_kernel_holds_what_the_contract_says() -> Result<()> {
     in_lab(2, |lab| {
         let _daemons = lab.start_all()?;

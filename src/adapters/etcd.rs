@@ -3,7 +3,7 @@
 //!
 //! Arrows run down: [`Registry`]'s requests (`list`, `write`, `etcd_lease`, `watch`) -> `requests`
 //! -> `endpoints` -> its pure parts (`connection`, `attempts`, `call_error`, `diagnose`,
-//! `cuts`, `login_backoff`, `fault`) -> `access` -> `certificate`.
+//! `cuts`, `login_backoff`, `tls`, `fault`) -> `access` -> `certificate` -> `pem`, `der`.
 
 mod access;
 mod attempts;
@@ -13,6 +13,7 @@ mod check;
 mod connect;
 mod connection;
 mod cuts;
+mod der;
 mod diagnose;
 mod endpoints;
 mod etcd_lease;
@@ -22,7 +23,9 @@ mod keys;
 mod list;
 mod login_backoff;
 mod path;
+mod pem;
 mod requests;
+mod tls;
 mod watch;
 mod write;
 
@@ -33,10 +36,11 @@ use etcd_client::GetOptions;
 use tokio::sync::watch as watch_channel;
 
 pub(crate) use crate::adapters::etcd::access::{AccessFiles, AccessSource, EtcdAccess, EtcdTls};
-pub(crate) use crate::adapters::etcd::check::check;
+pub(crate) use crate::adapters::etcd::check::{check, weak_keys};
 use crate::adapters::etcd::endpoints::Endpoints;
 use crate::adapters::etcd::keys::NetworkKeys;
 use crate::adapters::etcd::path::NetworkPath;
+pub(crate) use crate::adapters::etcd::pem::{Wanted, instead_of_pem};
 pub(crate) use crate::adapters::etcd::watch::EtcdWatch;
 use crate::conditions::status::EndpointStates;
 use crate::lease::port::{

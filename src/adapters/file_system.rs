@@ -54,6 +54,11 @@ fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
             Ok(true)
         }
         Ok(_) => replace_file(&fs::canonicalize(path)?, text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            // The link points to what is not there yet.
+            Ok(target) => try_replace(&directory_of(path).join(target), text),
+            Err(_) => replace_file(path, text),
+        },
         Err(_) => replace_file(path, text),
     }
 }
@@ -93,6 +98,13 @@ fn remedy(error: &io::Error) -> &'static str {
         "; mount it for writing, or choose another place"
     } else if kind == io::ErrorKind::PermissionDenied {
         "; let the user of flanneld write to this folder"
+    } else if kind == io::ErrorKind::IsADirectory {
+        "; a container engine makes such a folder when it mounts a file that is not there: remove it, and mount the \
+        folder around it instead"
+    } else if kind == io::ErrorKind::ResourceBusy {
+        "; a mount lies on this file, so it cannot be replaced: unmount it, and mount the folder around it instead"
+    } else if [io::ErrorKind::NotADirectory, io::ErrorKind::AlreadyExists].contains(&kind) {
+        "; a part of this path is a file: remove it, or choose another place"
     } else {
         ""
     }

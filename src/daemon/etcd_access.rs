@@ -11,9 +11,11 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 
 use crate::adapters::etcd;
-use crate::adapters::etcd::{AccessFiles, AccessSource, EtcdAccess, EtcdTls};
+use crate::adapters::etcd::{AccessFiles, AccessSource, EtcdAccess, EtcdTls, Wanted};
 use crate::cli::{EtcdOptions, Password};
 use crate::model::secret::{Credentials, Secret};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the files as they are now, and checks them.
 ///
@@ -50,11 +52,16 @@ pub(super) fn source(options: &EtcdOptions) -> AccessSource {
 fn tls(options: &EtcdOptions) -> anyhow::Result<EtcdTls> {
     let identity = match (&options.certfile, &options.keyfile) {
         (Some(certificate), Some(key)) => {
-            Some((read_pem(certificate)?.into_bytes(), Secret(read_pem(key)?)))
+            let certificate = read_pem(certificate, Wanted::Certificate)?;
+            let key = read_pem(key, Wanted::Key)?;
+            Some((certificate.into_bytes(), Secret(key)))
         }
         (None, _) | (_, None) => None,
     };
-    let ca = options.cafile.as_deref().map(read_pem).transpose()?;
+    let ca = options.cafile.as_deref();
+    let ca = ca
+        .map(|file| read_pem(file, Wanted::Certificate))
+        .transpose()?;
     Ok(EtcdTls {
         ca: ca.map(String::into_bytes),
         identity,
@@ -75,7 +82,8 @@ fn credentials(options: &EtcdOptions) -> anyhow::Result<(Option<Credentials>, Op
 }
 
 fn read_password(path: &Path) -> anyhow::Result<Secret> {
-    let text = read(path)?;
+    let content = read(path)?;
+    let text = String::from_utf8_lossy(&content);
     // Editors and `echo` end a file with a newline that is not part of the password.
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
@@ -84,22 +92,20 @@ fn read_password(path: &Path) -> anyhow::Result<Secret> {
     Ok(Secret(password.to_owned()))
 }
 
-fn read_pem(path: &Path) -> anyhow::Result<String> {
-    let text = read(path)?;
+fn read_pem(path: &Path, wanted: Wanted) -> anyhow::Result<String> {
+    let content = read(path)?;
+    // Editors of Windows put this mark before the first line.
+    let text = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
+    let text = String::from_utf8_lossy(text);
     if !text.contains("-----BEGIN ") {
-        bail!(
-            "\"{}\" is not PEM: expected a line such as -----BEGIN CERTIFICATE-----",
-            path.display()
-        );
+        let instead = etcd::instead_of_pem(&content, path, wanted);
+        bail!("\"{}\" is not PEM: {instead}", path.display());
     }
-    Ok(text)
+    Ok(text.into_owned())
 }
 
-/// Reads a file as text. The caller refuses bytes that are no text, in its own words.
-fn read(path: &Path) -> anyhow::Result<String> {
-    let bytes =
-        std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("failed to read \"{}\"", path.display()))
 }
 
 #[cfg(test)]
@@ -132,10 +138,10 @@ mod tests {
     #[test]
     fn names_a_file_that_is_not_pem_or_not_there() {
         let der = file("0\u{82}");
-        let error = read_pem(der.path()).expect_err("not PEM");
+        let error = read_pem(der.path(), Wanted::Certificate).expect_err("not PEM");
         let start = format!("\"{}\" is not PEM", der.path().display());
         assert!(error.to_string().starts_with(&start), "{error}");
-        let error = read_pem(Path::new("/nowhere.pem")).expect_err("no file");
+        let error = read_pem(Path::new("/nowhere.pem"), Wanted::Key).expect_err("no file");
         assert_eq!(error.to_string(), "failed to read \"/nowhere.pem\"");
     }
 }

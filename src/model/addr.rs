@@ -84,10 +84,31 @@ impl Vni {
     pub(crate) const DEFAULT: Self = Self(1);
     /// The largest identifier that 24 bits hold.
     pub(crate) const MAX: u32 = (1 << 24) - 1;
+    /// The largest identifier that leaves room for a dot in the name of the device.
+    const LAST_WITH_DOT: u32 = 9_999_999;
 
-    /// Returns the name of the device that carries this VXLAN, such as `flannel.1`.
+    /// Returns the name of the device that carries this VXLAN, such as `flannel.1`. A name has at most 15 characters
+    /// (IFNAMSIZ): with a VNI of eight digits it has no dot.
     pub(crate) fn device(self) -> String {
-        format!("flannel.{self}")
+        let dot = if self.0 > Self::LAST_WITH_DOT {
+            ""
+        } else {
+            "."
+        };
+        format!("flannel{dot}{self}")
+    }
+
+    /// Returns whether a device with this name may carry the VXLAN of an instance.
+    pub(crate) fn is_device(name: &str) -> bool {
+        let Some(rest) = name.strip_prefix("flannel") else {
+            return false;
+        };
+        let vni: Option<Self> = rest
+            .trim_start_matches('.')
+            .parse()
+            .ok()
+            .and_then(|number: u32| Self::try_from(number).ok());
+        vni.is_some_and(|vni| vni.device() == name)
     }
 }
 
@@ -177,6 +198,31 @@ mod tests {
     fn a_vni_has_24_bits() {
         assert!(Vni::try_from(Vni::MAX).is_ok());
         assert_eq!(Vni::try_from(1 << 24), Err(NotAVni(1 << 24)));
+    }
+
+    #[test]
+    fn the_name_of_a_device_has_at_most_15_characters() {
+        for (number, expected) in [
+            (0, "flannel.0"),
+            (1, "flannel.1"),
+            (9_999_999, "flannel.9999999"),
+            (10_000_000, "flannel10000000"),
+            (Vni::MAX, "flannel16777215"),
+        ] {
+            let name = Vni::try_from(number).expect("24 bits").device();
+            assert_eq!(name, expected);
+            assert!(name.len() <= 15 && Vni::is_device(&name), "{name}");
+        }
+        for name in [
+            "flannel",
+            "flannel.",
+            "flannel1",
+            "flannel.10000000",
+            "flannel.x",
+            "eth0",
+        ] {
+            assert!(!Vni::is_device(name), "{name}");
+        }
     }
 
     #[test]

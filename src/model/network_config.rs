@@ -9,6 +9,7 @@ mod backend;
 mod differences;
 pub mod error;
 mod fields;
+mod not_json;
 mod range;
 
 use std::net::Ipv4Addr;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use crate::model::addr::Vni;
 use crate::model::network_config::error::ConfigError;
-use crate::model::network_config::fields::{Fields, NotAnObject};
+use crate::model::network_config::fields::Fields;
 
 /// Bytes that VXLAN adds to a packet over IPv4: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
 /// (RFC 7348).
@@ -90,7 +91,7 @@ pub struct Parsed {
 /// # Errors
 /// The first key whose value cannot be used.
 pub fn parse(json: &[u8]) -> Result<Parsed, ConfigError> {
-    let mut fields = Fields::parse(json).map_err(not_an_object)?;
+    let mut fields = Fields::parse(json).map_err(|error| not_json::refuse(json, &error))?;
     check_families(&mut fields)?;
     let range = range::read(&mut fields)?;
     let nftables = fields.boolean("EnableNFTables")?;
@@ -105,21 +106,6 @@ pub fn parse(json: &[u8]) -> Result<Parsed, ConfigError> {
         nftables,
     };
     Ok(Parsed { config, warnings })
-}
-
-fn not_an_object(error: NotAnObject) -> ConfigError {
-    let (value, expected) = match error {
-        NotAnObject::NotJson(reason) => ("not JSON", reason),
-        NotAnObject::OtherJson => (
-            "not a JSON object",
-            "expected {\"Network\": \"10.5.0.0/16\", ...}".to_owned(),
-        ),
-    };
-    ConfigError {
-        key: "the network config".to_owned(),
-        value: value.to_owned(),
-        expected,
-    }
 }
 
 /// Refuses IPv6: a host that silently carried half of the network would be worse than one that does

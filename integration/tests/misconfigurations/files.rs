@@ -56,3 +56,42 @@ fn a_run_folder_that_is_full_or_read_only_is_reported_once() -> Result<()> {
         Ok(())
     })
 }
+
+#[test]
+fn what_lies_on_a_file_is_named_with_what_to_do() -> Result<()> {
+    in_lab(1, |lab| {
+        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        let host = lab.host(1);
+        for (case, number, script, words) in [
+            (
+                "subnet.env is a folder",
+                1,
+                "mkdir -p $FILE",
+                "Is a directory (os error 21); a container engine makes such a folder",
+            ),
+            (
+                "subnet.env is a bind mount",
+                2,
+                "mkdir -p $(dirname $FILE); touch $FILE; mount --bind $FILE $FILE",
+                "a mount lies on this file",
+            ),
+            (
+                "a file is in the place of the folder",
+                3,
+                "touch $(dirname $FILE)",
+                "a part of this path is a file",
+            ),
+        ] {
+            host.sh(&format!("FILE=/run/flannel{number}/subnet.env; {script}"))?;
+            let daemon = Mistaken::start(host, case, number, &[])?;
+            let line = eventually(SLOW, case, || {
+                let warnings = daemon.warnings(words)?;
+                ensure!(!warnings.is_empty(), "{}", daemon.daemon.log()?);
+                Ok(warnings[0].clone())
+            })?;
+            println!("figure: {case} | {line}");
+            daemon.daemon.kill()?;
+        }
+        Ok(())
+    })
+}

@@ -5,29 +5,29 @@ use std::path::Path;
 
 use anyhow::Result;
 use integration::{EtcdOptions, Lab, Tls, in_lab, messages};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 
 use super::Mistaken;
 
 /// A certificate of etcd that has signed itself.
 enum Flaw {
-    /// It is that of an authority.
-    Authority,
+    /// Its common name alone says which host it is of.
+    NoName,
     NotValidYet,
 }
 
 #[test]
 fn certificates_of_etcd_that_cannot_be_used_are_explained() -> Result<()> {
     in_lab(1, |lab| {
-        let authority = etcd_with(lab, "authority", 3379, &Flaw::Authority)?;
+        let nameless = etcd_with(lab, "nameless", 3379, &Flaw::NoName)?;
         let future = etcd_with(lab, "future", 4379, &Flaw::NotValidYet)?;
         let start = |case, number, (endpoint, ca): &(String, String)| {
             Mistaken::start(lab.host(1), case, number, &[endpoint, ca])
         };
         let cases = [
             (
-                start("etcd's certificate is the CA itself", 1, &authority.1)?,
-                "that of an authority (CA:TRUE)",
+                start("etcd's certificate has only a common name", 1, &nameless.1)?,
+                "subjectAltName=IP:10.99.0.1) -out etcd.pem",
             ),
             (
                 start("etcd's certificate begins later", 2, &future.1)?,
@@ -80,7 +80,7 @@ fn certificate(dir: &Path, name: &str, flaw: &Flaw) -> Result<Tls> {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2090, 1, 1);
     match flaw {
-        Flaw::Authority => params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+        Flaw::NoName => params.subject_alt_names.clear(),
         Flaw::NotValidYet => params.not_before = date_time_ymd(2080, 1, 1),
     }
     let key = KeyPair::generate()?;

@@ -1,6 +1,7 @@
 //! etcd that demands a certificate or a password. Needs root.
 
 mod auth;
+mod kinds;
 mod pki;
 mod renewal;
 mod tls;

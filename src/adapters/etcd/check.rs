@@ -3,34 +3,30 @@
 
 use std::path::{Path, PathBuf};
 
-use tonic::transport::{self, ClientTlsConfig, Endpoint, Identity};
-
 use crate::adapters::etcd::access::EtcdAccess;
-use crate::adapters::etcd::certificate;
-use crate::model::secret::Secret;
-
-/// rustls' word for a key that belongs to another certificate.
-const KEY_MISMATCH: &str = "KeyMismatch";
+use crate::adapters::etcd::tls::IdentityProblem;
+use crate::adapters::etcd::{certificate, pem, tls};
 
 /// A file that cannot be used, whatever etcd says.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnusableFile {
     /// The file holds something else, or is only half written.
+    #[error("\"{}\" contains no readable certificate: {instead}", file.display())]
+    NoCertificate { file: PathBuf, instead: String },
+    #[error("the key in \"{}\" cannot be used: {reason}", key.display())]
+    Key { key: PathBuf, reason: String },
     #[error(
-        "\"{}\" contains no readable certificate: expected a block -----BEGIN CERTIFICATE-----",
-        .0.display()
-    )]
-    NoCertificate(PathBuf),
-    #[error(
-        "the key in \"{}\" cannot be used with the certificate in \"{}\": {reason}",
+        "the key in \"{}\" cannot be used with the certificate in \"{}\": it belongs to another certificate",
         key.display(),
         certificate.display()
     )]
-    Key {
-        key: PathBuf,
-        certificate: PathBuf,
-        reason: String,
-    },
+    OtherKey { key: PathBuf, certificate: PathBuf },
+    #[error(
+        "the certificate of the key in \"{}\" is not the first in \"{}\": put it before those of its authorities",
+        key.display(),
+        certificate.display()
+    )]
+    NotFirst { key: PathBuf, certificate: PathBuf },
 }
 
 /// Checks what was read. An expired certificate passes: its file may be renewed at any time.
@@ -46,35 +42,59 @@ pub(crate) fn check(access: &EtcdAccess) -> Result<(), UnusableFile> {
         return Ok(());
     };
     expect_certificate(certificate, files.certificate.as_deref())?;
-    try_identity(certificate, key).map_err(|error| UnusableFile::Key {
-        key: files.key.clone().unwrap_or_default(),
-        certificate: files.certificate.clone().unwrap_or_default(),
-        reason: key_problem(&error),
+    let Err(problem) = tls::identity(certificate, key) else {
+        return Ok(());
+    };
+    let (key_file, certificate) = (files.key.clone(), files.certificate.clone());
+    let (key_file, certificate) = (
+        key_file.unwrap_or_default(),
+        certificate.unwrap_or_default(),
+    );
+    Err(match problem {
+        IdentityProblem::UnusableKey => UnusableFile::Key {
+            reason: pem::unusable_key(&key.0, &key_file),
+            key: key_file,
+        },
+        IdentityProblem::OtherKey => UnusableFile::OtherKey {
+            key: key_file,
+            certificate,
+        },
+        IdentityProblem::NotFirst => UnusableFile::NotFirst {
+            key: key_file,
+            certificate,
+        },
     })
 }
 
-fn expect_certificate(pem: &[u8], file: Option<&Path>) -> Result<(), UnusableFile> {
-    if certificate::all(pem).is_empty() {
+/// Returns what works and should be renewed all the same, for the log.
+pub(crate) fn weak_keys(access: &EtcdAccess) -> Vec<String> {
+    let (tls, files) = (&access.tls, &access.files);
+    let ca = tls.ca.as_deref().zip(files.ca.as_deref());
+    let identity = tls.identity.as_ref().map(|(pem, _)| pem.as_slice());
+    let own = identity.zip(files.certificate.as_deref());
+    [ca, own]
+        .into_iter()
+        .flatten()
+        .filter_map(|(content, file)| weak_key(content, file))
+        .collect()
+}
+
+fn weak_key(content: &[u8], file: &Path) -> Option<String> {
+    let found = pem::certificates(content);
+    let bits = found.iter().find_map(|der| certificate::weak_rsa(der))?;
+    Some(format!(
+        "a certificate in \"{}\" has an RSA key of {bits} bits, which is too short to be safe: make one of 2048 or more",
+        file.display()
+    ))
+}
+
+fn expect_certificate(content: &[u8], file: Option<&Path>) -> Result<(), UnusableFile> {
+    if certificate::all(content).is_empty() {
         let file = file.map(Path::to_owned).unwrap_or_default();
-        return Err(UnusableFile::NoCertificate(file));
+        let instead = pem::instead_of_certificate(content, &file);
+        return Err(UnusableFile::NoCertificate { file, instead });
     }
     Ok(())
-}
-
-/// Lets the TLS library put certificate and key together, as for a connection; none is made.
-fn try_identity(certificate: &[u8], key: &Secret) -> Result<(), transport::Error> {
-    let tls = ClientTlsConfig::new().identity(Identity::from_pem(certificate, &key.0));
-    Endpoint::from_static("https://etcd")
-        .tls_config(tls)
-        .map(drop)
-}
-
-fn key_problem(error: &transport::Error) -> String {
-    let text = crate::error::chain(error);
-    if text.contains(KEY_MISMATCH) {
-        return "it belongs to another certificate".to_owned();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -82,6 +102,7 @@ mod tests {
     use super::*;
     use crate::adapters::etcd::access::{AccessFiles, EtcdTls};
     use crate::adapters::etcd::certificate::tests::identity;
+    use crate::model::secret::Secret;
 
     fn access(certificate: &str, key: &str) -> EtcdAccess {
         let files = AccessFiles {
@@ -118,7 +139,15 @@ mod tests {
             format!("{both}it belongs to another certificate")
         );
         let half_written = problem(&access(&certificate, "-----BEGIN PRIVATE KEY-----\n"));
-        assert!(half_written.starts_with(both), "{half_written}");
+        let start = "the key in \"key.pem\" cannot be used: it is damaged or not complete";
+        assert!(half_written.starts_with(start), "{half_written}");
+        let (authority, _) = identity();
+        let (certificate, key) = identity();
+        let behind = problem(&access(&format!("{authority}{certificate}"), &key));
+        assert!(
+            behind.contains("is not the first in \"cert.pem\""),
+            "{behind}"
+        );
     }
 
     #[test]
@@ -135,6 +164,21 @@ mod tests {
         assert!(
             wrong_ca.starts_with("\"ca.pem\" contains no readable certificate"),
             "{wrong_ca}"
+        );
+    }
+
+    #[test]
+    fn names_the_files_with_keys_that_are_too_short_to_be_safe() {
+        let (certificate, key) = identity();
+        let mut access = access(&certificate, &key);
+        assert_eq!(weak_keys(&access), Vec::<String>::new());
+        access.tls.ca = Some(include_bytes!("tls/fixtures/rsa1024.pem").to_vec());
+        let [warning] = &weak_keys(&access)[..] else {
+            panic!("one warning")
+        };
+        assert!(
+            warning.contains("\"ca.pem\" has an RSA key of 1024 bits"),
+            "{warning}"
         );
     }
 }

@@ -48,13 +48,13 @@ pub(super) fn hint_for_words(words: &str, context: &ErrorContext<'_>) -> Option<
 pub(super) fn invalid_now(access: &EtcdAccess, now: SystemTime) -> Option<String> {
     let certificate = access.certificate()?;
     let file = quoted(access.files.certificate.as_deref());
-    if certificate.not_after.time < now {
-        let expiry = certificate.not_after.text;
+    if certificate.validity.not_after.time < now {
+        let expiry = certificate.validity.not_after.text;
         Some(format!(
             "our certificate {file} expired at {expiry}: renew the file"
         ))
-    } else if certificate.not_before.time > now {
-        let start = certificate.not_before.text;
+    } else if certificate.validity.not_before.time > now {
+        let start = certificate.validity.not_before.text;
         Some(format!(
             "our certificate {file} is not valid before {start}: check this host's clock"
         ))

@@ -7,19 +7,34 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use etcd_client::Error as EtcdError;
-use rustls::{AlertDescription, CertificateError};
+use rustls::AlertDescription;
 use tonic::Status;
+
+pub(super) mod certificate;
 
 /// The library's words when a host name cannot be resolved; the cause below says why.
 const DNS_ERROR: &str = "dns error";
-/// The library's words when a TLS server does not agree to HTTP/2.
-const NO_HTTP2_IN_TLS: &str = "HTTP/2 was not negotiated";
+/// Our own words when a TLS server does not agree to HTTP/2.
+pub(super) const NO_HTTP2_IN_TLS: &str = "HTTP/2 was not negotiated";
 /// The library's words when HTTP/2 probes go unanswered.
 const PROBE_TIMED_OUT: &str = "keep-alive timed out";
-/// What stands before the name of an alert in rustls' text for one.
-const BEFORE_ALERT: &str = "received fatal alert: ";
 /// What stands before the HTTP status in the library's two texts for an answer that is not gRPC.
 const BEFORE_HTTP_STATUS: [&str; 2] = ["receiving response with status: ", "HTTP status code "];
+/// The library's words for an alert, where its type is lost: HTTP/2 keeps only the text of an error.
+const ALERT: &str = "received fatal alert: ";
+/// Alerts of a server that wants another client certificate than it got.
+pub(super) const ABOUT_OUR_CERTIFICATE: [AlertDescription; 10] = [
+    AlertDescription::NoCertificate,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::DecryptError,
+    AlertDescription::CertificateRequired,
+];
 /// The longest part of an answer of an unknown server that is shown.
 const MAX_SHOWN: usize = 60;
 
@@ -124,27 +139,11 @@ impl fmt::Display for Fault {
                 write!(f, "the server answers HTTP status {status}, and no gRPC")
             }
             Self::Tls(rustls::Error::InvalidCertificate(why)) => {
-                write!(f, "invalid peer certificate: {}", certificate_problem(why))
+                write!(f, "invalid peer certificate: {}", certificate::problem(why))
             }
             Self::Tls(error) => write!(f, "{error}"),
             Self::Io(words) => f.write_str(words),
         }
-    }
-}
-
-/// The library adds times in seconds since 1970, and wraps what it has no name for.
-fn certificate_problem(why: &CertificateError) -> String {
-    use CertificateError as Why;
-    let text = why.to_string();
-    if matches!(why, Why::Expired | Why::ExpiredContext { .. }) {
-        "expired".to_owned()
-    } else if matches!(why, Why::NotValidYet | Why::NotValidYetContext { .. }) {
-        "not valid yet".to_owned()
-    } else if matches!(why, Why::Other(_)) {
-        let inner = text.rsplit('(').next().unwrap_or(&text);
-        inner.trim_end_matches(')').to_owned()
-    } else {
-        text
     }
 }
 
@@ -215,7 +214,7 @@ fn of_io(error: &io::Error) -> Fault {
         return Fault::Tls(tls.clone());
     }
     let (kind, words) = (error.kind(), error.to_string());
-    if let Some(alert) = alert_in(&words) {
+    if let Some(alert) = about_our_certificate(&words) {
         return Fault::Tls(rustls::Error::AlertReceived(alert));
     }
     if kind == ErrorKind::TimedOut {
@@ -235,11 +234,9 @@ fn of_io(error: &io::Error) -> Fault {
     known.map_or(Fault::Io(words), |(_, fault)| fault.clone())
 }
 
-/// HTTP/2 keeps the text alone of an error that ends a connection. An alert that refuses our certificate comes so, since TLS
-/// 1.3 sends it when the connection is in use already.
-fn alert_in(words: &str) -> Option<AlertDescription> {
-    let name = words.strip_prefix(BEFORE_ALERT)?;
-    let mut alerts = (0..=u8::MAX).map(AlertDescription::from);
+fn about_our_certificate(words: &str) -> Option<AlertDescription> {
+    let (_, name) = words.split_once(ALERT)?;
+    let mut alerts = ABOUT_OUR_CERTIFICATE.into_iter();
     alerts.find(|alert| format!("{alert:?}") == name)
 }
 

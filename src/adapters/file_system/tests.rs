@@ -42,6 +42,32 @@ fn links_and_special_files_stay_what_they_are() {
 }
 
 #[test]
+fn the_target_of_a_dangling_link_is_made() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let (link, target) = (home.path().join("link"), home.path().join("new/file"));
+    std::os::unix::fs::symlink("new/file", &link).expect("a link");
+    assert_eq!(replace(&link, "A=1\n").ok(), Some(true));
+    assert!(link.is_symlink() && read(&target).as_deref() == Some("A=1\n"));
+}
+
+#[test]
+fn says_what_to_do_about_a_folder_in_the_place_of_a_file_and_a_file_in_that_of_a_folder() {
+    let home = tempfile::tempdir().expect("a directory for a test");
+    let error = replace(home.path(), "").expect_err("it is a folder");
+    assert!(
+        error.to_string().contains("mount the folder around it"),
+        "{error}"
+    );
+    let file = home.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let error = replace(&file.join("subnet.env"), "").expect_err("its folder is a file");
+    assert!(
+        error.to_string().contains("part of this path is a file"),
+        "{error}"
+    );
+}
+
+#[test]
 fn distinguishes_a_missing_file_from_one_that_cannot_be_read() {
     let home = tempfile::tempdir().expect("a directory for a test");
     let path = home.path().join("state");

@@ -2,11 +2,12 @@
 //! our own are no question. Neither drops a packet of the overlay. The table of Docker's nftables backend is not for nft to
 //! list: see `docker_nftables`. Pure.
 
+use crate::model::addr::Vni;
 use crate::model::docker;
 
 /// Whether a table of nftables is looked at.
 pub(crate) fn is_table_relevant(table: &str) -> bool {
-    table != "kube-proxy" && table != docker::NFT_TABLE && !table.starts_with("flannel.")
+    table != "kube-proxy" && table != docker::NFT_TABLE && !Vni::is_device(table)
 }
 
 /// Whether a change may concern packets of the overlay; `chain` is the chain that it is in, if it is in one.
@@ -28,6 +29,7 @@ mod tests {
             ("filter", Some("KUBE-FORWARD")),
             ("filter", Some("FLANNEL-FWD")),
             ("flannel.1", Some("postrouting")),
+            ("flannel16777215", Some("postrouting")),
             ("nat", Some("POSTROUTING")),
             ("kube-proxy", None),
         ] {

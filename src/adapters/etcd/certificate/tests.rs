@@ -29,10 +29,16 @@ fn reads_how_long_it_is_valid_and_its_common_name() {
         panic!("{found:?}")
     };
     assert_eq!(certificate.common_name.as_deref(), Some("flannel"));
-    assert_eq!(certificate.not_before.text, "2026-02-25 00:00:00 UTC");
-    assert_eq!(certificate.not_after.text, "2026-03-07 00:00:00 UTC");
     assert_eq!(
-        certificate.not_after.time,
+        certificate.validity.not_before.text,
+        "2026-02-25 00:00:00 UTC"
+    );
+    assert_eq!(
+        certificate.validity.not_after.text,
+        "2026-03-07 00:00:00 UTC"
+    );
+    assert_eq!(
+        certificate.validity.not_after.time,
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_772_841_600)
     );
 }
@@ -76,12 +82,16 @@ proptest! {
         to: u8,
     ) {
         _ = read(&bytes);
-        let mut damaged = CertificateDer::from_pem_slice(identity().0.as_bytes())
-            .expect("a certificate")
-            .to_vec();
+        let [certificate] = &pem::certificates(identity().0.as_bytes())[..] else {
+            panic!("one certificate")
+        };
+        let mut damaged = certificate.to_vec();
         if let Some(byte) = damaged.get_mut(at) {
             *byte = to;
         }
         _ = read(&damaged);
+        if let Some(elements) = Elements::read(&damaged) {
+            _ = (elements.validity(), elements.purposes());
+        }
     }
 }

@@ -9,6 +9,7 @@ use rustls::{AlertDescription, CertificateError};
 use super::*;
 use crate::adapters::etcd::access::{AccessFiles, EtcdTls};
 use crate::adapters::etcd::call_error::tests::from_etcd;
+use crate::adapters::etcd::certificate::ShortKey;
 use crate::adapters::etcd::certificate::tests::identity;
 use crate::model::secret::{Credentials, Secret};
 
@@ -53,7 +54,7 @@ fn context<'a>(endpoint: &'a str, access: &'a EtcdAccess) -> ErrorContext<'a> {
         now: access
             .certificate()
             .map_or(SystemTime::UNIX_EPOCH, |certificate| {
-                certificate.not_before.time
+                certificate.validity.not_before.time
             }),
     }
 }
@@ -114,6 +115,53 @@ fn explains_why_etcds_certificate_is_refused() {
     );
 }
 
+/// As rustls wraps what it has no name for.
+fn unnamed(error: webpki::Error) -> CertificateError {
+    CertificateError::Other(rustls::OtherError(std::sync::Arc::new(error)))
+}
+
+#[test]
+fn names_the_command_that_makes_a_good_certificate_for_etcd() {
+    let nothing = &EtcdAccess::default();
+    let sha1 = CertificateError::UnsupportedSignatureAlgorithmContext {
+        signature_algorithm_id: b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x05\x05\0".to_vec(),
+        supported_algorithms: Vec::new(),
+    };
+    let short = CertificateError::Other(rustls::OtherError(std::sync::Arc::new(ShortKey(768))));
+    for (cause, expected) in [
+        (unnamed(webpki::Error::CaUsedAsEndEntity), "(CA:TRUE)"),
+        (unnamed(webpki::Error::UnsupportedCertVersion), "version 1"),
+        (
+            unnamed(webpki::Error::UnsupportedCriticalExtension),
+            "a critical extension",
+        ),
+        (
+            unnamed(webpki::Error::NameConstraintViolation),
+            "may not sign for",
+        ),
+        (sha1, "is signed with SHA-1"),
+        (short, "an RSA key of 768 bits"),
+        (CertificateError::NotValidForName, "does not name the host"),
+    ] {
+        let error = rustls::Error::InvalidCertificate(cause);
+        check_tls(error.clone(), nothing, expected);
+        check_tls(error, nothing, "subjectAltName=DNS:a) -out etcd.pem");
+    }
+}
+
+#[test]
+fn names_the_host_of_an_endpoint_for_a_certificate() {
+    let refused = || rustls::Error::InvalidCertificate(CertificateError::NotValidForName);
+    for (endpoint, expected) in [
+        ("https://10.0.0.1:2379", "IP:10.0.0.1)"),
+        ("https://[fd00::1]:2379", "IP:fd00::1)"),
+        ("https://etcd.example", "DNS:etcd.example)"),
+    ] {
+        let error = io::Error::new(io::ErrorKind::InvalidData, refused());
+        check(error, &context(endpoint, &EtcdAccess::default()), expected);
+    }
+}
+
 #[test]
 fn explains_why_etcd_hangs_up() {
     let (ours, nothing) = (&with_certificate(), &EtcdAccess::default());
@@ -127,6 +175,9 @@ fn explains_why_etcd_hangs_up() {
     check(eof, &context("https://a:2379", nothing), "use http://");
     let alert = |alert| rustls::Error::AlertReceived(alert);
     check_tls(alert(AlertDescription::BadCertificate), ours, not_trusted);
+    // HTTP/2 keeps only the words.
+    let words = io::Error::other("received fatal alert: BadCertificate");
+    check(words, &context("https://a:2379", ours), not_trusted);
     check_tls(
         alert(AlertDescription::CertificateRequired),
         nothing,
@@ -175,6 +226,16 @@ fn names_our_own_certificate_outside_its_time() {
         &early,
         "our certificate \"cert.pem\" is not valid before 2026-02-25 00:00:00 UTC",
     );
+}
+
+#[test]
+fn names_what_etcd_cannot_take_of_our_certificate() {
+    let mut ours = with_certificate();
+    let sha1 = include_bytes!("../tls/fixtures/sha1.pem").to_vec();
+    ours.tls.identity = Some((sha1, Secret(String::new())));
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+    let words = "our certificate \"cert.pem\" is signed with SHA-1";
+    check(reset, &context("https://a:2379", &ours), words);
 }
 
 #[test]
