@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use integration::{
-    CONFIG, CONFIG_KEY, Etcd, Flanneld, Lab, Lease, QUICK, SLOW, SUBNETS, eventually, in_lab,
+    CONFIG_KEY, Etcd, Flanneld, Lab, Lease, QUICK, SLOW, SUBNETS, WIDE_CONFIG, eventually, in_lab,
     messages,
 };
 
@@ -76,14 +76,14 @@ fn start(lab: &Lab, host: u8) -> Result<Flanneld> {
     daemon.args(&readyz).start_ready()
 }
 
-/// Writes the lease of an invented host, and waits until the daemon of host 1 has it.
+/// Writes the lease of an invented host, whose subnet no host of the test takes by chance, and waits until the daemon of host 1 has it.
 fn see_a_new_peer(lab: &Lab, number: u8) -> Result<()> {
     put_stranger(&lab.etcd, number)?;
     lab.wait_for_mesh(&[1]).map(drop)
 }
 
 fn put_stranger(etcd: &Etcd, number: u8) -> Result<()> {
-    let (key, value) = Lease::numbered(number).entry();
+    let (key, value) = Lease::invented(number.into()).entry();
     etcd.put(&key, &value)
 }
 
@@ -136,7 +136,7 @@ fn readyz(lab: &Lab) -> Result<String> {
 
 fn works_through(kind: Kind) -> Result<()> {
     in_lab(2, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let proxy = kind.start(lab, LONG)?;
         let daemon = start(lab, 1)?;
         let second = start(lab, 2)?;
@@ -199,7 +199,7 @@ fn works_through_haproxy_that_passes_bytes() -> Result<()> {
 /// Idle streams are cut again and again. No line says so, readiness stays, and each event is seen.
 fn takes_idle_cuts_in_silence(kind: Kind) -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let _proxy = kind.start(lab, IDLE)?;
         let daemon = start(lab, 1)?;
         for number in 1..=3 {
@@ -243,7 +243,7 @@ fn idle_connections_that_haproxy_cuts_are_opened_again_in_silence() -> Result<()
 #[test]
 fn a_proxy_that_cuts_all_the_time_is_told_once_and_not_asked_in_a_loop() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let _proxy = Kind::Nginx.start(lab, "100ms")?;
         let daemon = start(lab, 1)?;
         daemon.wait_for_log(messages::KEEPS_ENDING_WATCHES)?;
@@ -263,7 +263,7 @@ fn a_proxy_that_cuts_all_the_time_is_told_once_and_not_asked_in_a_loop() -> Resu
 #[test]
 fn a_proxy_that_ends_each_connection_after_a_few_requests_is_not_noticed() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         // HTTP/2 GOAWAY.
         let _nginx = lab
             .underlay
@@ -281,7 +281,7 @@ fn a_proxy_that_ends_each_connection_after_a_few_requests_is_not_noticed() -> Re
 #[test]
 fn readiness_tells_that_our_key_is_gone_and_cannot_be_made_again() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd.put(CONFIG_KEY, CONFIG)?;
+        lab.etcd.put(CONFIG_KEY, WIDE_CONFIG)?;
         let no_renewals = nginx(
             LONG,
             "location = /etcdserverpb.Lease/LeaseKeepAlive { return 403; }",
@@ -316,7 +316,7 @@ fn readiness_tells_that_our_key_is_gone_and_cannot_be_made_again() -> Result<()>
 #[test]
 fn a_grpc_proxy_of_its_own_namespace_and_with_a_dead_member_works() -> Result<()> {
     in_lab(1, |lab| {
-        lab.etcd.put(&format!("/site1{CONFIG_KEY}"), CONFIG)?;
+        lab.etcd.put(&format!("/site1{CONFIG_KEY}"), WIDE_CONFIG)?;
         let endpoints = "10.99.0.1:9,10.99.0.1:2379";
         let _proxy = lab
             .underlay
@@ -331,7 +331,7 @@ fn a_grpc_proxy_of_its_own_namespace_and_with_a_dead_member_works() -> Result<()
             ensure!(lab.etcd.get(&key)?.is_some());
             Ok(())
         })?;
-        let (stranger, value) = Lease::numbered(41).entry();
+        let (stranger, value) = Lease::invented(41).entry();
         lab.etcd.put(&format!("/site1{stranger}"), &value)?;
         eventually(QUICK, "the peer", || {
             ensure!(lab.host(1).routes("flannel.1")?.len() == 1);
