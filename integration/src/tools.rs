@@ -5,7 +5,7 @@ use std::env;
 use anyhow::{Result, ensure};
 
 /// Programs that the lab starts. `setup.sh` holds the packages they come from.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "bridge",
     "etcd",
     "etcdctl",
