@@ -42,6 +42,13 @@ fn start_second(lab: &Lab) -> Result<Flanneld> {
     lab.host(2).flanneld().arg("--node-id=beta").start()
 }
 
+/// Ends host 1 without a trace, and gives its address to host 2.
+fn replace_host_1(lab: &Lab, first: &Flanneld) -> Result<()> {
+    first.kill()?;
+    lab.host(1).unplug()?;
+    give_address_of_host_1(lab.host(2))
+}
+
 fn is_ready(daemon: &Flanneld) -> bool {
     daemon.told().contains(&"READY=1".to_owned())
 }
@@ -51,10 +58,7 @@ fn a_successor_gets_the_lease_within_seconds_and_the_old_machine_another_one() -
     in_lab(3, |lab| {
         let (first, before) = start_first(lab)?;
         let _third = lab.host(3).flanneld().start_ready()?;
-        // It is gone without a trace.
-        first.kill()?;
-        lab.host(1).unplug()?;
-        give_address_of_host_1(lab.host(2))?;
+        replace_host_1(lab, &first)?;
         let started = Instant::now();
         let second = start_second(lab)?;
         second.wait_for_log(messages::TAKING_OVER_FROM_ALPHA)?;
@@ -99,9 +103,7 @@ fn a_successor_gets_the_lease_within_seconds_and_the_old_machine_another_one() -
 fn an_old_machine_that_comes_back_with_its_address_waits_and_names_its_successor() -> Result<()> {
     in_lab(2, |lab| {
         let (first, _) = start_first(lab)?;
-        first.kill()?;
-        lab.host(1).unplug()?;
-        give_address_of_host_1(lab.host(2))?;
+        replace_host_1(lab, &first)?;
         reach_etcd_from(lab.host(2), "10.99.1.202")?;
         let second = start_second(lab)?;
         second.wait_ready()?;
@@ -123,7 +125,6 @@ fn an_old_machine_that_comes_back_with_its_address_waits_and_names_its_successor
 fn of_two_clones_on_one_link_the_second_waits_and_writes_nothing() -> Result<()> {
     in_lab(2, |lab| {
         let (first, before) = start_first(lab)?;
-        // A second interface on the link answers ARP, too, for all addresses of the host.
         give_address_of_host_1(lab.host(2))?;
         reach_etcd_from(lab.host(2), "10.99.1.202")?;
         let revision = lab.etcd.revision()?;
@@ -202,9 +203,7 @@ fn a_machine_that_was_replaced_during_a_partition_gives_way() -> Result<()> {
 fn a_second_interface_of_the_same_host_on_the_link_is_no_other_machine() -> Result<()> {
     in_lab(2, |lab| {
         let (first, before) = start_first(lab)?;
-        first.kill()?;
-        lab.host(1).unplug()?;
-        give_address_of_host_1(lab.host(2))?;
+        replace_host_1(lab, &first)?;
         // The kernel answers ARP for any of its addresses on any interface.
         let pid = lab.host(2).pid();
         lab.underlay.sh(&format!(
@@ -217,6 +216,23 @@ fn a_second_interface_of_the_same_host_on_the_link_is_no_other_machine() -> Resu
         let second = start_second(lab)?;
         second.wait_ready()?;
         ensure!(lab.etcd.lease_at(ADDRESS)?.subnet == before.subnet);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_machine_of_the_same_image_gets_the_lease_of_the_one_that_is_gone() -> Result<()> {
+    in_lab(2, |lab| {
+        let (first, before) = start_first(lab)?;
+        first.kill()?;
+        lab.host(1).unplug()?;
+        // Both have the machine id of the image, and each an address of its own.
+        let second = lab.host(2).flanneld().arg("--node-id=alpha");
+        let second = second.start_ready()?;
+        ensure!(second.log()?.contains(messages::TAKING_OVER));
+        let now = lab.lease(2)?;
+        ensure!(now.subnet == before.subnet, "{now:?}");
+        ensure!(lab.etcd.leases()?.len() == 1);
         Ok(())
     })
 }

@@ -2,25 +2,24 @@
 
 use anyhow::{Result, ensure};
 use integration::node::BOOT;
-use integration::{Rack, messages};
+use integration::{Node, QUICK, Rack, eventually, messages};
 
-use crate::support::{C, provision, recipe, subnet};
+use crate::support::{C, provision, recipe, settled, subnet};
 
 /// The package that all nodes have.
 const PACKAGE: &str = "/root/flanneld.deb";
 /// How to give Docker its own bridge again, after a removal.
 const UNINSTALL: &str = "docs/how-to/uninstall.md";
 
+fn install(node: &Node) -> Result<String> {
+    let command = format!("dpkg --force-confold --install {PACKAGE} 2>&1");
+    node.sh_within(BOOT, &command)
+}
+
 /// A drop-in of an older setup hides the options of the package.
 pub fn a_drop_in_of_go_flannel_is_named(rack: &mut Rack) -> Result<()> {
     let node = rack.node(1);
-    let install = || {
-        node.sh_within(
-            BOOT,
-            &format!("dpkg --force-confold --install {PACKAGE} 2>&1"),
-        )
-    };
-    let printed = install()?;
+    let printed = install(node)?;
     ensure!(
         !printed.contains(messages::CONNECTS_DOCKER_TO_GO_FLANNEL),
         "our own files are named: {printed}"
@@ -35,7 +34,7 @@ pub fn a_drop_in_of_go_flannel_is_named(rack: &mut Rack) -> Result<()> {
         node.sh(&format!(
             "mkdir -p {folder}; printf '[Service]\\n{line}\\n' > {path}"
         ))?;
-        let printed = install()?;
+        let printed = install(node)?;
         node.sh(&format!("rm {path}; systemctl daemon-reload"))?;
         ensure!(
             printed.contains(&format!(
@@ -46,6 +45,53 @@ pub fn a_drop_in_of_go_flannel_is_named(rack: &mut Rack) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Lines of the guides for RHEL and CoreOS, which the unit cannot run.
+pub fn drop_ins_that_keep_the_unit_from_starting_are_named(rack: &mut Rack) -> Result<()> {
+    let node = rack.node(1);
+    let folder = "/etc/systemd/system/flanneld.service.d";
+    let path = format!("{folder}/10-old.conf");
+    for (line, cure) in [
+        (
+            "ExecStartPre=/sbin/modprobe ip_tables",
+            "/etc/modules-load.d/flanneld.conf",
+        ),
+        (
+            "ExecStartPost=/usr/libexec/flannel/mk-docker-opts.sh -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker",
+            "remove the line",
+        ),
+        (
+            "EnvironmentFile=/etc/sysconfig/flanneld",
+            "begin the value with -",
+        ),
+    ] {
+        let printed = node.sh(&format!(
+            "mkdir -p {folder}; printf '[Service]\\n{line}\\n' > {path}; systemctl daemon-reload
+             systemctl restart flanneld && echo started || true"
+        ))?;
+        ensure!(!printed.contains("started"), "it starts with {line}");
+        let sentence = format!("{path}: {line} keeps flanneld from starting: ");
+        eventually(QUICK, line, || {
+            let status = node.sh("flanneld status 2>&1 || true")?;
+            ensure!(
+                status.contains(&sentence) && status.contains(cure),
+                "{status}"
+            );
+            Ok(())
+        })?;
+        node.sh("systemctl stop flanneld")?;
+        let printed = install(node)?;
+        ensure!(
+            printed.contains(&format!("flanneld: {sentence}")),
+            "{printed}"
+        );
+        node.sh_within(
+            BOOT,
+            &format!("rm {path}; systemctl daemon-reload; systemctl start flanneld"),
+        )?;
+    }
+    settled(rack)
 }
 
 /// The block of commands in [`UNINSTALL`], as it stands there; removal and purge name the same key.

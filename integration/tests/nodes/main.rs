@@ -73,6 +73,7 @@ const TESTS: &[(&str, Test)] = &tests![
     package::a_purge_leaves_nothing,
     package::the_migration_from_another_flanneld_touches_no_docker,
     leftovers::a_drop_in_of_go_flannel_is_named,
+    leftovers::drop_ins_that_keep_the_unit_from_starting_are_named,
     leftovers::docker_has_an_address_of_its_own_again_after_a_purge,
     recipes::the_cni_recipe_of_the_documentation_works,
     firewall::firewalld_is_named_and_cured_by_the_commands_of_the_message,
