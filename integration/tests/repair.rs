@@ -1,7 +1,7 @@
 //! The daemon repairs every change that others make to the overlay in the kernel, at once, by event, and leaves all other
 //! state alone. Needs root.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use integration::{
@@ -203,5 +203,49 @@ fn a_peer_that_changes_mac_or_address_under_a_running_ping_loses_nothing() -> Re
         eventually(QUICK, "the peer's new MAC alone", || {
             lab.host(1).ensure_programmed(&lab.etcd.leases()?)
         })
+    })
+}
+
+#[test]
+fn routes_of_others_through_the_device_go_and_are_named() -> Result<()> {
+    in_lab(2, |lab| {
+        let daemons = lab.start_all()?;
+        lab.wait_for_mesh(&[1, 2])?;
+        let (from, to) = lab.two_pods()?;
+        let host = lab.host(1);
+        let before = host.sh("ip route show table all")?;
+        // What dhcpcd does when it takes the device for a network card, and other ways to lose a host.
+        for route in [
+            "default via 192.168.1.254 dev flannel.1 onlink metric 208 proto dhcp",
+            "0.0.0.0/1 dev flannel.1",
+            "10.96.0.0/12 dev flannel.1 proto static metric 7",
+            "default via 192.168.1.254 dev flannel.1 onlink table 77",
+            "10.5.99.0/24 dev flannel.1 table 77 proto zebra",
+        ] {
+            let ping = Ping::start(&from, to.address(), Duration::from_millis(20))?;
+            ping.wait_for_answer()?;
+            // The address comes first, as from a DHCP client.
+            host.sh(&format!(
+                "ip address add 192.168.1.125/24 dev flannel.1; ip route add {route}"
+            ))?;
+            let start = Instant::now();
+            let gone = eventually(QUICK, route, || {
+                let now = host.sh("ip route show table all")?;
+                ensure!(now == before, "{now}");
+                Ok(start.elapsed())
+            })?;
+            println!(
+                "figure: {route}: gone after {} ms, {} packets lost",
+                gone.as_millis(),
+                ping.finish()?.lost()
+            );
+        }
+        let log = daemons[0].log()?;
+        ensure!(
+            log.contains(messages::STRAY_DEFAULT_ROUTE) && log.contains("denyinterfaces flannel.1"),
+            "{log}"
+        );
+        ensure!(log.matches(messages::STRAY_ROUTE).count() == 5, "{log}");
+        Ok(())
     })
 }

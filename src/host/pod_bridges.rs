@@ -31,9 +31,11 @@ pub(crate) fn warnings(
 fn cure(name: &str) -> &'static str {
     match name {
         "docker0" => "start Docker with the options of flanneld: systemctl restart docker",
-        "cni0" => "stop the pods, delete it (ip link del cni0) and let the CNI plugin make it anew",
+        "cni0" => {
+            "stop the pods, delete it (ip link del cni0) and let the CNI plugin create it again"
+        }
         _ if name.starts_with("br-") => {
-            "create this network of Docker anew, with a subnet that flanneld leaves to it (--docker-networks)"
+            "create this network of Docker again, with a subnet that flanneld leaves to it (--docker-networks)"
         }
         _ => "give it addresses outside of Network",
     }

@@ -38,7 +38,7 @@ pub(super) fn ownership(identity: &Identity, owner: &Owner, dead: bool) -> Owner
         (true, false) => Ownership::Rival(SharedIdentity::NodeId),
         // Go flannel writes no node id and knows its leases by their PublicIP alone.
         (false, true) if owner.node_id.is_none() => Ownership::Ours,
-        // This host was installed anew with the address of a host that is gone.
+        // This host was reinstalled with the address of a host that is gone.
         (false, true) if dead => Ownership::Ours,
         (false, true) => Ownership::Rival(SharedIdentity::PublicIp),
         (false, false) => Ownership::OtherHost,

@@ -107,7 +107,7 @@ impl RivalMessage<'_> {
         write!(
             f,
             "; this host is node {node}: choose another interface with --iface, or another address with --public-ip; if \
-             the other host is gone, or is this host before it was installed anew: "
+             the other host is gone, or is this host before it was reinstalled: "
         )?;
         match self.rival.entry.lease {
             Some(_) => write!(f, "etcdctl del {key}"),

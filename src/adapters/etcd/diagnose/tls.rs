@@ -68,7 +68,7 @@ fn server_certificate(why: &CertificateError, context: &ErrorContext<'_>) -> Opt
     Some(text)
 }
 
-/// Says what a certificate lacks that has to be signed anew, and how.
+/// Says what a certificate lacks that has to be signed again, and how.
 fn wrong_kind(why: &CertificateError, endpoint: &str) -> Option<(String, &'static str)> {
     use CertificateError as Why;
     if let Why::NotValidForNameContext { presented, .. } = why
