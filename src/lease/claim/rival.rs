@@ -34,6 +34,18 @@ pub(crate) enum LifeSign {
     NotAsked(String),
 }
 
+impl LifeSign {
+    /// Whether it shows that the host lives.
+    pub(crate) const fn is_proof(&self) -> bool {
+        match self {
+            Self::Link(LinkAnswer::Other { .. }) | Self::Renews => true,
+            Self::Link(LinkAnswer::Nobody { .. } | LinkAnswer::Unknown(_)) | Self::NotAsked(_) => {
+                false
+            }
+        }
+    }
+}
+
 impl fmt::Display for LifeSign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

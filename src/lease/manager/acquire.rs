@@ -17,7 +17,7 @@ use tracing::debug;
 
 use crate::lease::claim::{self, Claim, Exclusions, LifeSign, Rival, is_named, names_us};
 use crate::lease::manager::LeaseSettings;
-use crate::lease::manager::acquire::life::Life;
+use crate::lease::manager::acquire::life::{EarlierSigns, Life};
 use crate::lease::manager::blocker::NoLease;
 use crate::lease::manager::etcd_lease::{EtcdLease, OrphanedKey, renewal_time};
 use crate::lease::manager::progress::Courtesy;
@@ -34,6 +34,7 @@ pub(super) struct Acquirer {
     probe: Box<dyn AddressProbe>,
     etcd_lease: EtcdLease,
     orphaned: OrphanedKey,
+    earlier_signs: EarlierSigns,
 }
 
 /// What ends an attempt early.
@@ -56,6 +57,7 @@ impl Acquirer {
             probe,
             etcd_lease: EtcdLease::new((settings.random)()),
             orphaned: OrphanedKey::default(),
+            earlier_signs: EarlierSigns::default(),
         }
     }
 

@@ -30,6 +30,37 @@ pub(super) enum Life {
     None { revision: i64 },
 }
 
+/// So many times in a row a rival must be silent that has shown a sign of life to this run: it may be cut off for a moment,
+/// and pods run there. One that never did is gone.
+const SILENT_TIMES: u32 = 3;
+
+/// The last sign of life of a rival in this run, and how often it was silent since.
+#[derive(Debug, Default)]
+pub(super) struct EarlierSigns {
+    last: Option<(LeaseId, LifeSign)>,
+    silent: u32,
+}
+
+impl EarlierSigns {
+    /// Takes what was found out about the host with this etcd lease. Returns what that means after what it showed before.
+    fn judge(&mut self, lease: LeaseId, now: Life) -> Life {
+        match (&now, &self.last) {
+            (Life::Possible(Some(sign)), _) if sign.is_proof() => {
+                self.last = Some((lease, sign.clone()));
+                self.silent = 0;
+            }
+            (Life::None { .. }, Some((seen, sign))) if *seen == lease => {
+                self.silent += 1;
+                if self.silent < SILENT_TIMES {
+                    return Life::Possible(Some(sign.clone()));
+                }
+            }
+            (Life::Possible(_) | Life::None { .. }, _) => {}
+        }
+        now
+    }
+}
+
 /// How a host answers when its key is written again.
 #[derive(Debug, PartialEq, Eq)]
 enum ChallengeOutcome {
@@ -70,23 +101,24 @@ impl<R: Registry> Attempt<'_, R> {
         }
         let look = self.look(lease, time);
         let answer = self.acquirer.probe.probe(rival.owner.public_ip).await;
-        match answer {
-            LinkAnswer::Nobody { .. } => {}
+        let life = match &answer {
+            LinkAnswer::Nobody { .. } => match self.challenge(&rival.entry, look).await? {
+                ChallengeOutcome::Silence { revision } => Life::None { revision },
+                ChallengeOutcome::Renewed => Life::Possible(Some(LifeSign::Renews)),
+                ChallengeOutcome::Failed(error) => Life::Possible(Some(LifeSign::NotAsked(error))),
+            },
             LinkAnswer::Other { .. } | LinkAnswer::Unknown(_) => {
-                return Ok(Life::Possible(Some(LifeSign::Link(answer))));
+                Life::Possible(Some(LifeSign::Link(answer.clone())))
             }
+        };
+        let life = self.acquirer.earlier_signs.judge(lease, life);
+        if matches!(life, Life::None { .. }) {
+            let rival = &rival.owner;
+            warn!(
+                "taking over the lease of {rival}: {answer}, and its flanneld did not renew the lease when asked"
+            );
         }
-        match self.challenge(&rival.entry, look).await? {
-            ChallengeOutcome::Silence { revision } => {
-                let rival = &rival.owner;
-                warn!(
-                    "taking over the lease of {rival}: {answer}, and its flanneld did not renew the lease when asked"
-                );
-                Ok(Life::None { revision })
-            }
-            ChallengeOutcome::Renewed => Ok(Life::Possible(Some(LifeSign::Renews))),
-            ChallengeOutcome::Failed(error) => Ok(Life::Possible(Some(LifeSign::NotAsked(error)))),
-        }
+        Ok(life)
     }
 
     /// Whether a host lives that has written its lease into our key and has a PublicIP that is ours, or was: it may be the

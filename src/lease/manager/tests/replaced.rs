@@ -59,7 +59,7 @@ fn takes_over_within_seconds_from_a_machine_that_shows_no_sign_of_life() {
 }
 
 #[test]
-fn waits_while_another_machine_answers_on_the_link_and_takes_over_soon_after() {
+fn waits_while_another_machine_answers_on_the_link_and_takes_over_after_minutes_of_silence() {
     on_paused_time(async {
         let mut rig = Rig::start_on(with_rival(), another_machine());
         pass(3600).await;
@@ -75,8 +75,14 @@ fn waits_while_another_machine_answers_on_the_link_and_takes_over_soon_after() {
             0,
             "it writes nothing"
         );
+        // It is cut off for a moment.
         rig.link.set(nobody());
         pass(75).await;
+        rig.link.set(another_machine());
+        pass(3600).await;
+        assert!(rig.is_quiet());
+        rig.link.set(nobody());
+        pass(240).await;
         assert_eq!(rig.next().await, "joined 10.5.40.0/24");
     });
 }
