@@ -8,9 +8,10 @@ mod snapshot_file;
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::libc::O_NONBLOCK;
 use tempfile::NamedTempFile;
 use tokio::net::UnixListener;
 
@@ -49,7 +50,11 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<bool, FileError> {
 fn try_replace(path: &Path, text: &str) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => {
-            let mut special = fs::OpenOptions::new().write(true).open(path)?;
+            // A pipe that nobody reads must not stop the daemon.
+            let mut special = fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(O_NONBLOCK)
+                .open(path)?;
             special.write_all(text.as_bytes())?;
             Ok(true)
         }
@@ -149,9 +154,11 @@ pub(crate) fn remove(path: &Path) -> Result<bool, FileError> {
     }
 }
 
-/// Returns the text of a file, or `None` if it does not exist or cannot be read.
+/// Returns the text of a file, or `None` if it does not exist, cannot be read, or is a special file: a pipe would keep the
+/// reader waiting.
 pub(crate) fn read(path: &Path) -> Option<String> {
-    try_read(path).ok().flatten()
+    let is_file = fs::metadata(path).is_ok_and(|found| found.is_file());
+    is_file.then(|| try_read(path).ok().flatten()).flatten()
 }
 
 /// Returns the text of a file, or `None` if it does not exist.

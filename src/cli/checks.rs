@@ -131,12 +131,31 @@ fn password(flags: &Flags) -> Result<Option<Password>, ParseExit> {
 fn endpoint(text: &str) -> Result<String, ParseExit> {
     let text = text.trim().trim_end_matches('/');
     let (scheme, authority) = text.split_once("://").unwrap_or(("http", text));
+    let scheme = scheme.to_ascii_lowercase();
+    let scheme = scheme.as_str();
+    if let Some(meant) = in_brackets(authority) {
+        return Err(usage(format!(
+            "--etcd-endpoints: an IPv6 address stands in brackets: write {scheme}://{meant} instead of {text:?}"
+        )));
+    }
     if ["http", "https"].contains(&scheme) && is_host_and_port(authority) {
         return Ok(format!("{scheme}://{authority}"));
     }
     Err(usage(format!(
         "--etcd-endpoints: expected URLs such as http://10.0.0.1:2379, separated by commas, got {text:?}"
     )))
+}
+
+/// Returns an IPv6 address with its port as a URL has it, if it stands there without brackets.
+fn in_brackets(authority: &str) -> Option<String> {
+    let (host, port) = authority.rsplit_once(':')?;
+    // Its last part may be meant as a port, as the one that follows `::1`.
+    let whole = authority.parse::<Ipv6Addr>();
+    let is_port = port.len() == 4 && port.bytes().all(|byte| byte.is_ascii_digit());
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) if is_port || whole.is_err() => Some(format!("[{address}]:{port}")),
+        Ok(_) | Err(_) => whole.ok().map(|address| format!("[{address}]:2379")),
+    }
 }
 
 fn is_host_and_port(authority: &str) -> bool {

@@ -8,10 +8,10 @@ use crate::cli::ParseExit;
 
 /// A password may be anything, and is not shown.
 const PASSWORD: &str = "etcd-password";
+/// So may the name of a user of etcd, which may hold a password by mistake.
+const USER: &str = "etcd-username";
 /// Quotation marks, those of word processors included.
-const QUOTES: [char; 7] = [
-    '"', '\'', '`', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}',
-];
+const QUOTES: [char; 6] = ['"', '\'', '\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}'];
 /// What ends a value by mistake, with its name.
 const ENDS: [(&str, &str); 4] = [
     (";", "a semicolon"),
@@ -96,7 +96,7 @@ fn takes_word(option: &Arg) -> bool {
 
 /// Returns the value as it is meant; `None` if it is empty.
 fn clean(name: &str, value: &str) -> Result<Option<String>, ParseExit> {
-    if name == PASSWORD {
+    if [PASSWORD, USER].contains(&name) {
         return Ok((!value.is_empty()).then(|| value.to_owned()));
     }
     let value = value.trim();
@@ -150,7 +150,9 @@ fn unexpanded(value: &str) -> Option<&str> {
     }
     let specifier = SPECIFIERS.into_iter().find(|one| value.contains(one));
     let template = ["{{", "}}", "<no value>"].into_iter();
-    let template = template.chain(["${", "$("]).find(|one| value.contains(one));
+    let template = template
+        .chain(["${", "$(", "`"])
+        .find(|one| value.contains(one));
     template.or(specifier).or_else(|| shell_variable(value))
 }
 

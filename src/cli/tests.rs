@@ -77,7 +77,7 @@ fn interfaces_add_up_and_otherwise_the_last_option_counts() {
 
 #[test]
 fn splits_endpoints_and_completes_them() {
-    let options = options(&["--etcd-endpoints= https://a:2379/ , b:4001,,http://[::1]:2379, "]);
+    let options = options(&["--etcd-endpoints= HTTPS://a:2379/ , b:4001,,http://[::1]:2379, "]);
     assert_eq!(
         options.etcd.endpoints,
         ["https://a:2379", "http://b:4001", "http://[::1]:2379"]
@@ -185,6 +185,18 @@ fn refuses_what_cannot_be_used() {
         "expected URLs such as",
     );
     check_refused(&["--etcd-endpoints=http://a"], &[], "expected URLs such as");
+    for (given, meant) in [
+        ("fd00:9::1", "http://[fd00:9::1]:2379"),
+        ("http://fd00:9::1:2379", "http://[fd00:9::1]:2379"),
+        ("https://::1:2379", "https://[::1]:2379"),
+    ] {
+        let given = format!("--etcd-endpoints={given}");
+        check_refused(
+            &[&given],
+            &[],
+            &format!("in brackets: write {meant} instead"),
+        );
+    }
     check_refused(
         &["--etcd-endpoints=http://user:secret@a:2379"],
         &[],

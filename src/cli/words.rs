@@ -11,10 +11,11 @@ const VARIABLE_PREFIX: &str = "FLANNELD_";
 /// What the variables begin with that RHEL's `/etc/sysconfig/flanneld` and CoreOS have.
 const PREFIX_OF_OTHERS: &str = "FLANNEL_";
 /// The rest of such names, if it is not that of an option, and what to write instead.
-const NAMES_OF_OTHERS: [(&str, &str); 3] = [
+const NAMES_OF_OTHERS: [(&str, &str); 4] = [
     ("ETCD", "FLANNELD_ETCD_ENDPOINTS"),
     ("ETCD_KEY", "FLANNELD_ETCD_PREFIX"),
     (OPTIONS, OPTIONS_MEANT),
+    ("OPTS", OPTIONS_MEANT),
 ];
 /// The rest of the name of a variable that unit files put on the command line.
 const OPTIONS: &str = "OPTIONS";

@@ -83,7 +83,7 @@ fn credentials(options: &EtcdOptions) -> anyhow::Result<(Option<Credentials>, Op
 
 fn read_password(path: &Path) -> anyhow::Result<Secret> {
     let content = read(path)?;
-    let text = String::from_utf8_lossy(&content);
+    let text = String::from_utf8_lossy(without_mark(&content));
     // Editors and `echo` end a file with a newline that is not part of the password.
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() {
@@ -94,14 +94,17 @@ fn read_password(path: &Path) -> anyhow::Result<Secret> {
 
 fn read_pem(path: &Path, wanted: Wanted) -> anyhow::Result<String> {
     let content = read(path)?;
-    // Editors of Windows put this mark before the first line.
-    let text = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
-    let text = String::from_utf8_lossy(text);
+    let text = String::from_utf8_lossy(without_mark(&content));
     if !text.contains("-----BEGIN ") {
         let instead = etcd::instead_of_pem(&content, path, wanted);
         bail!("\"{}\" is not PEM: {instead}", path.display());
     }
     Ok(text.into_owned())
+}
+
+/// Editors of Windows put a mark before the first line.
+fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content)
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

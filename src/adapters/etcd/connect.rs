@@ -131,7 +131,11 @@ impl Service<Uri> for TlsOverTcp {
             let name = server_name(&host)?;
             let stream = tls.connect(name, tcp.await?.into_inner()).await?;
             let (_, session) = stream.get_ref();
-            if session.alpn_protocol() != Some(tls::HTTP2) {
+            // A proxy that ends TLS may know nothing of it, and pass HTTP/2 on.
+            if session
+                .alpn_protocol()
+                .is_some_and(|chosen| chosen != tls::HTTP2)
+            {
                 return Err(io::Error::other(fault::NO_HTTP2_IN_TLS).into());
             }
             warn_of_a_weak_key(&host, session.peer_certificates().unwrap_or_default());

@@ -32,11 +32,15 @@ fn links_and_special_files_stay_what_they_are() {
     assert!(link.is_symlink() && read(&file).as_deref() == Some("A=1\n"));
 
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    assert_eq!(read(&pipe), None, "it does not wait for a writer");
+    assert!(replace(&pipe, "A=1\n").is_err(), "nor for a reader");
     let reader = std::thread::spawn({
         let pipe = pipe.clone();
         move || fs::read_to_string(pipe)
     });
-    assert_eq!(replace(&pipe, "A=1\n").ok(), Some(true));
+    while replace(&pipe, "A=1\n").is_err() {
+        std::thread::yield_now();
+    }
     assert_eq!(reader.join().expect("a reader").expect("text"), "A=1\n");
     assert!(!pipe.is_file());
 }

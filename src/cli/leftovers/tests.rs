@@ -147,6 +147,7 @@ fn what_nobody_has_expanded_is_named() {
         ("--etcd-endpoints=http://$ETCD:2379", "$ETCD"),
         ("--public-ip=$(hostname -I)", "$("),
         ("--node-id=%H", "%H"),
+        ("--node-id=`hostname`", "`"),
         ("--iface=%i", "%i"),
         ("--etcd-prefix={{ .Prefix }}", "{{"),
         ("--etcd-endpoints=<no value>", "<no value>"),
