@@ -107,8 +107,6 @@ pub const PUBLIC_IP_IN_USE_BY_BETA: &str = "PublicIP 10.99.2.1 is in use by node
 /// The same, of node beta at the address of host 1.
 pub const PUBLIC_IP_IN_USE_BY_BETA_AT_HOST_1: &str = "PublicIP 10.99.1.1 is in use by node beta";
 /// Another host shows no sign of life.
-pub const TAKING_OVER: &str = "taking over the lease of";
-/// The same, in full.
 pub const TAKING_OVER_FROM_ALPHA: &str = "taking over the lease of node alpha at 10.99.1.1: no other machine answers for this address on eth0";
 /// The link is silent, but the daemon of the other host is not.
 pub const RENEWS_WHEN_ASKED: &str = "its flanneld renews the lease when asked";

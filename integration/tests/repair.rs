@@ -240,6 +240,11 @@ fn routes_of_others_through_the_device_go_and_are_named() -> Result<()> {
                 ping.finish()?.lost()
             );
         }
+        // The kernel does not delete this one by its interface: it stays, and nobody tries.
+        host.sh("ip nexthop add id 7 dev flannel.1; ip route add 192.0.2.0/24 nhid 7")?;
+        Ping::start(&from, to.address(), Duration::from_millis(20))?.wait_for_answer()?;
+        let status = host.flanneld().arg("status").finish()?;
+        ensure!(status.stdout.contains(messages::STATUS_READY), "{status:?}");
         let log = daemons[0].log()?;
         ensure!(
             log.contains(messages::STRAY_DEFAULT_ROUTE) && log.contains("denyinterfaces flannel.1"),

@@ -219,20 +219,3 @@ fn a_second_interface_of_the_same_host_on_the_link_is_no_other_machine() -> Resu
         Ok(())
     })
 }
-
-#[test]
-fn a_machine_of_the_same_image_gets_the_lease_of_the_one_that_is_gone() -> Result<()> {
-    in_lab(2, |lab| {
-        let (first, before) = start_first(lab)?;
-        first.kill()?;
-        lab.host(1).unplug()?;
-        // Both have the machine id of the image, and each an address of its own.
-        let second = lab.host(2).flanneld().arg("--node-id=alpha");
-        let second = second.start_ready()?;
-        ensure!(second.log()?.contains(messages::TAKING_OVER));
-        let now = lab.lease(2)?;
-        ensure!(now.subnet == before.subnet, "{now:?}");
-        ensure!(lab.etcd.leases()?.len() == 1);
-        Ok(())
-    })
-}

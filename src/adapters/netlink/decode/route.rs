@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::rc::Rc;
 
 use ipnetwork::Ipv4Network;
+use netlink_packet_core::Nla as _;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
@@ -17,6 +18,9 @@ use crate::model::addr::{covers, overlap};
 use crate::overlay::paths::route::{ForeignRoute, MAIN_TABLE, RouteKind};
 use crate::overlay::port::KernelChange;
 use crate::overlay::state::{NextHop, PROTOCOL, RouteKey};
+
+/// The attribute that names a next hop object (linux/rtnetlink.h).
+const RTA_NH_ID: u16 = 30;
 
 /// Reads a route that is ours: one that [`on_device`] reads, to a destination inside the overlay
 /// network. Routes to other destinations belong to other programs.
@@ -106,9 +110,17 @@ pub(in crate::adapters::netlink) fn found(
 fn is_stray(message: &RouteMessage, route: &RouteAttributes, device: u32) -> bool {
     let header = &message.header;
     route.interface == Some(device)
+        && !has_next_hop_object(message)
         && header.kind == RouteType::Unicast
         && header.protocol != RouteProtocol::Kernel
         && !header.flags.contains(RouteFlags::Cloned)
+}
+
+/// Whether the route names a next hop that is an object of its own (`ip nexthop`). The kernel does not delete such a route
+/// by its interface.
+fn has_next_hop_object(message: &RouteMessage) -> bool {
+    let mut attributes = message.attributes.iter();
+    attributes.any(|attribute| attribute.kind() == RTA_NH_ID)
 }
 
 fn destination(message: &RouteMessage, route: &RouteAttributes) -> Option<Ipv4Network> {

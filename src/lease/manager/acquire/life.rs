@@ -82,8 +82,9 @@ struct Look {
 }
 
 impl<R: Registry> Attempt<'_, R> {
-    /// Whether a rival lives. One that has not renewed its etcd lease for half its time does not. Else its link is asked, and
-    /// then its daemon.
+    /// Whether a rival lives. One that has not renewed its etcd lease for half its time does not. One that shares our
+    /// PublicIP is asked on the link, and then by its lease. One with another address may live behind a router or on an isolated
+    /// port: silence proves nothing.
     pub(super) async fn life_of_rival(&mut self, rival: &Rival) -> Result<Life, Setback> {
         let Some(lease) = rival.entry.lease else {
             return Ok(Life::Possible(None));
@@ -98,6 +99,9 @@ impl<R: Registry> Attempt<'_, R> {
         if time.is_neglected() {
             let revision = rival.entry.revision;
             return Ok(Life::None { revision });
+        }
+        if rival.owner.public_ip != self.request.identity.public_ip {
+            return Ok(Life::Possible(None));
         }
         let look = self.look(lease, time);
         let answer = self.acquirer.probe.probe(rival.owner.public_ip).await;
