@@ -15,7 +15,7 @@ use std::time::Duration;
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::libc::{AF_PACKET, ARPHRD_ETHER, ETH_P_ARP};
 use nix::net::if_::InterfaceFlags;
-use nix::sys::socket::{LinkAddr, SockaddrStorage, bind};
+use nix::sys::socket::{LinkAddr, bind};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
@@ -95,18 +95,18 @@ impl ArpProbe {
     }
 }
 
-/// Returns the link of the interface that has `address`, or else of one that has an address in the same network.
+/// Returns the link of the interface that has `address`.
 ///
 /// # Errors
 /// Returns why its link cannot be asked.
 fn find_link(address: Ipv4Addr) -> Result<Link, String> {
     let all = getifaddrs().map_err(|error| format!("failed to list the interfaces: {error}"))?;
     let all: Vec<InterfaceAddress> = all.collect();
-    let on_link = all
-        .iter()
-        .find(|one| ipv4(one.address.as_ref()) == Some(address))
-        .or_else(|| all.iter().find(|one| is_in_network_of(address, one)))
-        .ok_or_else(|| format!("no interface of this host has {address} or is in its network"))?;
+    let with_address = all.iter().find(|one| {
+        let ipv4 = one.address.as_ref().and_then(|any| any.as_sockaddr_in());
+        ipv4.is_some_and(|ipv4| ipv4.ip() == address)
+    });
+    let on_link = with_address.ok_or_else(|| format!("no interface of this host has {address}"))?;
     // An address with a label appears under the label: `eth0:1`.
     let label = on_link.interface_name.as_str();
     let interface = label.split_once(':').map_or(label, |(name, _)| name);
@@ -130,18 +130,6 @@ fn link_addresses(all: &[InterfaceAddress]) -> impl Iterator<Item = (&str, &Link
         let link = one.address.as_ref()?.as_link_addr()?;
         Some((one.interface_name.as_str(), link))
     })
-}
-
-fn is_in_network_of(address: Ipv4Addr, one: &InterfaceAddress) -> bool {
-    let (Some(own), Some(mask)) = (ipv4(one.address.as_ref()), ipv4(one.netmask.as_ref())) else {
-        return false;
-    };
-    let is_near = (own.to_bits() ^ address.to_bits()) & mask.to_bits() == 0;
-    is_near && !one.flags.contains(InterfaceFlags::IFF_LOOPBACK)
-}
-
-fn ipv4(address: Option<&SockaddrStorage>) -> Option<Ipv4Addr> {
-    Some(address?.as_sockaddr_in()?.ip())
 }
 
 /// Opens a socket that receives all ARP packets of the link. Needs `CAP_NET_RAW`. Tokio has no type for such a socket; that

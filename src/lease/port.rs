@@ -234,7 +234,6 @@ impl fmt::Display for LinkAnswer {
 
 /// Asks a link whether another machine has an address (RFC 5227).
 pub(crate) trait AddressProbe {
-    /// Asks the link of the interface that has `address`, or has an address in the same network. Takes some seconds if
-    /// nobody answers.
+    /// Asks the link of the interface that has `address`. Takes some seconds if nobody answers.
     fn probe(&self, address: Ipv4Addr) -> Pin<Box<dyn Future<Output = LinkAnswer> + '_>>;
 }
